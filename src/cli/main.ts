@@ -1,0 +1,76 @@
+// The entrance of `skein`: finds the command and loads only its file, so that a sidecar starts without the rest.
+
+interface Command {
+  readonly name: string;
+  readonly summary: string;
+  run(argv: readonly string[]): Promise<void>;
+}
+interface Entry {
+  readonly summary: string;
+  load(): Promise<{ readonly command: Command }>;
+}
+
+/** Every command, in the order that `--help` lists them. */
+const COMMANDS: { readonly [name: string]: Entry } = {
+  up: { summary: 'run a mesh from a directory: control plane, sidecars, applications', load: () => import('./up.ts') },
+  down: { summary: 'stop a running mesh and leave nothing behind', load: () => import('./down.ts') },
+  status: { summary: 'show the control plane, the workloads and every problem', load: () => import('./status.ts') },
+  apply: { summary: 'store configuration from files, folders or standard input', load: () => import('./apply.ts') },
+  get: { summary: 'print stored and watched configuration objects', load: () => import('./get.ts') },
+  delete: { summary: 'remove applied configuration objects', load: () => import('./delete.ts') },
+  logs: { summary: "print a workload's application or sidecar log", load: () => import('./logs.ts') },
+  exec: { summary: "run a command inside a workload's network", load: () => import('./exec.ts') },
+  'proxy-status': { summary: 'show what each sidecar was sent and has accepted', load: () => import('./proxy-status.ts') },
+  'proxy-config': { summary: "print a sidecar's listeners, routes, clusters, endpoints or secrets", load: () => import('./proxy-config.ts') },
+  version: { summary: 'print the versions of the command and the control plane', load: () => import('./version.ts') },
+  'control-plane': { summary: 'run the control plane', load: () => import('./control-plane.ts') },
+  proxy: { summary: 'run a sidecar or gateway: agent and proxy, or `-c FILE` as Envoy', load: () => import('./proxy.ts') },
+  agent: { summary: 'run the agent beside a proxy of your choice: `agent … -- envoy`', load: () => import('./agent.ts') },
+  capture: { summary: 'program or show traffic redirection in this network namespace', load: () => import('./capture.ts') },
+};
+
+const usage = (): string => {
+  const width = Math.max(...Object.keys(COMMANDS).map((n) => n.length)) + 2;
+  const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}${summary}`);
+  return [
+    'Usage: skein COMMAND [OPTIONS]',
+    '',
+    'A service mesh that speaks Istio’s API and Envoy’s xDS.',
+    '',
+    'Commands:',
+    ...rows,
+    '',
+    'Examples:',
+    '  skein up examples/shop                  run the example shop with sidecars',
+    '  skein apply -f canary.yaml              shift traffic',
+    '  skein proxy-config routes order-v1-0    see what a sidecar decides from',
+    '',
+    'Run `skein COMMAND --help` for its options, examples and exit codes.',
+    'Exit codes: 0 success, 1 refused or failed, 2 wrong usage, 3 no control plane is running.',
+    '',
+  ].join('\n');
+};
+
+const main = async (): Promise<void> => {
+  const [name, ...argv] = process.argv.slice(2);
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(usage());
+    process.exitCode = name === undefined ? 2 : 0;
+    return;
+  }
+  const alias = name === '--version' || name === '-V' ? 'version' : name;
+  const entry = Object.hasOwn(COMMANDS, alias) ? COMMANDS[alias] : undefined;
+  if (!entry) {
+    process.stderr.write(`skein: there is no command "${name}". Run \`skein --help\` for the list.\n`);
+    process.exitCode = 2;
+    return;
+  }
+  const { command } = await entry.load();
+  await command.run(argv);
+};
+
+main().catch((error: unknown) => {
+  process.stderr.write(`skein: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (process.env['SKEIN_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(1);
+});

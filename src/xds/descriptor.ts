@@ -1,0 +1,88 @@
+// Message descriptors, compiled from the generated table at first use and kept: a pure function of the table.
+import { TABLE } from './gen/table.ts';
+
+export const enumDescriptor = (name: string): EnumDescriptor => {
+  let found = enums.get(name);
+  if (!found) {
+    const values = TABLE.enums[name];
+    if (!values) throw new RangeError(`no enum ${name}`);
+    const byNumber = new Map<number, string>();
+    for (const [key, value] of Object.entries(values)) if (!byNumber.has(value)) byNumber.set(value, key);
+    found = { name, byName: new Map(Object.entries(values)), byNumber };
+    enums.set(name, found);
+  }
+  return found;
+};
+
+export interface EnumDescriptor {
+  readonly name: string;
+  readonly byName: ReadonlyMap<string, number>;
+  readonly byNumber: ReadonlyMap<number, string>;
+}
+
+export type ScalarType =
+  | 'double' | 'float' | 'int32' | 'uint32' | 'sint32' | 'fixed32' | 'sfixed32'
+  | 'int64' | 'uint64' | 'sint64' | 'fixed64' | 'sfixed64' | 'bool' | 'string' | 'bytes';
+
+export interface Field {
+  readonly number: number;
+  readonly name: string;
+  /** `lowerCamel` form, accepted on JSON input as proto3 JSON asks. */
+  readonly jsonName: string;
+  readonly kind: 'scalar' | 'enum' | 'message';
+  /** Scalar type, or the full name of the enum or message. */
+  readonly type: string;
+  readonly repeated: boolean;
+  /** Key type when the field is a map; `kind` and `type` then describe its value. */
+  readonly mapKey: ScalarType | undefined;
+  readonly optional: boolean;
+  readonly deprecated: boolean;
+  /** Index into the message's oneofs, -1 when in none. */
+  readonly oneof: number;
+}
+
+export interface Descriptor {
+  readonly name: string;
+  readonly fields: readonly Field[];
+  readonly byNumber: ReadonlyMap<number, Field>;
+  readonly byName: ReadonlyMap<string, Field>;
+  readonly oneofs: readonly string[];
+}
+
+const SCALARS = new Set<string>([
+  'double', 'float', 'int32', 'uint32', 'sint32', 'fixed32', 'sfixed32',
+  'int64', 'uint64', 'sint64', 'fixed64', 'sfixed64', 'bool', 'string', 'bytes',
+]);
+const enums = new Map<string, EnumDescriptor>();
+const messages = new Map<string, Descriptor | undefined>();
+
+/** The descriptor of a message by its full proto name; undefined when Skein does not compile that type. */
+export const descriptor = (name: string): Descriptor | undefined => {
+  if (messages.has(name)) return messages.get(name);
+  const row = TABLE.messages[name];
+  const made = row ? compile(name, row) : undefined;
+  messages.set(name, made);
+  return made;
+};
+
+const compile = (name: string, [rows, oneofs]: NonNullable<(typeof TABLE.messages)[string]>): Descriptor => {
+  const fields = rows.map(([number, field, type, flags, extra]): Field => ({
+    number,
+    name: field,
+    jsonName: field.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase()),
+    kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] ? 'enum' : 'message',
+    type,
+    repeated: flags.includes('r'),
+    mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,
+    optional: flags.includes('o'),
+    deprecated: flags.includes('d'),
+    oneof: !flags.includes('m') && typeof extra === 'number' ? extra : -1,
+  }));
+  return {
+    name,
+    fields,
+    byNumber: new Map(fields.map((f) => [f.number, f])),
+    byName: new Map([...fields.map((f) => [f.jsonName, f] as const), ...fields.map((f) => [f.name, f] as const)]),
+    oneofs,
+  };
+};
