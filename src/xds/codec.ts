@@ -4,8 +4,8 @@
 // of a known type is expanded with its "@type" and encoded from that form.
 import { type Descriptor, descriptor, enumDescriptor, type Field, type ScalarType } from './descriptor.ts';
 import type { MessageTypes } from './gen/types.ts';
-import { Reader, WireError, Writer } from './wire-format.ts';
 import { formatDuration, formatTimestamp, parseDuration, parseTimestamp } from './well-known.ts';
+import { Reader, WireError, Writer } from './wire-format.ts';
 
 export type TypeName = keyof MessageTypes;
 
@@ -87,11 +87,13 @@ const readFields = (r: Reader, d: Descriptor, path: string, options: DecodeOptio
     const at = join(path, field.name);
     if (field.mapKey) {
       const [key, value] = readMapEntry(r, field, at, options, depth);
-      ((out[field.name] ??= {}) as Record<string, unknown>)[key] = value;
+      out[field.name] ??= {};
+      (out[field.name] as Record<string, unknown>)[key] = value;
       continue;
     }
     if (field.repeated) {
-      const list = (out[field.name] ??= []) as unknown[];
+      out[field.name] ??= [];
+      const list = out[field.name] as unknown[];
       const packable = field.kind === 'enum' || (field.kind === 'scalar' && field.type !== 'string' && field.type !== 'bytes');
       if (packable && wireType === 2) {
         const end = r.length();
@@ -115,13 +117,31 @@ const readFields = (r: Reader, d: Descriptor, path: string, options: DecodeOptio
 
 /** A plain proto3 scalar at its zero value is the same as an absent one. */
 const isImplicitDefault = (f: Field, value: unknown): boolean =>
-  f.kind !== 'message' && !f.optional && f.oneof < 0 &&
-  (value === 0 || value === false || value === '' || (value instanceof Uint8Array && value.length === 0) ||
+  f.kind !== 'message' &&
+  !f.optional &&
+  f.oneof < 0 &&
+  (value === 0 ||
+    value === false ||
+    value === '' ||
+    (value instanceof Uint8Array && value.length === 0) ||
     (f.kind === 'enum' && enumDescriptor(f.type).byName.get(value as string) === 0));
 
 const WIRE_TYPE: { readonly [k in ScalarType]: number } = {
-  double: 1, float: 5, int32: 0, uint32: 0, sint32: 0, fixed32: 5, sfixed32: 5,
-  int64: 0, uint64: 0, sint64: 0, fixed64: 1, sfixed64: 1, bool: 0, string: 2, bytes: 2,
+  double: 1,
+  float: 5,
+  int32: 0,
+  uint32: 0,
+  sint32: 0,
+  fixed32: 5,
+  sfixed32: 5,
+  int64: 0,
+  uint64: 0,
+  sint64: 0,
+  fixed64: 1,
+  sfixed64: 1,
+  bool: 0,
+  string: 2,
+  bytes: 2,
 };
 const wireTypeOf = (f: Field): number => (f.kind === 'message' ? 2 : f.kind === 'enum' ? 0 : WIRE_TYPE[f.type as ScalarType]);
 const expectWireType = (f: Field, wireType: number, path: string): void => {
@@ -145,7 +165,15 @@ const readMapEntry = (r: Reader, field: Field, path: string, options: DecodeOpti
 };
 
 const zero = (f: Field): unknown =>
-  f.kind === 'enum' ? (enumDescriptor(f.type).byNumber.get(0) ?? 0) : f.type === 'string' ? '' : f.type === 'bool' ? false : f.type === 'bytes' ? new Uint8Array() : 0;
+  f.kind === 'enum'
+    ? (enumDescriptor(f.type).byNumber.get(0) ?? 0)
+    : f.type === 'string'
+      ? ''
+      : f.type === 'bool'
+        ? false
+        : f.type === 'bytes'
+          ? new Uint8Array()
+          : 0;
 
 const readValue = (r: Reader, field: Field, path: string, options: DecodeOptions, depth: number): unknown => {
   if (field.kind === 'scalar') return readScalar(r, field.type as ScalarType);
@@ -161,19 +189,32 @@ const readValue = (r: Reader, field: Field, path: string, options: DecodeOptions
 
 const readScalar = (r: Reader, type: ScalarType): unknown => {
   switch (type) {
-    case 'string': return r.string();
-    case 'bool': return r.varint() !== 0;
-    case 'uint32': return r.varint() >>> 0;
-    case 'int32': return r.signedVarint() | 0;
-    case 'uint64': return r.varint();
-    case 'int64': return r.signedVarint();
-    case 'double': return r.double();
-    case 'float': return r.float();
-    case 'bytes': return r.bytes().slice();
-    case 'fixed32': return r.fixed32();
-    case 'fixed64': return r.fixed64();
-    case 'sfixed32': return r.sfixed32();
-    case 'sfixed64': return r.sfixed64();
+    case 'string':
+      return r.string();
+    case 'bool':
+      return r.varint() !== 0;
+    case 'uint32':
+      return r.varint() >>> 0;
+    case 'int32':
+      return r.signedVarint() | 0;
+    case 'uint64':
+      return r.varint();
+    case 'int64':
+      return r.signedVarint();
+    case 'double':
+      return r.double();
+    case 'float':
+      return r.float();
+    case 'bytes':
+      return r.bytes().slice();
+    case 'fixed32':
+      return r.fixed32();
+    case 'fixed64':
+      return r.fixed64();
+    case 'sfixed32':
+      return r.sfixed32();
+    case 'sfixed64':
+      return r.sfixed64();
     case 'sint32':
     case 'sint64': {
       const n = r.varint();
@@ -185,9 +226,15 @@ const readScalar = (r: Reader, type: ScalarType): unknown => {
 // --- well-known types: field objects <-> JSON shape
 
 const WRAPPERS: { readonly [type: string]: unknown } = {
-  'google.protobuf.DoubleValue': 0, 'google.protobuf.FloatValue': 0, 'google.protobuf.Int64Value': 0, 'google.protobuf.UInt64Value': 0,
-  'google.protobuf.Int32Value': 0, 'google.protobuf.UInt32Value': 0, 'google.protobuf.BoolValue': false,
-  'google.protobuf.StringValue': '', 'google.protobuf.BytesValue': new Uint8Array(),
+  'google.protobuf.DoubleValue': 0,
+  'google.protobuf.FloatValue': 0,
+  'google.protobuf.Int64Value': 0,
+  'google.protobuf.UInt64Value': 0,
+  'google.protobuf.Int32Value': 0,
+  'google.protobuf.UInt32Value': 0,
+  'google.protobuf.BoolValue': false,
+  'google.protobuf.StringValue': '',
+  'google.protobuf.BytesValue': new Uint8Array(),
 };
 export const isWrapper = (type: string): boolean => type in WRAPPERS;
 
@@ -197,10 +244,14 @@ const fromRaw = (type: string, raw: Raw, path: string, options: DecodeOptions, d
   if (!type.startsWith('google.protobuf.')) return raw;
   if (type in WRAPPERS) return raw['value'] ?? WRAPPERS[type];
   switch (type) {
-    case 'google.protobuf.Duration': return formatDuration((raw['seconds'] as number) ?? 0, (raw['nanos'] as number) ?? 0);
-    case 'google.protobuf.Timestamp': return formatTimestamp((raw['seconds'] as number) ?? 0, (raw['nanos'] as number) ?? 0);
-    case 'google.protobuf.Struct': return raw['fields'] ?? {};
-    case 'google.protobuf.ListValue': return raw['values'] ?? [];
+    case 'google.protobuf.Duration':
+      return formatDuration((raw['seconds'] as number) ?? 0, (raw['nanos'] as number) ?? 0);
+    case 'google.protobuf.Timestamp':
+      return formatTimestamp((raw['seconds'] as number) ?? 0, (raw['nanos'] as number) ?? 0);
+    case 'google.protobuf.Struct':
+      return raw['fields'] ?? {};
+    case 'google.protobuf.ListValue':
+      return raw['values'] ?? [];
     case 'google.protobuf.Value': {
       if ('null_value' in raw) return null;
       for (const key of ['number_value', 'string_value', 'bool_value', 'struct_value', 'list_value']) if (key in raw) return raw[key];
@@ -214,13 +265,18 @@ const fromRaw = (type: string, raw: Raw, path: string, options: DecodeOptions, d
       const message = readMessage(new Reader(value), inner, path, options, depth + 1);
       return JSON_VALUED.has(inner) || isWrapper(inner) ? { '@type': url, value: message } : { '@type': url, ...(message as Raw) };
     }
-    default: return raw;
+    default:
+      return raw;
   }
 };
 /** Types whose JSON form is not an object of fields: inside an Any they sit under "value". */
 export const JSON_VALUED: ReadonlySet<string> = new Set([
-  'google.protobuf.Duration', 'google.protobuf.Timestamp', 'google.protobuf.Struct', 'google.protobuf.Value',
-  'google.protobuf.ListValue', 'google.protobuf.Any',
+  'google.protobuf.Duration',
+  'google.protobuf.Timestamp',
+  'google.protobuf.Struct',
+  'google.protobuf.Value',
+  'google.protobuf.ListValue',
+  'google.protobuf.Any',
 ]);
 
 const toRaw = (type: string, value: unknown, path: string, depth: number): unknown => {
@@ -233,8 +289,10 @@ const toRaw = (type: string, value: unknown, path: string, depth: number): unkno
       if (!parsed) throw new CodecError(path, `${JSON.stringify(value)} is not a ${type.slice(16).toLowerCase()}`);
       return { seconds: parsed[0], nanos: parsed[1] };
     }
-    case 'google.protobuf.Struct': return { fields: value };
-    case 'google.protobuf.ListValue': return { values: value };
+    case 'google.protobuf.Struct':
+      return { fields: value };
+    case 'google.protobuf.ListValue':
+      return { values: value };
     case 'google.protobuf.Value':
       if (value === null) return { null_value: 'NULL_VALUE' };
       if (typeof value === 'number') return { number_value: value };
@@ -251,7 +309,8 @@ const toRaw = (type: string, value: unknown, path: string, depth: number): unkno
       writeMessage(w, inner, JSON_VALUED.has(inner) || isWrapper(inner) ? rest['value'] : rest, path, depth + 1);
       return { type_url: url, value: w.finish() };
     }
-    default: return value;
+    default:
+      return value;
   }
 };
 
@@ -294,11 +353,11 @@ const writeRepeated = (w: Writer, field: Field, value: unknown, path: string, de
   if (!Array.isArray(value)) throw new CodecError(path, 'a repeated field is a list');
   if (value.length === 0) return;
   if (wireTypeOf(field) === 2) {
-    value.forEach((v, i) => writeField(w, field, v, `${path}[${i}]`, depth));
+    for (const [i, v] of value.entries()) writeField(w, field, v, `${path}[${i}]`, depth);
     return;
   }
   const packed = new Writer();
-  value.forEach((v, i) => writeBare(packed, field, v, `${path}[${i}]`));
+  for (const [i, v] of value.entries()) writeBare(packed, field, v, `${path}[${i}]`);
   w.tag(field.number, 2);
   w.bytes(packed.finish());
 };

@@ -21,8 +21,21 @@ export interface EnumDescriptor {
 }
 
 export type ScalarType =
-  | 'double' | 'float' | 'int32' | 'uint32' | 'sint32' | 'fixed32' | 'sfixed32'
-  | 'int64' | 'uint64' | 'sint64' | 'fixed64' | 'sfixed64' | 'bool' | 'string' | 'bytes';
+  | 'double'
+  | 'float'
+  | 'int32'
+  | 'uint32'
+  | 'sint32'
+  | 'fixed32'
+  | 'sfixed32'
+  | 'int64'
+  | 'uint64'
+  | 'sint64'
+  | 'fixed64'
+  | 'sfixed64'
+  | 'bool'
+  | 'string'
+  | 'bytes';
 
 export interface Field {
   readonly number: number;
@@ -50,8 +63,21 @@ export interface Descriptor {
 }
 
 const SCALARS = new Set<string>([
-  'double', 'float', 'int32', 'uint32', 'sint32', 'fixed32', 'sfixed32',
-  'int64', 'uint64', 'sint64', 'fixed64', 'sfixed64', 'bool', 'string', 'bytes',
+  'double',
+  'float',
+  'int32',
+  'uint32',
+  'sint32',
+  'fixed32',
+  'sfixed32',
+  'int64',
+  'uint64',
+  'sint64',
+  'fixed64',
+  'sfixed64',
+  'bool',
+  'string',
+  'bytes',
 ]);
 const enums = new Map<string, EnumDescriptor>();
 const messages = new Map<string, Descriptor | undefined>();
@@ -66,18 +92,20 @@ export const descriptor = (name: string): Descriptor | undefined => {
 };
 
 const compile = (name: string, [rows, oneofs]: NonNullable<(typeof TABLE.messages)[string]>): Descriptor => {
-  const fields = rows.map(([number, field, type, flags, extra]): Field => ({
-    number,
-    name: field,
-    jsonName: field.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase()),
-    kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] ? 'enum' : 'message',
-    type,
-    repeated: flags.includes('r'),
-    mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,
-    optional: flags.includes('o'),
-    deprecated: flags.includes('d'),
-    oneof: !flags.includes('m') && typeof extra === 'number' ? extra : -1,
-  }));
+  const fields = rows.map(
+    ([number, field, type, flags, extra]): Field => ({
+      number,
+      name: field,
+      jsonName: field.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase()),
+      kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] ? 'enum' : 'message',
+      type,
+      repeated: flags.includes('r'),
+      mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,
+      optional: flags.includes('o'),
+      deprecated: flags.includes('d'),
+      oneof: !flags.includes('m') && typeof extra === 'number' ? extra : -1,
+    }),
+  );
   return {
     name,
     fields,

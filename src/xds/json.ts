@@ -1,7 +1,8 @@
 // Proto3 JSON of Envoy's messages: `toJson` for config_dump, `fromJson` for bootstraps and recorded configuration.
 // Output has proto field names; input takes them and their lowerCamel forms, and refuses what it does not know.
-import { descriptor, enumDescriptor, type Field } from './descriptor.ts';
+
 import { CodecError, isWrapper, JSON_VALUED, type TypeName, typeOfUrl } from './codec.ts';
+import { descriptor, enumDescriptor, type Field } from './descriptor.ts';
 import type { JsonObject, JsonValue, MessageTypes } from './gen/types.ts';
 import { parseDuration, parseTimestamp } from './well-known.ts';
 
@@ -123,7 +124,8 @@ const wellKnownFromJson = (type: string, json: unknown, path: string): unknown =
   }
   switch (type) {
     case 'google.protobuf.Duration':
-      if (typeof json !== 'string' || !parseDuration(json)) throw new CodecError(path, `${JSON.stringify(json)} is not a duration such as "1.5s"`);
+      if (typeof json !== 'string' || !parseDuration(json))
+        throw new CodecError(path, `${JSON.stringify(json)} is not a duration such as "1.5s"`);
       return json;
     case 'google.protobuf.Timestamp':
       if (typeof json !== 'string' || !parseTimestamp(json)) throw new CodecError(path, `${JSON.stringify(json)} is not an RFC 3339 time`);
@@ -134,13 +136,15 @@ const wellKnownFromJson = (type: string, json: unknown, path: string): unknown =
     case 'google.protobuf.ListValue':
       if (!Array.isArray(json)) throw new CodecError(path, 'wants a list');
       return json;
-    case 'google.protobuf.Value': return json;
+    case 'google.protobuf.Value':
+      return json;
     case 'google.protobuf.Any': {
       if (!isObject(json) || typeof json['@type'] !== 'string') throw new CodecError(path, 'wants an object with "@type"');
       const { '@type': url, ...rest } = json;
       const inner = typeOfUrl(url);
       if (!descriptor(inner)) throw new CodecError(path, `message type ${inner} is not known`);
-      if (JSON_VALUED.has(inner) || isWrapper(inner)) return { '@type': url, value: messageFromJson(inner, rest['value'], `${path}.value`) };
+      if (JSON_VALUED.has(inner) || isWrapper(inner))
+        return { '@type': url, value: messageFromJson(inner, rest['value'], `${path}.value`) };
       return { '@type': url, ...(messageFromJson(inner, rest, path) as Raw) };
     }
     default: {

@@ -28,7 +28,11 @@ const byPath = new Map(files.map((f) => [f.path, f]));
 const report = (problems: readonly string[]): void => assert.equal(problems.length, 0, `\n${problems.join('\n')}\n`);
 
 test('every folder of src/ is a room with a place in the table', () => {
-  report([...new Set(files.map((f) => f.room))].filter((room) => !(room in MAY_IMPORT)).map((room) => `src/${room}/ is no room: add it to MAY_IMPORT with a decision, or move its files`));
+  report(
+    [...new Set(files.map((f) => f.room))]
+      .filter((room) => !(room in MAY_IMPORT))
+      .map((room) => `src/${room}/ is no room: add it to MAY_IMPORT with a decision, or move its files`),
+  );
 });
 
 test('rooms import only in the allowed direction', () => {
@@ -37,7 +41,10 @@ test('rooms import only in the allowed direction', () => {
     for (const imported of file.imports) {
       const room = imported.relative && imported.target.startsWith('src/') ? (imported.target.split('/')[1] ?? '') : undefined;
       if (room === undefined || room === file.room) continue;
-      if (!MAY_IMPORT[file.room]?.includes(room)) problems.push(`${file.path}:${imported.line} imports ${room}/: ${file.room}/ may import ${MAY_IMPORT[file.room]?.join(', ') || 'nothing'}; move the code or pass the value in`);
+      if (!MAY_IMPORT[file.room]?.includes(room))
+        problems.push(
+          `${file.path}:${imported.line} imports ${room}/: ${file.room}/ may import ${MAY_IMPORT[file.room]?.join(', ') || 'nothing'}; move the code or pass the value in`,
+        );
     }
   }
   report(problems);
@@ -87,8 +94,11 @@ test('pure rooms have no clock, sockets, timers, randomness or await', () => {
   const problems: string[] = [];
   for (const file of files.filter((f) => PURE.includes(f.room))) {
     file.lines.forEach((line, i) => {
-      const code = line.replace(/\/\/.*$|^\s*\*.*$|^\s*\/\*.*$/, '').replace(/'[^']*'(?=[^']*$)/, (s) => (/from\s+$/.test(line.slice(0, line.indexOf(s))) ? s : "''"));
-      for (const [pattern, what] of IMPURE) if (pattern.test(code)) problems.push(`${file.path}:${i + 1} uses ${what}; ${file.room}/ is pure`);
+      const code = line
+        .replace(/\/\/.*$|^\s*\*.*$|^\s*\/\*.*$/, '')
+        .replace(/'[^']*'(?=[^']*$)/, (s) => (/from\s+$/.test(line.slice(0, line.indexOf(s))) ? s : "''"));
+      for (const [pattern, what] of IMPURE)
+        if (pattern.test(code)) problems.push(`${file.path}:${i + 1} uses ${what}; ${file.room}/ is pure`);
     });
   }
   report(problems);
@@ -102,11 +112,19 @@ test('every file is reached from an entrance', () => {
     for (const imported of byPath.get(path)?.imports ?? []) if (imported.relative) visit(imported.target);
   };
   for (const entrance of ENTRANCES) visit(entrance);
-  report(files.filter((f) => !reached.has(f.path)).map((f) => `${f.path} is imported by nothing that src/cli/main.ts reaches: delete it or use it`));
+  report(
+    files
+      .filter((f) => !reached.has(f.path))
+      .map((f) => `${f.path} is imported by nothing that src/cli/main.ts reaches: delete it or use it`),
+  );
 });
 
 test('files stay readable', () => {
-  report(files.filter((f) => f.lines.length > LINES_MAX).map((f) => `${f.path} has ${f.lines.length} lines: split by subject (${LINES_MAX} at most)`));
+  report(
+    files
+      .filter((f) => f.lines.length > LINES_MAX)
+      .map((f) => `${f.path} has ${f.lines.length} lines: split by subject (${LINES_MAX} at most)`),
+  );
 });
 
 test('names say what is inside', () => {

@@ -24,7 +24,20 @@ export const identity = {
 };
 
 /** Headers passed on so that one user request can be followed through all services. */
-const CONTEXT = ['x-request-id', 'traceparent', 'tracestate', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-parentspanid', 'x-b3-sampled', 'x-b3-flags', 'b3', 'x-user-group', 'x-canary', 'authorization'];
+const CONTEXT = [
+  'x-request-id',
+  'traceparent',
+  'tracestate',
+  'x-b3-traceid',
+  'x-b3-spanid',
+  'x-b3-parentspanid',
+  'x-b3-sampled',
+  'x-b3-flags',
+  'b3',
+  'x-user-group',
+  'x-canary',
+  'authorization',
+];
 const BODY_BYTES_MAX = 1024 * 1024;
 
 class Refusal extends Error {

@@ -16,7 +16,8 @@ serve({
     if (typeof sku !== 'string') return refuse(400, 'sku is missing');
     const count = typeof quantity === 'number' && quantity > 0 ? Math.floor(quantity) : 1;
     const reserved = await call(request, 'POST', `${INVENTORY}/api/v1/reservations`, { sku, quantity: count });
-    if (reserved.status >= 400) return { status: reserved.status, json: { error: 'not reserved', inventory: reserved.body, from: identity } };
+    if (reserved.status >= 400)
+      return { status: reserved.status, json: { error: 'not reserved', inventory: reserved.body, from: identity } };
     const paid = await call(request, 'POST', `${PAYMENT}/api/v1/charge`, { amount: typeof amount === 'number' ? amount : 10 });
     if (paid.status >= 400) {
       await call(request, 'POST', `${INVENTORY}/api/v1/returns`, { sku, quantity: count });

@@ -40,16 +40,21 @@ export class RespReader {
     const line = this.#buffer.toString('utf8', at + 1, end);
     const next = end + 2;
     switch (this.#buffer[at]) {
-      case 0x2b: return [line, next]; // +
-      case 0x2d: return [new Error(line), next]; // -
-      case 0x3a: return [Number(line), next]; // :
-      case 0x24: { // $
+      case 0x2b:
+        return [line, next]; // +
+      case 0x2d:
+        return [new Error(line), next]; // -
+      case 0x3a:
+        return [Number(line), next]; // :
+      case 0x24: {
+        // $
         const size = Number(line);
         if (size < 0) return [null, next];
         if (this.#buffer.length < next + size + 2) return undefined;
         return [this.#buffer.toString('utf8', next, next + size), next + size + 2];
       }
-      case 0x2a: { // *
+      case 0x2a: {
+        // *
         const items: RespValue[] = [];
         let position = next;
         for (let i = 0; i < Number(line); i++) {
@@ -60,7 +65,8 @@ export class RespReader {
         }
         return [items, position];
       }
-      default: throw new Error(`byte ${this.#buffer[at]} starts no value`);
+      default:
+        throw new Error(`byte ${this.#buffer[at]} starts no value`);
     }
   }
 }

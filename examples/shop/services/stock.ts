@@ -2,7 +2,11 @@
 import { createServer } from 'node:net';
 import { encodeReply, RespReader, type RespValue } from './resp.ts';
 
-const values = new Map<string, string>([['stock:tea', '100000'], ['stock:mug', '100000'], ['stock:pot', '100000']]);
+const values = new Map<string, string>([
+  ['stock:tea', '100000'],
+  ['stock:mug', '100000'],
+  ['stock:pot', '100000'],
+]);
 
 const integer = (text: string | undefined): number => {
   if (text === undefined || !/^-?\d{1,15}$/.test(text)) throw new Error('value is not an integer or out of range');

@@ -4,7 +4,7 @@ import { identity, serve } from './json-server.ts';
 
 const API = process.env['API_URL'] ?? 'http://api-gateway:8080';
 
-const escape = (text: string): string =>
+const escapeHtml = (text: string): string =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c] ?? c);
 
 interface Seen {
@@ -28,7 +28,7 @@ const participants = (value: unknown, into: Seen[] = []): Seen[] => {
 const page = (view: unknown): string => {
   const seen = [identity, ...participants(view)];
   const unique = [...new Map(seen.map((s) => [s.instance, s])).values()].sort((a, b) => a.service.localeCompare(b.service));
-  const rows = unique.map((s) => `<tr><td>${escape(s.service)}</td><td>${escape(s.version)}</td><td>${escape(s.instance)}</td></tr>`);
+  const rows = unique.map((s) => `<tr><td>${escapeHtml(s.service)}</td><td>${escapeHtml(s.version)}</td><td>${escapeHtml(s.instance)}</td></tr>`);
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The shop</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -40,7 +40,7 @@ pre{background:#f6f6f4;padding:1rem;overflow:auto;font-size:13px}</style></head>
 ${rows.join('\n')}
 </table>
 <h2>What they said</h2>
-<pre>${escape(JSON.stringify(view, null, 2))}</pre>
+<pre>${escapeHtml(JSON.stringify(view, null, 2))}</pre>
 </body></html>
 `;
 };

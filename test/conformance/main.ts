@@ -1,0 +1,132 @@
+// npm run conformance -- --oracle DIR [--proxy skein|envoy] [--control skein|recorded] [--only NAME] [-o json]
+// Replays recorded behaviour against a cell of {control plane} x {proxy} and reports every difference.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { Difference } from './compare.ts';
+import { enterOwnNamespace } from './network.ts';
+import { envoyBinary } from './proxies.ts';
+import { type Cell, runScenario } from './run-scenario.ts';
+import { loadRecordings, loadScenarios, type Scenario } from './scenario.ts';
+import { skipReason } from './supported.ts';
+
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const USAGE =
+  'usage: npm run conformance -- --oracle DIR [--proxy skein|envoy] [--control skein|recorded] [--only NAME,…] [--keep] [-o json]';
+
+interface Failure {
+  readonly id: string;
+  readonly expected: unknown;
+  readonly got: unknown;
+}
+
+const options = (): { oracle: string; cell: Cell; only: string[]; json: boolean; keep: boolean } => {
+  const { values } = parseArgs({
+    options: {
+      oracle: { type: 'string' },
+      proxy: { type: 'string', default: 'skein' },
+      control: { type: 'string', default: 'skein' },
+      only: { type: 'string' },
+      keep: { type: 'boolean', default: false },
+      output: { type: 'string', short: 'o' },
+    },
+  });
+  const oracle =
+    values.oracle ?? (process.env['SKEIN_SHARED'] ? join(process.env['SKEIN_SHARED'], 'oracle') : join(ROOT, '../shared/oracle'));
+  const fail = (why: string): never => {
+    process.stderr.write(`${why}\n${USAGE}\n`);
+    process.exit(2);
+  };
+  if (values.proxy !== 'skein' && values.proxy !== 'envoy') return fail(`--proxy ${values.proxy}: skein or envoy`);
+  if (values.control !== 'skein' && values.control !== 'recorded') return fail(`--control ${values.control}: skein or recorded`);
+  if (!existsSync(join(oracle, 'behaviour.jsonl'))) return fail(`--oracle ${oracle}: no behaviour.jsonl there`);
+  return {
+    oracle: resolve(oracle),
+    cell: { proxy: values.proxy, control: values.control },
+    only: values.only?.split(',') ?? [],
+    json: values.output === 'json',
+    keep: values.keep,
+  };
+};
+
+const makeCerts = (oracle: string, dir: string): void => {
+  const done = spawnSync('bash', [join(oracle, 'make-certs.sh'), dir], { encoding: 'utf8' });
+  if (done.status !== 0) throw new Error(`make-certs.sh: ${done.stderr}`);
+};
+
+const main = async (): Promise<void> => {
+  const { oracle, cell, only, json, keep } = options();
+  if (cell.proxy === 'envoy' && !envoyBinary()) throw new Error('no Envoy: set ENVOY or run test/setup');
+  enterOwnNamespace();
+  const work = mkdtempSync(join(tmpdir(), 'skein-conformance-'));
+  const certs = join(work, 'certs');
+  mkdirSync(certs);
+  makeCerts(oracle, certs);
+  const recordings = loadRecordings(oracle);
+  const scenarios = loadScenarios(oracle).filter((s) => only.length === 0 || only.includes(s.name));
+  let passed = 0;
+  let failed = 0;
+  const skipped: { id: string; reason: string }[] = [];
+  const failures: Failure[] = [];
+  for (const scenario of scenarios) {
+    const reason = skipReason(scenario, cell, recordings(scenario));
+    if (reason) {
+      skipped.push({ id: scenario.name, reason });
+      continue;
+    }
+    const found = await attempt(scenario, cell, work, certs, oracle);
+    if (found.length === 0) passed++;
+    else failed++;
+    for (const { vector, difference } of found)
+      failures.push({ id: `${scenario.name}#${vector} ${difference.what}`, expected: difference.expected, got: difference.got });
+    if (!json) process.stdout.write(`${found.length === 0 ? 'ok  ' : 'FAIL'} ${scenario.name}\n`);
+  }
+  if (keep) process.stderr.write(`kept: ${work}\n`);
+  else rmSync(work, { recursive: true, force: true });
+  report({ passed, failed, skipped: skipped.length, failures, skips: skipped }, json);
+  process.exit(failed > 0 ? 1 : 0);
+};
+
+const attempt = async (
+  scenario: Scenario,
+  cell: Cell,
+  work: string,
+  certs: string,
+  oracle: string,
+): Promise<{ vector: number; difference: Difference }[]> => {
+  const dir = join(work, scenario.name);
+  mkdirSync(dir, { recursive: true });
+  try {
+    return await runScenario(scenario, cell, { root: ROOT, dir, certs, recordings: loadRecordings(oracle)(scenario) });
+  } catch (error) {
+    writeFileSync(join(dir, 'error.txt'), String((error as Error).stack));
+    return [{ vector: -1, difference: { what: 'run', expected: 'the scenario runs', got: (error as Error).message } }];
+  }
+};
+
+interface Report {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  readonly failures: readonly Failure[];
+  readonly skips: readonly { id: string; reason: string }[];
+}
+const report = (r: Report, json: boolean): void => {
+  if (json) {
+    process.stdout.write(`${JSON.stringify(r, null, 1)}\n`);
+    return;
+  }
+  for (const s of r.skips) process.stdout.write(`skip ${s.id}: ${s.reason}\n`);
+  for (const f of r.failures)
+    process.stdout.write(`\n${f.id}\n  expected ${JSON.stringify(f.expected)}\n  got      ${JSON.stringify(f.got)}\n`);
+  process.stdout.write(`${r.passed} passed, ${r.failed} failed, ${r.skipped} skipped\n`);
+};
+
+main().catch((error: Error) => {
+  process.stderr.write(`conformance: ${error.message}\n`);
+  process.exit(1);
+});
