@@ -21,14 +21,16 @@ export const createLog = (
   now: () => Date,
   level: { value: LogLevel } = { value: 'info' },
 ): Log => {
-  const at = (severity: LogLevel) => (message: string, fields: LogFields = {}) => {
-    if (ORDER.indexOf(severity) < ORDER.indexOf(level.value)) return;
-    const tail = Object.entries(fields)
-      .filter(([, v]) => v !== undefined)
-      .map(([k, v]) => ` ${k}=${typeof v === 'string' && /[\s"=]/.test(v) ? JSON.stringify(v) : v}`)
-      .join('');
-    write(`${now().toISOString()} ${severity} ${scope} ${message.replaceAll('\n', ' ')}${tail}\n`);
-  };
+  const at =
+    (severity: LogLevel) =>
+    (message: string, fields: LogFields = {}) => {
+      if (ORDER.indexOf(severity) < ORDER.indexOf(level.value)) return;
+      const tail = Object.entries(fields)
+        .filter(([, v]) => v !== undefined)
+        .map(([k, v]) => ` ${k}=${typeof v === 'string' && /[\s"=]/.test(v) ? JSON.stringify(v) : v}`)
+        .join('');
+      write(`${now().toISOString()} ${severity} ${scope} ${message.replaceAll('\n', ' ')}${tail}\n`);
+    };
   return {
     debug: at('debug'),
     info: at('info'),

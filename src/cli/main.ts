@@ -21,7 +21,10 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   logs: { summary: "print a workload's application or sidecar log", load: () => import('./logs.ts') },
   exec: { summary: "run a command inside a workload's network", load: () => import('./exec.ts') },
   'proxy-status': { summary: 'show what each sidecar was sent and has accepted', load: () => import('./proxy-status.ts') },
-  'proxy-config': { summary: "print a sidecar's listeners, routes, clusters, endpoints or secrets", load: () => import('./proxy-config.ts') },
+  'proxy-config': {
+    summary: "print a sidecar's listeners, routes, clusters, endpoints or secrets",
+    load: () => import('./proxy-config.ts'),
+  },
   version: { summary: 'print the versions of the command and the control plane', load: () => import('./version.ts') },
   'control-plane': { summary: 'run the control plane', load: () => import('./control-plane.ts') },
   proxy: { summary: 'run a sidecar or gateway: agent and proxy, or `-c FILE` as Envoy', load: () => import('./proxy.ts') },

@@ -11,16 +11,18 @@ export interface Hits {
   readonly last: Record<string, Seen>;
 }
 
-/** `nextStep(id)` numbers the attempts of one vector's request over all backends of this process. */
+/** `nextStep(id)` numbers the attempts of one vector's request over all backends of the scenario. `anyAddress`: listen on every address of the host. */
 export class Backends {
   readonly #certs: string;
-  readonly #nextStep: (testId: string) => number;
+  readonly #nextStep: (testId: string) => Promise<number>;
+  readonly #anyAddress: boolean;
   #servers: (Server | TcpServer)[] = [];
   #counts: Record<string, number> = {};
   #last: Record<string, Seen> = {};
 
-  constructor(certs: string, nextStep: (testId: string) => number) {
+  constructor(certs: string, anyAddress: boolean, nextStep: (testId: string) => Promise<number>) {
     this.#certs = certs;
+    this.#anyAddress = anyAddress;
     this.#nextStep = nextStep;
   }
 
@@ -30,7 +32,7 @@ export class Backends {
       const server = this.#serverFor(w);
       await new Promise<void>((resolve, reject) => {
         server.once('error', (e) => reject(new Error(`backend ${w.name} on ${w.address}:${w.port}: ${e.message}`)));
-        server.listen(w.port, w.address, 1024, () => resolve());
+        server.listen(w.port, this.#anyAddress ? '0.0.0.0' : w.address, 1024, () => resolve());
       });
       this.#servers.push(server);
     }
@@ -89,7 +91,7 @@ export class Backends {
       if (delay > 0) await pause(delay);
       const steps = header('x-echo-status')?.split(',') ?? [];
       if (steps.length > 0) {
-        const step = steps[Math.min(steps.length === 1 ? 0 : this.#nextStep(header('x-test-id') ?? ''), steps.length - 1)] ?? '200';
+        const step = steps[Math.min(steps.length === 1 ? 0 : await this.#nextStep(header('x-test-id') ?? ''), steps.length - 1)] ?? '200';
         if (step === 'reset') return void request.socket.resetAndDestroy();
         if (step.startsWith('slow')) await pause(Number(step.slice(4)));
         else status = Number(step);

@@ -43,11 +43,13 @@ const same = (expected: unknown, got: unknown): boolean => {
 };
 
 export const compare = (request: VectorRequest, expected: Expected, outcome: Outcome, tolerance: Tolerance): Difference[] =>
-  (request.repeat ?? 1) > 1 || expected.statuses ? compareMany(expected, outcome, tolerance) : compareOne(request, expected, outcome);
+  (request.repeat ?? 1) > 1 || expected.statuses
+    ? compareMany(expected, outcome, tolerance)
+    : compareOne(request, expected, outcome, /which version/.test(tolerance.nondeterministic));
 
 // --- one request
 
-const compareOne = (request: VectorRequest, expected: Expected, outcome: Outcome): Difference[] => {
+const compareOne = (request: VectorRequest, expected: Expected, outcome: Outcome, anyReplica: boolean): Difference[] => {
   const result = outcome.results[0];
   if (!result) return [{ what: 'result', expected, got: null }];
   const out: Difference[] = [];
@@ -59,7 +61,7 @@ const compareOne = (request: VectorRequest, expected: Expected, outcome: Outcome
   if (!bothFail) differ('status', expected.status, result.status);
   const backend =
     one(result.headers['x-backend']) ?? (request.tcp !== undefined && result.body !== '' ? (result.body.split(' ')[0] ?? null) : null);
-  const free = freeChoice(expected);
+  const free = anyReplica || freeChoice(expected);
   const name = free ? serviceOf : (s: string | null): string | null => s;
   if (expected.backend !== undefined) differ('backend', name(expected.backend), name(backend));
   if (expected.hits) differ('hits', renamed(expected.hits, name), renamed(outcome.hits, name));
@@ -82,7 +84,7 @@ const compareOne = (request: VectorRequest, expected: Expected, outcome: Outcome
   }
   for (const [other, e] of Object.entries(expected.seenElsewhere ?? {}))
     compareSeen(`seenElsewhere.${other}`, e, outcome.last[other], differ);
-  for (const [proxy, e] of Object.entries(expected.log ?? {})) compareLog(proxy, e, outcome.log[proxy] ?? [], free, differ);
+  for (const [proxy, e] of Object.entries(expected.log ?? {})) compareLog(proxy, e, outcome.log, free, differ);
   return out;
 };
 
@@ -132,21 +134,38 @@ const plainDetails = (details: unknown): unknown =>
 const compareLog = (
   proxy: string,
   expected: Readonly<Record<string, unknown>>,
-  entries: readonly Readonly<Record<string, unknown>>[],
+  logs: Outcome['log'],
   free: boolean,
   differ: (what: string, e: unknown, g: unknown) => void,
 ): void => {
-  const got = entries.at(-1);
-  if (!got) {
+  // Where any replica may answer, any replica's log may hold the entry.
+  const entries = Object.entries(logs).flatMap(([name, list]) =>
+    name === proxy || (free && replicaSet(name) === replicaSet(proxy)) ? list : [],
+  );
+  if (entries.length === 0) {
     differ(`log.${proxy}`, expected, null);
     return;
   }
+  const differences = entries.map((entry) => logDifferences(expected, entry, free));
+  const closest = differences.sort((a, b) => a.length - b.length)[0] ?? [];
+  for (const { what, expected: e, got } of closest) differ(`log.${proxy}.${what}`, e, got);
+};
+
+const replicaSet = (proxy: string): string => proxy.replace(/-v\d+$/, '');
+
+const logDifferences = (
+  expected: Readonly<Record<string, unknown>>,
+  got: Readonly<Record<string, unknown>>,
+  free: boolean,
+): Difference[] => {
+  const out: Difference[] = [];
   for (const key of LOG_KEYS) {
     if (key === 'upstream' && free) continue;
-    const value = got[key] === '-' && key !== 'flags' ? undefined : got[key];
-    if (key === 'details') differ(`log.${proxy}.details`, plainDetails(expected[key]), plainDetails(value));
-    else differ(`log.${proxy}.${key}`, expected[key], value ?? undefined);
+    const value = got[key] === '-' && key !== 'flags' ? undefined : (got[key] ?? undefined);
+    const [e, g] = key === 'details' ? [plainDetails(expected[key]), plainDetails(value)] : [expected[key], value];
+    if (!same(e, g)) out.push({ what: key, expected: e ?? null, got: g ?? null });
   }
+  return out;
 };
 
 // --- many requests

@@ -27,12 +27,19 @@ export interface SentResult {
 
 const TCP_WAIT_MS = 2_000;
 const certs = process.argv[2] ?? '/certs';
-const steps = new Map<string, number>();
-const backends = new Backends(certs, (id) => {
-  const step = steps.get(id) ?? 0;
-  steps.set(id, step + 1);
-  return step;
-});
+/** Attempts are numbered over the backends of all hosts, so the run is asked. */
+const asked = new Map<number, (step: number) => void>();
+let nextAsk = 0;
+const backends = new Backends(
+  certs,
+  process.argv[3] === 'any',
+  (testId) =>
+    new Promise((resolve) => {
+      const ask = nextAsk++;
+      asked.set(ask, resolve);
+      process.stdout.write(`${JSON.stringify({ ask, testId })}\n`);
+    }),
+);
 
 const requestBytes = (r: VectorRequest, testId: string, varied: string | undefined): Buffer => {
   const pairs: (readonly [string, string])[] = Array.isArray(r.headers) ? [...r.headers] : Object.entries(r.headers ?? {});
@@ -103,7 +110,13 @@ const handle = async (command: WorkerCommand): Promise<unknown> => {
 };
 
 createInterface({ input: process.stdin }).on('line', (line) => {
-  const { id, command } = JSON.parse(line) as { id: number; command: WorkerCommand };
+  const message = JSON.parse(line) as { id: number; command: WorkerCommand } | { ask: number; step: number };
+  if ('ask' in message) {
+    asked.get(message.ask)?.(message.step);
+    asked.delete(message.ask);
+    return;
+  }
+  const { id, command } = message;
   handle(command).then(
     (result) => process.stdout.write(`${JSON.stringify({ id, result: result ?? null })}\n`),
     (error: Error) => process.stdout.write(`${JSON.stringify({ id, error: error.message })}\n`),

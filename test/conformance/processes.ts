@@ -51,14 +51,19 @@ export class Worker {
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #next = 0;
 
-  constructor(command: readonly string[]) {
+  constructor(command: readonly string[], nextStep: (testId: string) => number) {
     const [program = '', ...args] = command;
     this.#child = track(spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] }));
     this.pid = this.#child.pid ?? -1;
     const out = this.#child.stdout;
     if (!out) throw new Error('worker without output');
     createInterface({ input: out }).on('line', (line) => {
-      const { id, result, error } = JSON.parse(line) as { id: number; result?: unknown; error?: string };
+      const message = JSON.parse(line) as { id: number; result?: unknown; error?: string } | { ask: number; testId: string };
+      if ('ask' in message) {
+        this.#child.stdin?.write(`${JSON.stringify({ ask: message.ask, step: nextStep(message.testId) })}\n`);
+        return;
+      }
+      const { id, result, error } = message;
       const waiting = this.#waiting.get(id);
       this.#waiting.delete(id);
       if (error === undefined) waiting?.resolve(result);

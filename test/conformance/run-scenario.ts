@@ -64,12 +64,23 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 // --- parts
 
 const startHosts = async (scenario: Scenario, place: Place, cleanUp: (() => Promise<void> | void)[]): Promise<Host[]> => {
-  const command = [process.execPath, join(place.root, 'test/conformance/host-worker.ts'), place.certs];
+  const command = [
+    process.execPath,
+    join(place.root, 'test/conformance/host-worker.ts'),
+    place.certs,
+    scenario.topology === 'sidecars' ? 'any' : 'listed',
+  ];
+  const steps = new Map<string, number>();
+  const nextStep = (testId: string): number => {
+    const step = steps.get(testId) ?? 0;
+    steps.set(testId, step + 1);
+    return step;
+  };
   const hosts: Host[] = [];
   if (scenario.topology === 'gateway') {
-    hosts.push({ name: 'gateway', worker: new Worker(command) });
+    hosts.push({ name: 'gateway', worker: new Worker(command, nextStep) });
   } else {
-    for (const name of Object.keys(HOSTS)) hosts.push({ name, worker: new Worker(inNewNamespace(command)) });
+    for (const name of Object.keys(HOSTS)) hosts.push({ name, worker: new Worker(inNewNamespace(command), nextStep) });
   }
   for (const h of hosts) cleanUp.push(() => h.worker.stop());
   if (scenario.topology === 'sidecars') {
@@ -94,6 +105,14 @@ const nodeOf = (name: string, scenario: Scenario, recordings: readonly RecordedX
   return scenario.topology === 'gateway' ? gatewayNode(scenario) : sidecarNode(name, scenario);
 };
 
+const isTwin = (a: RecordedXds['node'], b: ProxyNode): boolean => {
+  const facts = (node: { readonly [key: string]: unknown } | undefined): string => {
+    const metadata = (node?.['metadata'] ?? {}) as Record<string, unknown>;
+    return `${metadata['NAMESPACE']}/${metadata['SERVICE_ACCOUNT']}`;
+  };
+  return facts(a) === facts(b);
+};
+
 const startControl = async (scenario: Scenario, cell: Cell, place: Place, cleanUp: (() => Promise<void> | void)[]): Promise<void> => {
   const rewrite = (text: string): string => text.replaceAll('/certs/', `${place.certs}/`);
   const secrets = new RecordedControl(place.certs);
@@ -102,6 +121,14 @@ const startControl = async (scenario: Scenario, cell: Cell, place: Place, cleanU
   if (cell.control === 'recorded') {
     const recorded = new RecordedControl(place.certs);
     for (const record of place.recordings) if (record.node) recorded.add(record.node.id, record, rewrite);
+    for (const name of scenario.topology === 'sidecars' ? scenario.proxies : []) {
+      const node = nodeOf(name, scenario, place.recordings);
+      if (place.recordings.some((r) => r.node?.id === node.id)) continue;
+      // Recorded once for two replicas that differ in nothing but their address.
+      const twin = place.recordings.find((r) => isTwin(r.node, node));
+      if (!twin) throw new Error(`no configuration was recorded for ${name} or a replica of the same service`);
+      recorded.add(node.id, twin, rewrite);
+    }
     await recorded.start(`${ADDRESS}:${XDS_PORT}`);
     cleanUp.push(() => recorded.stop());
     return;
@@ -265,14 +292,13 @@ const logsOf = async (
 ): Promise<Record<string, Record<string, unknown>[]>> => {
   const out: Record<string, Record<string, unknown>[]> = {};
   const until = performance.now() + LOG_MS;
-  for (const proxy of proxies) {
-    if (!(proxy.name in wanted)) continue;
-    for (;;) {
-      const mine = logEntries(proxy.logFile).filter((e) => e['id'] === testId || String(e['id']).startsWith(`${testId}-`));
-      out[proxy.name] = mine;
-      if (mine.length >= results.length || performance.now() > until) break;
-      await pause(25);
-    }
+  const taken = (proxy: Proxy): Record<string, unknown>[] =>
+    logEntries(proxy.logFile).filter((e) => e['id'] === testId || String(e['id']).startsWith(`${testId}-`));
+  for (;;) {
+    for (const proxy of proxies) out[proxy.name] = taken(proxy);
+    const written = Object.values(out).reduce((sum, list) => sum + list.length, 0);
+    if (written >= results.length * Object.keys(wanted).length || performance.now() > until) break;
+    await pause(25);
   }
   return out;
 };

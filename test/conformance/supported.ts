@@ -14,7 +14,13 @@ export const skipReason = (scenario: Scenario, cell: Cell, recordings: readonly 
     const lacking = scenario.features.filter((f) => PROXY_LACKS.includes(f));
     if (lacking.length > 0) return `feature not built in the proxy: ${lacking.join(', ')}`;
   }
-  if (cell.control === 'recorded') return recordings.length === 0 ? 'no recorded configuration' : undefined;
+  if (cell.control === 'recorded') {
+    if (recordings.length === 0) return 'no recorded configuration';
+    const partial = scenario.topology === 'sidecars' && recordings.length < scenario.proxies.length;
+    return partial && /^ *selector:/m.test(scenario.yaml)
+      ? 'a policy selects workloads, and not every sidecar’s configuration was recorded'
+      : undefined;
+  }
   const { problems } = parseDocuments('scenario.yaml', scenario.yaml);
   const refused = problems.filter((p) => p.severity === 'error' && NOT_YET.has(p.code));
   if (refused.length > 0) return `not built in the control plane: ${[...new Set(refused.map((p) => p.message))].join('; ')}`;

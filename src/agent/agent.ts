@@ -1,0 +1,203 @@
+// The node agent: identity, SDS, ADS relay, DNS, health and the operator's stream of one workload, put together.
+// What a proxy in this process gets as objects, an Envoy gets on `<run-dir>/xds.sock`. Never opens a proxied connection.
+import { chmodSync, mkdirSync } from 'node:fs';
+import { createLog, type Log } from '../base/log.ts';
+import type { Bootstrap } from '../xds/gen/types.ts';
+import { SDS_METHOD } from '../xds/resource-types.ts';
+import type { XdsTransport } from '../xds/transport.ts';
+import { type AdminRequest, type AdminResponse, adminOverHttp } from './admin-client.ts';
+import { adsRelay } from './ads-relay.ts';
+import { type AgentConfig, identityOf } from './agent-config.ts';
+import { makeBootstrap, makeNode, xdsSocketPath } from './bootstrap.ts';
+import { DnsServer } from './dns-server.ts';
+import { GrpcChannel } from './grpc-channel.ts';
+import { type GrpcServer, serveGrpc } from './grpc-server.ts';
+import { targetOf, tokenMayTravel } from './grpc-target.ts';
+import { HealthServers } from './health-server.ts';
+import { READY_POLL_MS } from './limits.ts';
+import { Operator } from './operator.ts';
+import { SecretServer } from './sds.ts';
+import { WorkloadIdentity } from './workload-identity.ts';
+
+export interface ProxyStatus {
+  /** First configuration received, all warm, workers serving. */
+  readonly ready: boolean;
+  /** Why not, for `/healthz/ready`. */
+  readonly reason?: string;
+}
+
+export interface Agent {
+  /** For a proxy in this process. The same objects serve Envoy on `<run-dir>/xds.sock`. */
+  readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport };
+  readonly bootstrap: Bootstrap;
+  /** Ports in use, where the configuration said 0. `status` is undefined when the proxy listens there itself. */
+  readonly ports: { readonly stats: number; readonly status: number | undefined; readonly dns: number | undefined };
+  /** How readiness asks the proxy; until called, it is asked over HTTP at its admin port. */
+  setProxyStatus(status: () => ProxyStatus): void;
+  /** How operator requests reach the proxy; until called, over HTTP at its admin port. */
+  onAdminRequest(handler: (request: AdminRequest) => Promise<AdminResponse>): void;
+  /** Called for `POST /quitquitquit` from loopback. */
+  onQuit(handler: () => void): void;
+  /** The proxy is ready as last asked, and there is a certificate that has not expired. */
+  ready(): boolean;
+  stop(): Promise<void>;
+}
+
+/** Resolves once every socket is bound; certificate and configuration follow in the background. Rejects when a port or the run folder is unusable. */
+export const startAgent = async (config: AgentConfig, log: Log = standardErrorLog()): Promise<Agent> => {
+  mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
+  chmodSync(config.runDir, 0o700);
+  const agent = new NodeAgent(config, log);
+  try {
+    await agent.start();
+  } catch (e) {
+    await agent.stop();
+    throw e;
+  }
+  return agent;
+};
+
+class NodeAgent implements Agent {
+  readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport };
+  readonly bootstrap: Bootstrap;
+  readonly #config: AgentConfig;
+  readonly #channel: GrpcChannel;
+  readonly #secrets: SecretServer;
+  readonly #identity: WorkloadIdentity;
+  readonly #dns: DnsServer | undefined;
+  readonly #health: HealthServers;
+  readonly #operator: Operator;
+  #server: GrpcServer | undefined;
+  #admin: (request: AdminRequest) => Promise<AdminResponse>;
+  #proxyStatus: (() => ProxyStatus) | undefined;
+  #polled: ProxyStatus = { ready: false, reason: 'the proxy has not answered yet' };
+  #pollTimer: NodeJS.Timeout | undefined;
+  #quit: () => void = () => {};
+  #stopped = false;
+
+  constructor(config: AgentConfig, log: Log) {
+    this.#config = config;
+    this.bootstrap = makeBootstrap(config);
+    this.#admin = adminOverHttp(config.adminPort);
+    this.#channel = makeChannel(config, log.scope('xds'));
+    const sdsLog = log.scope('sds');
+    this.#secrets = new SecretServer((names, problem) => sdsLog.warning('the proxy refused a secret', { names: names.join(), problem }));
+    this.#identity = new WorkloadIdentity({
+      identity: identityOf(config),
+      ttlS: config.certificateTtlS,
+      call: (method, request, timeoutMs) => this.#channel.unary(method, request, timeoutMs),
+      onSecret: (secret) => this.#secrets.publish(secret),
+      log: log.scope('identity'),
+    });
+    const { namespace, domain, bindSource } = config;
+    this.#dns = config.dns && new DnsServer({ dns: config.dns, namespace, domain, bindSource, log: log.scope('dns') });
+    const ads = adsRelay({
+      upstream: this.#channel,
+      node: makeNode(config),
+      onNameTable: this.#dns && ((table) => this.#dns?.setNames(table)),
+      log: log.scope('ads'),
+    });
+    this.transports = { ads, sds: this.#secrets };
+    const admin = (request: AdminRequest): Promise<AdminResponse> => this.#admin(request);
+    this.#health = new HealthServers({
+      statusPort: config.statusListener === 'agent' ? config.statusPort : undefined,
+      statsPort: config.statsPort,
+      notReady: () => this.#notReady(),
+      admin,
+      onQuit: () => this.#quit(),
+    });
+    this.#operator = new Operator({ upstream: this.#channel, admin, log: log.scope('operator') });
+  }
+
+  get ports(): Agent['ports'] {
+    const [stats = 0, status] = this.#health.ports;
+    return { stats, status, dns: this.#dns?.port };
+  }
+
+  async start(): Promise<void> {
+    // First, because the answer travels while the sockets are bound.
+    this.#identity.start();
+    this.#operator.start();
+    const { ads, sds } = this.transports;
+    const both: XdsTransport = { open: (method, events) => (method === SDS_METHOD ? sds : ads).open(method, events) };
+    const serving = serveGrpc(xdsSocketPath(this.#config.runDir), both);
+    const outcome = await Promise.allSettled([serving, this.#dns?.start(), this.#health.start()]);
+    if (outcome[0].status === 'fulfilled') this.#server = outcome[0].value;
+    const failed = outcome.find((o) => o.status === 'rejected');
+    if (failed) throw failed.reason;
+    // A moment later: a proxy in this process tells by itself.
+    this.#pollTimer = setTimeout(() => this.#poll(), READY_POLL_MS.starting);
+  }
+
+  setProxyStatus(status: () => ProxyStatus): void {
+    this.#proxyStatus = status;
+    clearTimeout(this.#pollTimer);
+  }
+
+  onAdminRequest(handler: (request: AdminRequest) => Promise<AdminResponse>): void {
+    this.#admin = handler;
+  }
+
+  onQuit(handler: () => void): void {
+    this.#quit = handler;
+  }
+
+  ready(): boolean {
+    return this.#notReady() === '';
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#pollTimer);
+    this.#identity.stop();
+    this.#operator.stop();
+    this.#secrets.close();
+    this.#channel.close();
+    await Promise.all([this.#server?.close(), this.#dns?.stop(), this.#health.stop()]);
+  }
+
+  #notReady(): string {
+    if (this.#stopped) return 'the agent stops';
+    if (!this.#identity.valid) return 'there is no valid certificate';
+    const status = this.#proxyStatus?.() ?? this.#polled;
+    return status.ready ? '' : (status.reason ?? 'the proxy is not ready');
+  }
+
+  /** Envoy's `/ready`: 200 once the first listeners and clusters are in place. */
+  #poll(): void {
+    if (this.#stopped || this.#proxyStatus) return;
+    void this.#admin({ method: 'GET', path: '/ready', body: '' })
+      .then(
+        (answer): ProxyStatus =>
+          answer.status === 200 ? { ready: true } : { ready: false, reason: `the proxy says ${answer.body.trim() || answer.status}` },
+        (e: unknown): ProxyStatus => ({ ready: false, reason: `the proxy does not answer: ${e instanceof Error ? e.message : String(e)}` }),
+      )
+      .then((status) => {
+        this.#polled = status;
+        if (this.#stopped || this.#proxyStatus) return;
+        this.#pollTimer = setTimeout(() => this.#poll(), status.ready ? READY_POLL_MS.steady : READY_POLL_MS.starting);
+      });
+  }
+}
+
+const standardErrorLog = (): Log =>
+  createLog(
+    'agent',
+    (line) => process.stderr.write(line),
+    () => new Date(),
+  );
+
+const makeChannel = (config: AgentConfig, log: Log): GrpcChannel => {
+  const target = targetOf(config);
+  const withToken = tokenMayTravel(target);
+  if (!withToken) log.info('no token is sent: the way to the control plane is neither TLS nor of this machine');
+  const nodeId = makeNode(config).id ?? '';
+  return new GrpcChannel({
+    target,
+    log,
+    metadata: () => {
+      const token = withToken ? config.token() : undefined;
+      return { 'x-skein-node': nodeId, ...(token ? { authorization: `Bearer ${token}` } : {}) };
+    },
+  });
+};

@@ -1,0 +1,179 @@
+// The proxy's bootstrap as Istio's agent writes it: who it is, where its control plane and its secrets are (our socket), its
+// admin, metrics and readiness. One value for Envoy (written as JSON) and for the proxy in this process. Pure.
+import { join } from 'node:path';
+import type {
+  AnyMessage,
+  BindConfig,
+  Bootstrap,
+  Cluster,
+  ConfigSource,
+  JsonObject,
+  LayeredRuntime,
+  Listener,
+  Node,
+  StatsConfig,
+} from '../xds/gen/types.ts';
+import type { AgentConfig } from './agent-config.ts';
+
+export const XDS_CLUSTER = 'xds-grpc';
+export const SDS_CLUSTER = 'sds-grpc';
+
+/** The Unix socket of ADS and SDS. */
+export const xdsSocketPath = (runDir: string): string => join(runDir, 'xds.sock');
+
+export const makeBootstrap = (config: AgentConfig): Bootstrap => {
+  const socket = xdsSocketPath(config.runDir);
+  const adsSource: ConfigSource = { ads: {}, initial_fetch_timeout: '0s', resource_api_version: 'V3' };
+  return {
+    node: makeNode(config),
+    admin: { address: { socket_address: { address: '127.0.0.1', port_value: config.adminPort } }, profile_path: '/dev/null' },
+    layered_runtime: LAYERED_RUNTIME,
+    stats_config: STATS_CONFIG,
+    dynamic_resources: {
+      lds_config: adsSource,
+      cds_config: adsSource,
+      ads_config: {
+        api_type: 'GRPC',
+        transport_api_version: 'V3',
+        set_node_on_first_message_only: true,
+        grpc_services: [
+          {
+            // Come back soon: the agent holds the stream until the control plane is there.
+            envoy_grpc: { cluster_name: XDS_CLUSTER, retry_policy: { retry_back_off: { base_interval: '0.100s', max_interval: '2s' } } },
+          },
+        ],
+      },
+    },
+    static_resources: {
+      clusters: [
+        localHttpCluster('prometheus_stats', config.adminPort),
+        localHttpCluster('agent', config.statsPort),
+        // A proxy in this process is given the transports of these two names instead.
+        ...(config.statusListener === 'proxy' ? [socketCluster(SDS_CLUSTER, socket), socketCluster(XDS_CLUSTER, socket)] : []),
+      ],
+      listeners: [
+        staticListener('metrics', config.prometheusPort, '/stats/prometheus', 'prometheus_stats'),
+        ...(config.statusListener === 'proxy' ? [staticListener('readiness', config.statusPort, '/healthz/ready', 'agent')] : []),
+      ],
+    },
+    ...(config.bindSource === undefined ? {} : { cluster_manager: { upstream_bind_config: bindTo(config.bindSource) } }),
+  };
+};
+
+/** Id and metadata as istiod reads them. */
+export const makeNode = (config: AgentConfig): Node => {
+  const { name, namespace, domain, labels } = config;
+  const kind = config.gateway ? 'router' : 'sidecar';
+  const metadata: JsonObject = {
+    NAME: name,
+    NAMESPACE: namespace,
+    INSTANCE_IPS: config.ips.join(','),
+    LABELS: labels,
+    SERVICE_ACCOUNT: config.serviceAccount,
+    WORKLOAD_NAME: config.workload,
+    CLUSTER_ID: config.clusterId,
+    MESH_ID: config.meshId,
+    INTERCEPTION_MODE: config.gateway ? 'NONE' : 'REDIRECT',
+    ENVOY_PROMETHEUS_PORT: config.prometheusPort,
+    ENVOY_STATUS_PORT: config.statusPort,
+    ...(config.dns ? { DNS_CAPTURE: 'true' } : {}),
+    ...(config.appPorts.length > 0
+      ? { POD_PORTS: JSON.stringify(config.appPorts.map((p) => ({ containerPort: p, protocol: 'TCP' }))) }
+      : {}),
+    ...(config.metadata as JsonObject),
+  };
+  return {
+    id: `${kind}~${config.ips[0] ?? ''}~${name}.${namespace}~${namespace}.svc.${domain}`,
+    cluster: `${labels['app'] ?? config.workload}.${namespace}`,
+    locality: config.locality,
+    metadata,
+  };
+};
+
+const bindTo = (address: string): BindConfig => ({ source_address: { address, port_value: 0 } });
+
+const HTTP2_OPTIONS: { readonly [name: string]: AnyMessage } = {
+  'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+    '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+    explicit_http_config: { http2_protocol_options: {} },
+  },
+};
+
+const socketCluster = (name: string, path: string): Cluster => ({
+  name,
+  type: 'STATIC',
+  connect_timeout: '1s',
+  typed_extension_protocol_options: HTTP2_OPTIONS,
+  load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint: { address: { pipe: { path } } } }] }] },
+});
+
+/** Of this machine: bound to loopback, whatever source address the others take. */
+const localHttpCluster = (name: string, port: number): Cluster => ({
+  name,
+  type: 'STATIC',
+  connect_timeout: '0.250s',
+  upstream_bind_config: bindTo('127.0.0.1'),
+  load_assignment: {
+    cluster_name: name,
+    endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } }] }],
+  },
+});
+
+const staticListener = (name: string, port: number, path: string, cluster: string): Listener => ({
+  name,
+  address: { socket_address: { address: '0.0.0.0', port_value: port } },
+  filter_chains: [
+    {
+      filters: [
+        {
+          name: 'envoy.filters.network.http_connection_manager',
+          typed_config: {
+            '@type': 'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+            stat_prefix: name,
+            route_config: {
+              name,
+              virtual_hosts: [{ name: 'backend', domains: ['*'], routes: [{ match: { prefix: path }, route: { cluster } }] }],
+            },
+            http_filters: [
+              {
+                name: 'envoy.filters.http.router',
+                typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router' },
+              },
+            ],
+          },
+        },
+      ],
+    },
+  ],
+});
+
+const LAYERED_RUNTIME: LayeredRuntime = {
+  layers: [
+    {
+      name: 'static',
+      static_layer: {
+        // Without a number Envoy warns at each start; the limit is the operating system's.
+        'overload.global_downstream_max_connections': '2147483647',
+        // Long alternations in host and path rules are legal.
+        're2.max_program_size.error_level': '32768',
+      },
+    },
+    { name: 'admin', admin_layer: {} },
+  ],
+};
+
+const STATS_CONFIG: StatsConfig = {
+  use_all_default_tags: false,
+  stats_tags: [
+    { tag_name: 'cluster_name', regex: '^cluster\\.((.+?(\\..+?\\.svc\\.cluster\\.local)?)\\.)' },
+    { tag_name: 'tcp_prefix', regex: '^tcp\\.((.*?)\\.)\\w+?$' },
+    { tag_name: 'response_code', regex: '_rq(_(\\d{3}))$' },
+    { tag_name: 'response_code_class', regex: '_rq(_(\\dxx))$' },
+    {
+      tag_name: 'http_conn_manager_listener_prefix',
+      regex: '^listener(?=\\.).*?\\.http\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)',
+    },
+    { tag_name: 'http_conn_manager_prefix', regex: '^http\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)' },
+    { tag_name: 'listener_address', regex: '^listener\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)' },
+  ],
+};

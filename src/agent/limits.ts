@@ -1,0 +1,39 @@
+// Every bound of the agent, with its unit and reason.
+
+/** One xDS message or certificate answer. The control plane of a large mesh sends tens of megabytes of endpoints. */
+export const GRPC_MESSAGE_BYTES_MAX = 256 * 1024 * 1024;
+/** Requests kept while the control plane is away: a proxy's first subscriptions fit, a runaway one does not. */
+export const PENDING_BYTES_MAX = 4 * 1024 * 1024;
+/** Bytes unread by one local subscriber before its stream is given up. */
+export const STREAM_BACKLOG_BYTES_MAX = 512 * 1024 * 1024;
+/** Streams of local proxies at once. */
+export const LOCAL_STREAMS_MAX = 256;
+
+export const RECONNECT_MS = { first: 50, max: 2_000 } as const;
+export const CERTIFICATE_RETRY_MS = { first: 100, max: 10_000 } as const;
+export const PROXY_RESTART_MS = { first: 100, max: 5_000 } as const;
+export const CONNECT_TIMEOUT_MS = 5_000;
+/** A silent connection is asked after this time and given up when the answer stays out. */
+export const KEEPALIVE_MS = 20_000;
+export const KEEPALIVE_TIMEOUT_MS = 10_000;
+export const CERTIFICATE_CALL_TIMEOUT_MS = 10_000;
+/** Timers are cut into pieces so that a clock that jumps is noticed. */
+export const TIMER_MS_MAX = 60_000;
+
+export const DNS_TTL_S = 30;
+/** After the start, questions for names of the cluster wait this long for the first name table. */
+export const DNS_FIRST_NAMES_MS = 5_000;
+export const DNS_FORWARDS_MAX = 512;
+export const DNS_UPSTREAM_TIMEOUT_MS = 2_000;
+export const DNS_UDP_BYTES_MAX = 1_232;
+export const DNS_UDP_BYTES_DEFAULT = 512;
+export const DNS_TCP_CONNECTIONS_MAX = 128;
+export const DNS_TCP_IDLE_MS = 10_000;
+
+/** A metrics page or admin answer taken from the proxy. */
+export const ADMIN_BODY_BYTES_MAX = 64 * 1024 * 1024;
+export const ADMIN_TIMEOUT_MS = 10_000;
+/** Operator requests in flight towards one proxy. */
+export const OPERATOR_REQUESTS_MAX = 32;
+/** How often an Envoy is asked whether it is ready: often until it is, then seldom. */
+export const READY_POLL_MS = { starting: 100, steady: 1_000 } as const;

@@ -1,0 +1,127 @@
+// Secret discovery for the proxy beside us: `default` (chain and key) and `ROOTCA`, inline bytes. A subscriber gets what it
+// asked for as soon as it is there and again at every rotation. State of the world, no I/O of its own.
+// The key passes only through here, to the proxy in this process or over the agent's own socket.
+import { decode, encode } from '../xds/codec.ts';
+import type { DiscoveryRequest, Secret } from '../xds/gen/types.ts';
+import { GRPC } from '../xds/grpc-frames.ts';
+import { SDS_METHOD, SECRET_TYPE } from '../xds/resource-types.ts';
+import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
+import type { WorkloadSecret } from './workload-identity.ts';
+
+/** The names that istiod's configuration uses. */
+export const WORKLOAD_SECRET = 'default';
+export const ROOT_SECRET = 'ROOTCA';
+
+const utf8 = new TextEncoder();
+
+export class SecretServer implements XdsTransport {
+  readonly #subscribers = new Set<SecretSubscriber>();
+  #secrets: ReadonlyMap<string, Secret> = new Map();
+  #version = 0;
+  readonly #onRejected: (names: readonly string[], problem: string) => void;
+
+  constructor(onRejected: (names: readonly string[], problem: string) => void) {
+    this.#onRejected = onRejected;
+  }
+
+  publish({ certificate, privateKeyPem }: WorkloadSecret): void {
+    const leaf: Secret = {
+      name: WORKLOAD_SECRET,
+      tls_certificate: {
+        certificate_chain: { inline_bytes: utf8.encode(certificate.chainPem) },
+        private_key: { inline_bytes: utf8.encode(privateKeyPem) },
+      },
+    };
+    const roots: Secret = { name: ROOT_SECRET, validation_context: { trusted_ca: { inline_bytes: utf8.encode(certificate.rootsPem) } } };
+    this.#secrets = new Map([
+      [WORKLOAD_SECRET, leaf],
+      [ROOT_SECRET, roots],
+    ]);
+    this.#version++;
+    for (const s of this.#subscribers) s.push(this.#secrets, this.#version);
+  }
+
+  open(method: string, events: StreamEvents): XdsStream {
+    if (method !== SDS_METHOD) {
+      queueMicrotask(() => events.end({ code: GRPC.UNIMPLEMENTED, message: `${method} is not served by the agent` }));
+      return { send: () => {}, close: () => {} };
+    }
+    const subscriber = new SecretSubscriber(events, this.#onRejected);
+    this.#subscribers.add(subscriber);
+    return {
+      send: (bytes) => {
+        if (!this.#subscribers.has(subscriber)) return;
+        let request: DiscoveryRequest;
+        try {
+          request = decode('envoy.service.discovery.v3.DiscoveryRequest', bytes);
+        } catch (e) {
+          this.#subscribers.delete(subscriber);
+          const message = e instanceof Error ? e.message : String(e);
+          queueMicrotask(() => subscriber.end({ code: GRPC.INVALID_ARGUMENT, message }));
+          return;
+        }
+        subscriber.request(request);
+        queueMicrotask(() => subscriber.push(this.#secrets, this.#version));
+      },
+      close: () => {
+        this.#subscribers.delete(subscriber);
+        subscriber.close();
+      },
+    };
+  }
+
+  /** Ends every stream: the agent stops. */
+  close(): void {
+    for (const s of this.#subscribers) s.end({ code: GRPC.UNAVAILABLE, message: 'the agent stops' });
+    this.#subscribers.clear();
+  }
+}
+
+class SecretSubscriber {
+  readonly #events: StreamEvents;
+  readonly #onRejected: (names: readonly string[], problem: string) => void;
+  #names: readonly string[] = [];
+  /** What was last sent, so that an acknowledgement is not answered with the same again. */
+  #sent: { readonly version: number; readonly names: string } | undefined;
+  #nonce = 0;
+  #over = false;
+
+  constructor(events: StreamEvents, onRejected: (names: readonly string[], problem: string) => void) {
+    this.#events = events;
+    this.#onRejected = onRejected;
+  }
+
+  request(request: DiscoveryRequest): void {
+    const nonce = request.response_nonce ?? '';
+    if (nonce !== '' && nonce !== String(this.#nonce)) return; // answers an older response: a newer one is on its way
+    if (request.error_detail) this.#onRejected(request.resource_names ?? [], request.error_detail.message ?? '');
+    this.#names = request.resource_names ?? [];
+  }
+
+  push(secrets: ReadonlyMap<string, Secret>, version: number): void {
+    if (this.#over) return;
+    const found = this.#names.map((n) => secrets.get(n)).filter((s) => s !== undefined);
+    if (found.length === 0) return;
+    const names = found.map((s) => s.name).join();
+    if (this.#sent?.version === version && this.#sent.names === names) return;
+    this.#sent = { version, names };
+    this.#nonce++;
+    this.#events.message(
+      encode('envoy.service.discovery.v3.DiscoveryResponse', {
+        version_info: String(version),
+        type_url: SECRET_TYPE.url,
+        resources: found.map((s) => ({ '@type': SECRET_TYPE.url, ...s })),
+        nonce: String(this.#nonce),
+      }),
+    );
+  }
+
+  end(status: { readonly code: number; readonly message: string }): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#events.end(status);
+  }
+  close(): void {
+    this.#over = true;
+  }
+}

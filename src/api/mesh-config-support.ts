@@ -1,0 +1,25 @@
+// Which keys of MeshConfig have an effect in this version, as data in the notation of support.ts. The others are accepted with a
+// warning: none of them opens anything when it is left out. What would is refused below.
+
+import type { KindSupport } from './support.ts';
+
+export const meshConfigSupport: KindSupport = {
+  supported: [
+    '{proxyListenPort,proxyInboundListenPort,connectTimeout,dnsRefreshRate,protocolDetectionTimeout,tcpKeepalive.**}',
+    '{accessLogFile,accessLogFormat,accessLogEncoding}',
+    '{trustDomain,trustDomainAliases,rootNamespace,enableAutoMtls}',
+    '{outboundTrafficPolicy.mode,inboundTrafficPolicy.mode}',
+    '{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}',
+    '{localityLbSetting,pathNormalization,defaultHttpRetryPolicy,defaultProviders}.**',
+    'h2UpgradePolicy',
+    'extensionProviders.{name,prometheus.**,envoyFileAccessLog.**}',
+    'defaultConfig.{drainDuration,terminationDrainDuration,proxyAdminPort,statusPort,statNameLength,concurrency,proxyMetadata.**}',
+    'defaultConfig.{discoveryAddress,controlPlaneAuthPolicy,holdApplicationUntilProxyStarts,meshId}',
+    'defaultConfig.gatewayTopology.{numTrustedProxies,forwardClientCertDetails}',
+  ],
+  refused: [
+    { path: 'outboundTrafficPolicy.mode', values: ['ALLOW_ANY_DYNAMIC_DNS'], message: 'ALLOW_ANY_DYNAMIC_DNS is not yet supported' },
+    { path: 'inboundTrafficPolicy.mode', values: ['LOCALHOST'], message: 'inboundTrafficPolicy LOCALHOST is not yet supported' },
+  ],
+  warned: [{ path: 'h2UpgradePolicy', values: ['UPGRADE'], message: 'traffic stays on HTTP/1.1 until a later version brings HTTP/2' }],
+};

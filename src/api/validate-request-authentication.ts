@@ -1,0 +1,71 @@
+// What Istio's webhook asks of a RequestAuthentication.
+
+import { checkDuration } from './duration-text.ts';
+import { child, item } from './field-path.ts';
+import type { Findings } from './findings.ts';
+import { checkPort } from './host-name.ts';
+import type { RequestAuthentication } from './specs.ts';
+import type { Check } from './validate-context.ts';
+import { checkTargets } from './validate-target-ref.ts';
+
+type JwtRule = NonNullable<RequestAuthentication['jwtRules']>[number];
+
+export const checkRequestAuthentication: Check<RequestAuthentication> = (spec, path, findings) => {
+  checkTargets(spec, path, findings);
+  for (const [index, rule] of (spec.jwtRules ?? []).entries()) checkJwtRule(rule, item(child(path, 'jwtRules'), index), findings);
+};
+
+const checkJwtRule = (rule: JwtRule, path: string, findings: Findings): void => {
+  if (!rule.issuer && !rule.jwksUri && !rule.jwks) findings.error(path, 'issuer or jwksUri must be set');
+  checkNotEmpty(rule.audiences, child(path, 'audiences'), findings, 'audience');
+  checkNotEmpty(rule.fromParams, child(path, 'fromParams'), findings, 'location query');
+  checkNotEmpty(rule.fromCookies, child(path, 'fromCookies'), findings, 'cookie name');
+  checkNotEmpty(rule.spaceDelimitedClaims, child(path, 'spaceDelimitedClaims'), findings, 'claim name');
+  if (rule.jwksUri) findings.unless(child(path, 'jwksUri'), checkJwksUri(rule.jwksUri));
+  if (rule.jwks) checkJwks(rule.jwks, child(path, 'jwks'), findings);
+  for (const [index, header] of (rule.fromHeaders ?? []).entries()) {
+    if (!header.name) findings.error(item(child(path, 'fromHeaders'), index), 'location header name must be non-empty string');
+  }
+  for (const [index, output] of (rule.outputClaimToHeaders ?? []).entries()) {
+    const at = item(child(path, 'outputClaimToHeaders'), index);
+    if (!output.claim || !output.header) findings.error(at, 'outputClaimToHeaders header and claim value must be non-empty string');
+    else if (!/^[-_A-Za-z0-9]+$/.test(output.header))
+      findings.error(child(at, 'header'), `header name ${JSON.stringify(output.header)} is not a valid header name`);
+  }
+  if (rule.timeout !== undefined) findings.unless(child(path, 'timeout'), checkDuration(rule.timeout));
+};
+
+const checkNotEmpty = (values: readonly string[] | undefined, path: string, findings: Findings, what: string): void => {
+  for (const [index, value] of (values ?? []).entries())
+    if (value === '') findings.error(item(path, index), `${what} must be non-empty string`);
+};
+
+const checkJwksUri = (text: string): string | undefined => {
+  const found = /^(https?):\/\/(\[[^\]]+\]|[^/:?#\s]+)(?::([^/?#]*))?(?:[/?#]\S*)?$/.exec(text);
+  if (!found) return `${JSON.stringify(text)} is not an http:// or https:// address`;
+  const port = found[3];
+  return port === undefined || (/^\d+$/.test(port) && checkPort(Number(port)) === undefined)
+    ? undefined
+    : `invalid port ${JSON.stringify(port)}`;
+};
+
+const checkJwks = (text: string, path: string, findings: Findings): void => {
+  const keys = webKeys(text);
+  if (!keys) findings.error(path, 'not a JSON web key set');
+  else if (keys.some((key) => 'd' in key || 'k' in key))
+    findings.warn(path, 'the key set contains private keys', 'only public keys belong into a policy');
+};
+
+/** A key set, or one key alone. */
+const webKeys = (text: string): object[] | undefined => {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const keys: unknown[] = 'keys' in value ? (Array.isArray(value.keys) ? value.keys : [undefined]) : [value];
+  const isKey = (key: unknown): key is object => typeof key === 'object' && key !== null && 'kty' in key;
+  return keys.every(isKey) ? keys : undefined;
+};

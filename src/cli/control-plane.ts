@@ -1,0 +1,123 @@
+// `skein control-plane`: the control plane as a process of its own.
+import type { Command } from 'commander';
+import { createLog, type LogLevel } from '../base/log.ts';
+import { CaMaterialError } from '../control/ca-material.ts';
+import { ControlPlaneError, DEBOUNCE_DEFAULT, startControlPlane } from '../control/control-plane.ts';
+import { MeshSettingsError } from '../control/mesh-settings-file.ts';
+import { PIPELINE } from '../control/pipeline.ts';
+import { stateFolder } from '../local/state.ts';
+import { newCommand, runCommand } from './command-line.ts';
+import { packageVersion } from './package-version.ts';
+
+interface Options {
+  readonly config: readonly string[];
+  readonly meshConfig?: string;
+  readonly xds: readonly string[];
+  readonly state?: string;
+  readonly insecure: boolean;
+  readonly admin?: string;
+  readonly caDir?: string;
+  readonly debounce?: string;
+  readonly logLevel: string;
+}
+
+const LEVELS: readonly LogLevel[] = ['debug', 'info', 'warning', 'error', 'off'];
+/** Where istiod serves plaintext xDS, on this machine only. */
+const INSECURE_DEFAULT = '127.0.0.1:15010';
+
+const collect = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+const program = (): Command =>
+  newCommand('control-plane', 'Run the control plane: watch a folder of YAML, serve xDS, sign certificates.')
+    .option('--config <dir>', 'folder of YAML to watch; may be repeated', collect, [])
+    .option('--mesh-config <file>', "Istio's MeshConfig; defaults when absent")
+    .option(
+      '--xds <address>',
+      `where to serve xDS: unix:PATH or HOST:PORT; may be repeated (default: unix:STATE/xds.sock, with --insecure ${INSECURE_DEFAULT})`,
+      collect,
+      [],
+    )
+    .option('--state <dir>', 'state folder (env SKEIN_STATE)')
+    .option('--insecure', 'serve plaintext xDS to any client on TCP ports, without tokens', false)
+    .option('--admin <address>', 'where to serve the admin API: unix:PATH (default: unix:STATE/admin.sock)')
+    .option('--ca-dir <dir>', "signing certificate in the layout of Istio's cacerts (default: an own root in STATE/ca)")
+    .option(
+      '--debounce <ms,ms>',
+      `quiet and longest wait before a change is pushed (env SKEIN_DEBOUNCE; default: ${DEBOUNCE_DEFAULT.quietMs},${DEBOUNCE_DEFAULT.maxMs})`,
+    )
+    .option('--log-level <level>', LEVELS.join(', '), 'info')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  skein control-plane --config mesh/                          serve the sidecars of this machine
+  skein control-plane --config mesh/ --insecure               serve ADS in plaintext on ${INSECURE_DEFAULT} to any client
+  skein control-plane --config mesh/ --ca-dir cacerts/        sign with your own intermediate certificate
+
+Exit codes: 0 stopped by a signal or by request, 1 it cannot start, 2 wrong usage.`,
+    );
+
+const parseDebounce = (text: string | undefined): { readonly quietMs: number; readonly maxMs: number } => {
+  if (text === undefined) return DEBOUNCE_DEFAULT;
+  const [quietMs = Number.NaN, maxMs = quietMs] = text.split(',').map(Number);
+  if (!(quietMs >= 0) || !(maxMs >= quietMs))
+    throw new ControlPlaneError(`--debounce ${text}: give two numbers of milliseconds, as 10,100`);
+  return { quietMs, maxMs };
+};
+
+const addresses = (options: Options, state: string): readonly string[] => {
+  if (options.xds.length > 0) return options.xds;
+  return options.insecure ? [`unix:${state}/xds.sock`, INSECURE_DEFAULT] : [`unix:${state}/xds.sock`];
+};
+
+const serve = async (options: Options): Promise<void> => {
+  const level = LEVELS.find((l) => l === options.logLevel);
+  if (level === undefined) throw new ControlPlaneError(`--log-level ${options.logLevel}: one of ${LEVELS.join(', ')}`);
+  if (options.admin !== undefined && !options.admin.startsWith('unix:')) throw new ControlPlaneError('--admin must be unix:PATH');
+  const state = stateFolder(options.state, process.env);
+  const controlPlane = await startControlPlane({
+    folders: options.config,
+    meshConfigFile: options.meshConfig,
+    stateDir: state,
+    xds: addresses(options, state),
+    insecure: options.insecure,
+    adminSocket: options.admin?.slice('unix:'.length),
+    caDir: options.caDir,
+    version: packageVersion(),
+    debounce: parseDebounce(options.debounce ?? process.env['SKEIN_DEBOUNCE']),
+    pipeline: PIPELINE,
+    log: createLog(
+      'control-plane',
+      (line) => process.stderr.write(line),
+      () => new Date(),
+      { value: level },
+    ),
+    now: Date.now,
+  });
+  const stopped = Promise.race([controlPlane.shutdownAsked, signalled()]);
+  process.stdout.write(`control plane ready: xds ${controlPlane.xds.join(' ')} admin unix:${controlPlane.adminSocket}\n`);
+  await stopped;
+  await controlPlane.close();
+  process.exit(0);
+};
+
+const signalled = (): Promise<void> =>
+  new Promise((resolve) => {
+    process.once('SIGTERM', () => resolve());
+    process.once('SIGINT', () => resolve());
+  });
+
+export const command = {
+  name: 'control-plane',
+  summary: 'run the control plane',
+  run: (argv: readonly string[]): Promise<void> =>
+    runCommand(program(), argv, async (_operands, options: Options) => {
+      try {
+        await serve(options);
+      } catch (error) {
+        if (!(error instanceof ControlPlaneError || error instanceof CaMaterialError || error instanceof MeshSettingsError)) throw error;
+        process.stderr.write(`skein: ${error.message}\n`);
+        process.exitCode = 1;
+      }
+    }),
+};

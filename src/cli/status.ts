@@ -1,0 +1,96 @@
+// `skein status`: the mesh at a glance, and an exit code that says whether it is well.
+import type { Command } from 'commander';
+import { formatProblem, type Problem } from '../api/problem.ts';
+import { AdminClient } from './admin-client.ts';
+import { EXIT_FAILED, newCommand, outputFormat, runCommand, withOutputOption, withStateOption } from './command-line.ts';
+import { age, print, structured, table } from './output.ts';
+
+interface Options {
+  readonly namespace?: string;
+  readonly output: string;
+  readonly state?: string;
+}
+
+interface Workload {
+  readonly name: string;
+  readonly namespace: string;
+  readonly workload: string;
+  readonly address: string;
+  readonly ready: boolean;
+  readonly meshed: boolean;
+  readonly connected: boolean;
+  readonly proxy: string;
+}
+
+interface Status {
+  readonly generation: number;
+  readonly controlPlane: {
+    readonly pid: number;
+    readonly version: string;
+    readonly startedAt: string;
+    readonly trustDomain: string;
+    readonly xds: readonly string[];
+  };
+  readonly workloads: readonly Workload[];
+  readonly problems: readonly Problem[];
+  readonly files: readonly { readonly path: string; readonly state: string; readonly objects: number }[];
+}
+
+const program = (): Command =>
+  withOutputOption(withStateOption(newCommand('status', 'Show the control plane, the workloads and every problem of the configuration.')))
+    .option('-n, --namespace <name>', 'only workloads of this namespace')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  skein status
+  skein status -o json | jq '.workloads[] | select(.ready | not) | .name'
+
+Exit codes: 0 every workload is ready, every sidecar is connected and the configuration has no error (warnings are printed);
+1 something is not ready, not connected or has an error; 2 wrong usage; 3 no control plane is running.`,
+    );
+
+export const command = {
+  name: 'status',
+  summary: 'show the control plane, the workloads and every problem',
+  run: (argv: readonly string[]): Promise<void> =>
+    runCommand(program(), argv, async (_operands, options: Options) => {
+      const format = outputFormat(options.output);
+      const all = (await new AdminClient(options.state).json('GET', '/v1/status')) as Status;
+      const { namespace } = options;
+      const status = namespace === undefined ? all : { ...all, workloads: all.workloads.filter((w) => w.namespace === namespace) };
+      print(format === 'table' ? statusText(status) : structured(status, format));
+      if (!isWell(status)) process.exitCode = EXIT_FAILED;
+    }),
+};
+
+const isWell = (status: Status): boolean =>
+  status.workloads.every((w) => w.ready && (w.connected || !w.meshed)) && !status.problems.some((p) => p.severity === 'error');
+
+const statusText = (status: Status): string => {
+  const { pid, version, startedAt, trustDomain, xds } = status.controlPlane;
+  const head = [
+    `Control plane ${version}, pid ${pid}, running for ${age(startedAt, Date.now())}, trust domain ${trustDomain}`,
+    `Serving xDS on ${xds.join(', ')}`,
+    `Generation ${status.generation}`,
+  ];
+  const refused = status.files
+    .filter((f) => f.state === 'refused')
+    .map((f) => `${f.path}: refused, its last good content (${f.objects} objects) is in force`);
+  const workloads =
+    status.workloads.length === 0
+      ? 'No workload is registered.\n'
+      : table(['NAMESPACE', 'NAME', 'READY', 'ADDRESS', 'PROXY'], status.workloads.map(row));
+  const problems =
+    status.problems.length === 0
+      ? ''
+      : `\nProblems:\n${[...refused, ...status.problems.map(formatProblem)].map((p) => `  ${p}\n`).join('')}`;
+  return `${head.join('\n')}\n\n${workloads}${problems}`;
+};
+
+const row = (w: Workload): readonly string[] => [w.namespace, w.name, w.ready ? 'yes' : 'no', w.address, proxyState(w)];
+
+const proxyState = (w: Workload): string => {
+  if (w.connected) return w.proxy;
+  return w.meshed ? 'not connected' : 'none';
+};

@@ -1,0 +1,192 @@
+// A watched folder of YAML and JSON. A save is one file: if its text has any error, nothing of it applies and the objects of the
+// last good text stay in force. Editors' ways of saving are survived: a file that is gone or empty for a moment is
+// waited for, and a file is read only once it has been still. Notifications make it fast, polling makes it sure.
+import { type FSWatcher, readFileSync, watch } from 'node:fs';
+import { hasErrors, type Problem } from '../api/problem.ts';
+import type { Resource } from '../api/resource.ts';
+import { type ScannedFile, scanFolder } from './folder-scan.ts';
+import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
+import type { ParseText, Source, SourceFile, SourceState } from './source.ts';
+
+interface Held {
+  readonly stamp: string;
+  readonly text: string | undefined;
+  /** Of the last good text. */
+  readonly resources: readonly Resource[];
+  readonly problems: readonly Problem[];
+  readonly refused: boolean;
+}
+
+export interface FolderSourceOptions {
+  readonly folder: string;
+  readonly parse: ParseText;
+  readonly pollMs?: number;
+}
+
+const POLL_MS = 500;
+/** A scan of a huge folder may take this share of the time at most. */
+const SCAN_SHARE = 20;
+/** From the first notification to the scan. */
+const SETTLE_MS = 25;
+/** Editors that move the old file away, or truncate before they write, are done long before. */
+const ABSENCE_MS = 150;
+
+export class FolderSource implements Source {
+  readonly kind = 'folder';
+  readonly #options: FolderSourceOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #missingSince = new Map<string, number>();
+  #folderProblem: string | undefined;
+  #dirty = false;
+  #state: SourceState = { resources: [], problems: [], files: [] };
+  #changed: (() => void) | undefined;
+  readonly #watchers = new Map<string, FSWatcher>();
+  #settle: NodeJS.Timeout | undefined;
+  #poll: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(options: FolderSourceOptions) {
+    this.#options = options;
+  }
+
+  get state(): SourceState {
+    return this.#state;
+  }
+
+  start(changed: () => void): void {
+    this.#scan(true);
+    this.#changed = changed;
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#settle);
+    clearTimeout(this.#poll);
+    for (const watcher of this.#watchers.values()) watcher.close();
+    this.#watchers.clear();
+  }
+
+  #soon(ms: number): void {
+    if (this.#closed) return;
+    this.#settle ??= setTimeout(() => {
+      this.#settle = undefined;
+      this.#scan(false);
+    }, ms);
+  }
+
+  #scan(first: boolean): void {
+    if (this.#closed) return;
+    const startedAtMs = Date.now();
+    const scan = scanFolder(this.#options.folder);
+    this.#watch(scan.folders);
+    const waiting = scan.problem === undefined ? this.#takeFiles(scan.files, startedAtMs, first) : false;
+    // A folder that cannot be read keeps what it gave: serving on beats serving nothing.
+    const problemChanged = this.#folderProblem !== scan.problem;
+    this.#folderProblem = scan.problem;
+    if (waiting) this.#soon(SETTLE_MS);
+    else this.#publish(problemChanged);
+    clearTimeout(this.#poll);
+    const tookMs = Date.now() - startedAtMs;
+    this.#poll = setTimeout(() => this.#scan(false), Math.max(this.#options.pollMs ?? POLL_MS, tookMs * SCAN_SHARE));
+    this.#poll.unref();
+  }
+
+  /** True when something is in the middle of a save: nothing is published then, so a moved file is one change. */
+  #takeFiles(files: ReadonlyMap<string, ScannedFile>, nowMs: number, first: boolean): boolean {
+    let waiting = false;
+    for (const path of this.#held.keys()) {
+      if (files.has(path)) {
+        this.#missingSince.delete(path);
+        continue;
+      }
+      const since = this.#missingSince.get(path) ?? nowMs;
+      this.#missingSince.set(path, since);
+      if (nowMs - since < ABSENCE_MS) {
+        waiting = true;
+        continue;
+      }
+      this.#missingSince.delete(path);
+      this.#held.delete(path);
+      this.#dirty = true;
+    }
+    for (const file of files.values()) {
+      const held = this.#held.get(file.path);
+      if (held?.stamp === file.stamp) continue;
+      const ageMs = nowMs - file.changedAtMs;
+      const still = first || ageMs < 0 || ageMs >= (file.bytes === 0 ? ABSENCE_MS : SETTLE_MS);
+      if (still) this.#take(file, held);
+      else waiting = true;
+    }
+    return waiting;
+  }
+
+  #take(file: ScannedFile, held: Held | undefined): void {
+    const next = this.#read(file, held);
+    if (held && next.text === held.text && next.text !== undefined) {
+      this.#held.set(file.path, { ...held, stamp: file.stamp });
+      return;
+    }
+    this.#held.set(file.path, next);
+    this.#dirty = true;
+  }
+
+  #read(file: ScannedFile, held: Held | undefined): Held {
+    const refuse = (code: string, message: string): Held => ({
+      stamp: file.stamp,
+      text: undefined,
+      resources: held?.resources ?? [],
+      problems: [{ code, severity: 'error', file: file.path, line: 1, column: 1, path: '', message }],
+      refused: true,
+    });
+    if (file.bytes > CONFIG_FILE_BYTES_MAX) return refuse('FILE_TOO_LARGE', `the file is larger than ${CONFIG_FILE_BYTES_MAX} bytes`);
+    let text: string;
+    try {
+      text = readFileSync(file.path, 'utf8');
+    } catch (error) {
+      return refuse('FILE_UNREADABLE', `the file cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+    }
+    const { resources, problems } = this.#options.parse(file.path, text);
+    const refused = hasErrors(problems);
+    return { stamp: file.stamp, text, resources: refused ? (held?.resources ?? []) : resources, problems, refused };
+  }
+
+  #publish(force: boolean): void {
+    if (!this.#dirty && !force) return;
+    this.#dirty = false;
+    const held = [...this.#held].sort(([a], [b]) => (a < b ? -1 : 1));
+    const files = held.map(([path, h]): SourceFile => ({ path, state: h.refused ? 'refused' : 'applied', objects: h.resources.length }));
+    const problems = held.flatMap(([, h]) => h.problems);
+    this.#state = { resources: held.flatMap(([, h]) => h.resources), problems: [...this.#ownProblems(), ...problems], files };
+    this.#changed?.();
+  }
+
+  #ownProblems(): Problem[] {
+    if (this.#folderProblem === undefined) return [];
+    const { folder } = this.#options;
+    return [{ code: 'FOLDER_UNREADABLE', severity: 'error', file: folder, line: 1, column: 1, path: '', message: this.#folderProblem }];
+  }
+
+  /** One watcher per folder: recursive watching differs between runtimes and kernels. Where watching fails, polling does it. */
+  #watch(folders: readonly string[]): void {
+    const wanted = new Set(folders);
+    for (const [folder, watcher] of this.#watchers) {
+      if (wanted.has(folder)) continue;
+      watcher.close();
+      this.#watchers.delete(folder);
+    }
+    for (const folder of folders) {
+      if (this.#watchers.has(folder)) continue;
+      try {
+        const watcher = watch(folder, { persistent: false }, () => this.#soon(SETTLE_MS));
+        const drop = (): void => {
+          watcher.close();
+          if (this.#watchers.get(folder) === watcher) this.#watchers.delete(folder);
+        };
+        watcher.on('error', drop);
+        this.#watchers.set(folder, watcher);
+      } catch {
+        return;
+      }
+    }
+  }
+}

@@ -1,0 +1,35 @@
+// Every bound of the control plane, with its unit and its reason.
+
+/** A document folder, request body or stored object beyond this is a mistake; the shop's whole configuration is 40 KiB. */
+export const REQUEST_BODY_BYTES_MAX = 1024 * 1024;
+/** One watched file: a thousand objects of a kilobyte. */
+export const CONFIG_FILE_BYTES_MAX = 4 * 1024 * 1024;
+/** Files in one watched folder; beyond it the folder is surely not a configuration folder. */
+export const CONFIG_FILES_MAX = 10_000;
+/** Folders below the watched one, against symbolic-link rings. */
+export const CONFIG_DEPTH_MAX = 16;
+/** A PKCS#10 request with a 4096-bit RSA key is 1.7 KiB. */
+export const CSR_BYTES_MAX = 16 * 1024;
+/** Envoy's node with 516 extensions is about 40 KiB, and names of 10,000 subscribed clusters a megabyte. */
+export const XDS_REQUEST_BYTES_MAX = 4 * 1024 * 1024;
+/** Names that one stream may subscribe to, per type. */
+export const SUBSCRIPTIONS_MAX = 100_000;
+/** NACK texts come from the peer and are kept per proxy. */
+export const NACK_TEXT_CHARS_MAX = 4096;
+/** Classes of proxies whose resources are kept encoded; the least recently used goes. */
+export const PROXY_CLASSES_MAX = 2000;
+/** A config_dump of a large sidecar. */
+export const OPERATOR_REPLY_BYTES_MAX = 64 * 1024 * 1024;
+/** A request to a sidecar's admin API through its agent. */
+export const OPERATOR_TIMEOUT_MS = 10_000;
+export const OPERATOR_REQUESTS_MAX = 64;
+/** Listeners of the event stream; a dashboard and a few CLIs. */
+export const EVENT_CLIENTS_MAX = 64;
+/** Bytes waiting for one slow reader of events before it is cut off. */
+export const EVENT_BACKLOG_BYTES_MAX = 1024 * 1024;
+/** Work between two turns of the event loop while proxies are being pushed to. */
+export const PUSH_SLICE_MS = 10;
+/** A stopped control plane waits this long for streams to end by themselves. */
+export const SHUTDOWN_GRACE_MS = 500;
+/** A folder of configuration applied in one request. */
+export const APPLY_BODY_BYTES_MAX = 16 * 1024 * 1024;

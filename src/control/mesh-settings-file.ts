@@ -1,0 +1,64 @@
+// The mesh-wide settings: Istio's MeshConfig from a file that is watched, or the defaults. A text with an error keeps the
+// last good settings; at start there is none, so the process refuses to start.
+import { readFileSync } from 'node:fs';
+import { formatProblem, hasErrors, type Problem } from '../api/problem.ts';
+import type { MeshSettings } from './model.ts';
+import type { Pipeline } from './pipeline.ts';
+
+/** The file does not say anything that can be used; `message` holds every problem, one a line. */
+export class MeshSettingsError extends Error {}
+
+const POLL_MS = 500;
+
+export class MeshSettingsFile {
+  readonly #file: string | undefined;
+  readonly #pipeline: Pipeline;
+  #text = '';
+  #settings: MeshSettings;
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Throws MeshSettingsError. */
+  constructor(file: string | undefined, pipeline: Pipeline) {
+    this.#file = file;
+    this.#pipeline = pipeline;
+    const read = this.#read();
+    if (!read.ok) throw new MeshSettingsError(read.problems.map(formatProblem).join('\n'));
+    this.#settings = read.settings;
+  }
+
+  get current(): MeshSettings {
+    return this.#settings;
+  }
+
+  start(changed: () => void): void {
+    if (this.#file === undefined) return;
+    this.#timer = setInterval(() => {
+      const before = this.#text;
+      const read = this.#read();
+      if (this.#text === before) return;
+      this.#settings = read.ok ? read.settings : { config: this.#settings.config, problems: read.problems };
+      changed();
+    }, POLL_MS);
+    this.#timer.unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #read(): { readonly ok: true; readonly settings: MeshSettings } | { readonly ok: false; readonly problems: readonly Problem[] } {
+    const file = this.#file ?? '';
+    try {
+      this.#text = this.#file === undefined ? '' : readFileSync(this.#file, 'utf8');
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? String(error);
+      if (this.#text === `unreadable: ${code}`) return { ok: false, problems: [] };
+      this.#text = `unreadable: ${code}`;
+      const message = `the file cannot be read: ${code}`;
+      return { ok: false, problems: [{ code: 'FILE_UNREADABLE', severity: 'error', file, line: 1, column: 1, path: '', message }] };
+    }
+    const parsed = this.#pipeline.parseMeshConfig(file, this.#text);
+    if (!parsed.ok || hasErrors(parsed.value.problems)) return { ok: false, problems: parsed.ok ? parsed.value.problems : parsed.error };
+    return { ok: true, settings: parsed.value };
+  }
+}

@@ -1,0 +1,185 @@
+// What the mesh is now: sources, replicas and mesh-wide settings made into one snapshot, numbered by generation. A change is
+// followed by a short quiet, so that a burst is one generation. Everything that is wrong is kept beside the snapshot,
+// never instead of it: the last good state serves on.
+import type { MeshConfig } from '../api/mesh-config.ts';
+import type { Problem } from '../api/problem.ts';
+import { type Resource, resourceKey } from '../api/resource.ts';
+import { assert } from '../base/assert.ts';
+import type { Log } from '../base/log.ts';
+import type { Snapshot } from '../mesh/snapshot.ts';
+import type { EventHub } from './event-hub.ts';
+import type { InstanceRegistry } from './instance-registry.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { Source, SourceFile } from './source.ts';
+
+export interface Generation {
+  readonly number: number;
+  readonly madeAtMs: number;
+  readonly snapshot: Snapshot;
+  readonly resources: readonly Resource[];
+  readonly problems: readonly Problem[];
+}
+
+/** Mesh-wide settings, which may change while the process runs. */
+export interface MeshSettings {
+  readonly config: MeshConfig;
+  readonly problems: readonly Problem[];
+}
+
+export interface ModelOptions {
+  readonly pipeline: Pipeline;
+  /** In order of precedence: of one object in two sources the first source's is in force. */
+  readonly sources: readonly Source[];
+  readonly instances: InstanceRegistry;
+  readonly settings: () => MeshSettings;
+  readonly events: EventHub;
+  readonly log: Log;
+  readonly now: () => number;
+  readonly debounce: { readonly quietMs: number; readonly maxMs: number };
+}
+
+export class Model {
+  readonly #options: ModelOptions;
+  readonly #listeners = new Set<(generation: Generation) => void>();
+  #current: Generation | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #dirtySinceMs: number | undefined;
+
+  constructor(options: ModelOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined before `start`. */
+  get current(): Generation | undefined {
+    return this.#current;
+  }
+
+  get files(): readonly SourceFile[] {
+    return this.#options.sources.flatMap((source) => source.state.files);
+  }
+
+  /** Called after every new generation. Returns how to stop. */
+  subscribe(listener: (generation: Generation) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Throws when the first snapshot cannot be built: there is nothing older to serve. */
+  start(): void {
+    for (const source of this.#options.sources) source.start(() => this.invalidate());
+    this.#options.instances.onChange(() => this.invalidate());
+    this.rebuild();
+    assert(this.#current, 'the first generation is built or has thrown');
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    for (const source of this.#options.sources) source.close();
+  }
+
+  /** Something has changed: a new generation follows after the quiet, or at the latest after the maximum. */
+  invalidate(): void {
+    const now = this.#options.now();
+    this.#dirtySinceMs ??= now;
+    const { quietMs, maxMs } = this.#options.debounce;
+    const waitMs = Math.max(0, Math.min(quietMs, this.#dirtySinceMs + maxMs - now));
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.rebuild(), waitMs);
+  }
+
+  /** Now, for callers that answer with the generation. */
+  rebuild(): Generation {
+    clearTimeout(this.#timer);
+    this.#dirtySinceMs = undefined;
+    const { pipeline, instances, settings, now, events } = this.#options;
+    const { config, problems: settingsProblems } = settings();
+    const merged = mergeSources(this.#options.sources);
+    const before = this.#current;
+    let built: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] };
+    try {
+      built = pipeline.buildSnapshot({ resources: [...merged.resources], instances: [...instances.list()], meshConfig: config });
+    } catch (error) {
+      if (!before) throw error;
+      built = { snapshot: before.snapshot, problems: [internalProblem(error)] };
+      this.#options.log.error('the last snapshot serves on: a new one could not be built', { problem: String(error) });
+    }
+    const sourceProblems = this.#options.sources.flatMap((source) => source.state.problems);
+    const problems = distinct([...settingsProblems, ...sourceProblems, ...merged.problems, ...built.problems]);
+    const generation: Generation = {
+      number: (before?.number ?? 0) + 1,
+      madeAtMs: now(),
+      snapshot: built.snapshot,
+      resources: merged.resources,
+      problems,
+    };
+    this.#current = generation;
+    this.#announce(before?.problems ?? [], problems);
+    events.publish({ type: 'generation', generation: generation.number, problems: problems.length });
+    for (const listener of [...this.#listeners]) listener(generation);
+    return generation;
+  }
+
+  /** What would be wrong if `added` were applied. Changes nothing. */
+  trial(added: readonly Resource[]): readonly Problem[] {
+    const replaced = new Set(added.map(resourceKey));
+    const rest = mergeSources(this.#options.sources).resources.filter((r) => !replaced.has(resourceKey(r)));
+    const { pipeline, instances, settings } = this.#options;
+    const input = { resources: [...rest, ...added], instances: [...instances.list()], meshConfig: settings().config };
+    return pipeline.buildSnapshot(input).problems;
+  }
+
+  #announce(before: readonly Problem[], after: readonly Problem[]): void {
+    const known = new Set(before.map(problemKey));
+    for (const p of after) {
+      if (known.has(problemKey(p))) continue;
+      const { file, line, column, code, severity, message } = p;
+      this.#options.log.warning(message, { file, line, column, code });
+      this.#options.events.publish({ type: 'problem', file, line, column, code, severity, message });
+    }
+  }
+}
+
+const problemKey = (p: Problem): string => JSON.stringify([p.file, p.line, p.column, p.code, p.path, p.message]);
+
+const distinct = (problems: readonly Problem[]): readonly Problem[] => [...new Map(problems.map((p) => [problemKey(p), p])).values()];
+
+const internalProblem = (error: unknown): Problem => ({
+  code: 'INTERNAL',
+  severity: 'error',
+  file: '',
+  line: 0,
+  column: 0,
+  path: '',
+  message: `the configuration could not be compiled: ${error instanceof Error ? error.message : String(error)}`,
+  hint: 'this is a defect of Skein; the mesh runs on the last configuration',
+});
+
+/** One object per key: the first one, sources in order of precedence and files in order of path. */
+const mergeSources = (sources: readonly Source[]): { readonly resources: readonly Resource[]; readonly problems: readonly Problem[] } => {
+  const chosen = new Map<string, { readonly resource: Resource; readonly source: Source }>();
+  const problems: Problem[] = [];
+  for (const source of sources) {
+    for (const resource of source.state.resources) {
+      const key = resourceKey(resource);
+      const first = chosen.get(key);
+      if (!first) chosen.set(key, { resource, source });
+      else problems.push(duplicateProblem(resource, source, first.resource, first.source));
+    }
+  }
+  return { resources: [...chosen.values()].map(({ resource }) => resource), problems };
+};
+
+const duplicateProblem = (resource: Resource, source: Source, first: Resource, firstSource: Source): Problem => {
+  const name = `${resource.kind} ${resource.namespace === '' ? '' : `${resource.namespace}/`}${resource.name}`;
+  const where = { file: resource.origin.file, ...resource.origin.at('metadata.name'), path: 'metadata.name' };
+  const other = `${first.origin.file}:${first.origin.line}`;
+  return source === firstSource
+    ? { ...where, code: 'DUPLICATE_OBJECT', severity: 'error', message: `${name} is also written at ${other}, which is in force` }
+    : {
+        ...where,
+        code: 'SHADOWED_BY_FILE',
+        severity: 'warning',
+        message: `the applied ${name} has no effect: the watched file ${other} holds the same object`,
+        hint: 'delete one of the two',
+      };
+};

@@ -1,0 +1,27 @@
+// The pure stages that the control plane drives: text → resources → snapshot → configuration of one proxy. One value
+// passed in at assembly, so that the process can be tested with stages of a few lines.
+import type { MeshConfigRead } from '../api/mesh-config.ts';
+import { parseMeshConfig } from '../api/mesh-config.ts';
+import { type ParsedDocuments, parseDocuments } from '../api/parse-documents.ts';
+import type { Problem } from '../api/problem.ts';
+import type { Result } from '../base/result.ts';
+import type { Snapshot } from '../mesh/snapshot.ts';
+import { buildSnapshot } from '../mesh/snapshot.ts';
+import type { ProxyNode } from '../translate/proxy-node.ts';
+import { parseNode } from '../translate/proxy-node.ts';
+import type { ProxyConfig } from '../translate/translate.ts';
+import { translate } from '../translate/translate.ts';
+import type { Node } from '../xds/gen/types.ts';
+
+export type SnapshotInput = Parameters<typeof buildSnapshot>[0];
+
+export interface Pipeline {
+  parseDocuments(file: string, text: string, options: { readonly defaultNamespace?: string }): ParsedDocuments;
+  parseMeshConfig(file: string, text: string): Result<MeshConfigRead, readonly Problem[]>;
+  buildSnapshot(input: SnapshotInput): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] };
+  /** Undefined when the node's id or metadata is not one of a mesh proxy. */
+  parseNode(node: Node): ProxyNode | undefined;
+  translate(snapshot: Snapshot, node: ProxyNode): ProxyConfig;
+}
+
+export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translate };

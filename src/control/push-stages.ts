@@ -1,0 +1,190 @@
+// What one stream may see of its target now: make before break across types. A new cluster is announced first; listeners and
+// routes that may name it follow once its endpoints have been taken; a cluster that is gone stays until the
+// listeners and routes that named it have been replaced and a moment has passed. A type whose last response is
+// unanswered keeps its content, so a slow client gets the latest and never a backlog.
+// Pure: `now` is given; `deadlineMs` says when to call `advance` again although nothing has been received.
+import { assert } from '../base/assert.ts';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/resource-types.ts';
+import type { Content, EncodedResource, TypeStatus } from '../xds/sotw-server.ts';
+import { contentOf, emptyAssignment, type ProxyResources } from './proxy-resources.ts';
+
+/** The protocol machine as far as the stages look at it. */
+export interface StreamView {
+  status(typeUrl: string): TypeStatus;
+  subscribedNames(typeUrl: string): '*' | ReadonlySet<string> | undefined;
+}
+
+/** A client that never asks for a new cluster's endpoints does not hold up its routes longer than this. */
+const WARMING_WAIT_MS = 3000;
+/** After the last answer for listeners and routes: workers and requests in flight let go of the old clusters. */
+const REMOVAL_QUIET_MS = 1000;
+const ROUTING = [LISTENER_TYPE.url, ROUTE_TYPE.url] as const;
+
+export class PushStages {
+  readonly #stream: StreamView;
+  readonly #visible = new Map<string, Content>();
+  #target: ProxyResources | undefined;
+  /** Endpoint names that new routes wait for. */
+  #warming = new Set<string>();
+  #warmingUntilMs = 0;
+  #routingPending = false;
+  #routingSettledAtMs = Number.NEGATIVE_INFINITY;
+  #deadlineMs: number | undefined;
+
+  constructor(stream: StreamView) {
+    this.#stream = stream;
+  }
+
+  /** What the protocol machine is to compare with what it has sent. */
+  content(typeUrl: string): Content | undefined {
+    return this.#visible.get(typeUrl);
+  }
+
+  get deadlineMs(): number | undefined {
+    return this.#deadlineMs;
+  }
+
+  /** Everything wanted has been shown and answered. */
+  get converged(): boolean {
+    if (!this.#target) return false;
+    for (const [url, content] of this.#target.contents) {
+      if (this.#stream.subscribedNames(url) === undefined) continue;
+      if (url !== ENDPOINT_TYPE.url && this.#visible.get(url)?.version !== content.version) return false;
+      if (this.#pending(url)) return false;
+    }
+    return true;
+  }
+
+  retarget(target: ProxyResources, nowMs: number): void {
+    this.#target = target;
+    this.advance(nowMs);
+  }
+
+  /** After a target, a request or the deadline. The caller then refreshes the protocol machine. */
+  advance(nowMs: number): void {
+    const target = this.#target;
+    if (!target) return;
+    this.#deadlineMs = undefined;
+    this.#noteRouting(nowMs);
+    this.#advanceClusters(target, nowMs);
+    this.#advanceEndpoints(target);
+    const held = this.#clustersInTheWay(target, nowMs);
+    for (const [url, content] of target.contents) {
+      if (url === CLUSTER_TYPE.url || url === ENDPOINT_TYPE.url) continue;
+      const routing = isRouting(url);
+      const before = this.#visible.get(url);
+      if (before && (this.#pending(url) || (routing && held))) continue;
+      if (routing && before && before.version !== content.version) this.#routingPending = true;
+      this.#visible.set(url, content);
+    }
+  }
+
+  #pending(url: string): boolean {
+    return this.#stream.status(url).state === 'STALE';
+  }
+
+  #noteRouting(nowMs: number): void {
+    const pending = ROUTING.some((url) => this.#pending(url));
+    if (this.#routingPending && !pending) this.#routingSettledAtMs = nowMs;
+    this.#routingPending = pending;
+  }
+
+  /** New or changed clusters of the target that the client has not yet taken with their endpoints. */
+  #clustersInTheWay(target: ProxyResources, nowMs: number): boolean {
+    const wanted = target.contents.get(CLUSTER_TYPE.url);
+    const visible = this.#visible.get(CLUSTER_TYPE.url);
+    if (!wanted || !visible || this.#stream.subscribedNames(CLUSTER_TYPE.url) === undefined) return false;
+    if (this.#pending(CLUSTER_TYPE.url)) return true;
+    if (!covers(visible, wanted)) return true;
+    if (this.#warming.size === 0) return false;
+    if (nowMs >= this.#warmingUntilMs) {
+      this.#warming.clear();
+      return false;
+    }
+    const subscribed = this.#stream.subscribedNames(ENDPOINT_TYPE.url);
+    const taken = subscribed !== undefined && !this.#pending(ENDPOINT_TYPE.url) && this.#endpointsShown();
+    for (const name of this.#warming) if (taken && (subscribed === '*' || subscribed.has(name))) this.#warming.delete(name);
+    if (this.#warming.size > 0) this.#wake(this.#warmingUntilMs);
+    return this.#warming.size > 0;
+  }
+
+  /** The endpoints that the client has asked for are in what it was shown, so an answered response has carried them. */
+  #endpointsShown(): boolean {
+    const names = this.#stream.subscribedNames(ENDPOINT_TYPE.url);
+    const shown = this.#visible.get(ENDPOINT_TYPE.url);
+    if (names === undefined || !shown) return false;
+    return names === '*' || [...names].every((name) => shown.resources.has(name));
+  }
+
+  #advanceClusters(target: ProxyResources, nowMs: number): void {
+    const wanted = target.contents.get(CLUSTER_TYPE.url);
+    assert(wanted, 'a target has clusters');
+    const visible = this.#visible.get(CLUSTER_TYPE.url);
+    if (!visible || this.#stream.subscribedNames(CLUSTER_TYPE.url) === undefined) {
+      this.#visible.set(CLUSTER_TYPE.url, wanted);
+      return;
+    }
+    if (this.#pending(CLUSTER_TYPE.url)) return;
+    const leaving = [...visible.resources.values()].filter((r) => !wanted.resources.has(r.name));
+    const next = leaving.length > 0 && !this.#mayRemove(target, nowMs) ? withLeaving(wanted, leaving) : wanted;
+    if (next.version === visible.version) return;
+    this.#beginWarming(target, visible, nowMs);
+    this.#visible.set(CLUSTER_TYPE.url, next);
+  }
+
+  #mayRemove(target: ProxyResources, nowMs: number): boolean {
+    if (this.#routingPending) return false;
+    for (const url of ROUTING) {
+      if (this.#stream.subscribedNames(url) === undefined) continue;
+      // A client that refused its new routes still runs the old ones and needs their clusters.
+      if (this.#stream.status(url).state === 'NACK') return false;
+      if (this.#visible.get(url)?.version !== target.contents.get(url)?.version) return false;
+    }
+    const at = this.#routingSettledAtMs + REMOVAL_QUIET_MS;
+    if (nowMs >= at) return true;
+    this.#wake(at);
+    return false;
+  }
+
+  #beginWarming(target: ProxyResources, visible: Content, nowMs: number): void {
+    const names = this.#stream.subscribedNames(CLUSTER_TYPE.url);
+    for (const [cluster, endpoints] of target.endpointNames) {
+      if (names !== '*' && !names?.has(cluster)) continue;
+      if (visible.resources.has(cluster)) continue; // a changed cluster serves on while its successor warms
+      this.#warming.add(endpoints);
+      this.#warmingUntilMs = nowMs + WARMING_WAIT_MS;
+    }
+    if (this.#warming.size > 0) this.#wake(this.#warmingUntilMs);
+  }
+
+  #advanceEndpoints(target: ProxyResources): void {
+    const wanted = target.contents.get(ENDPOINT_TYPE.url);
+    assert(wanted, 'a target has endpoints');
+    if (this.#visible.has(ENDPOINT_TYPE.url) && this.#pending(ENDPOINT_TYPE.url)) return;
+    const names = this.#stream.subscribedNames(ENDPOINT_TYPE.url);
+    const missing = names === undefined || names === '*' ? [] : [...names].filter((name) => !wanted.resources.has(name));
+    if (missing.length === 0) {
+      this.#visible.set(ENDPOINT_TYPE.url, wanted);
+      return;
+    }
+    const shown = this.#visible.get(ENDPOINT_TYPE.url);
+    const resources = new Map(wanted.resources);
+    // Endpoints that were sent once stay as they are: their cluster is about to be removed.
+    for (const name of missing) resources.set(name, shown?.resources.get(name) ?? emptyAssignment(name));
+    this.#visible.set(ENDPOINT_TYPE.url, contentOf(resources));
+  }
+
+  #wake(atMs: number): void {
+    this.#deadlineMs = Math.min(this.#deadlineMs ?? Number.POSITIVE_INFINITY, atMs);
+  }
+}
+
+const isRouting = (url: string): boolean => ROUTING.some((routing) => routing === url);
+
+const covers = (visible: Content, wanted: Content): boolean => {
+  for (const r of wanted.resources.values()) if (visible.resources.get(r.name)?.version !== r.version) return false;
+  return true;
+};
+
+const withLeaving = (wanted: Content, leaving: readonly EncodedResource[]): Content =>
+  contentOf(new Map([...wanted.resources, ...leaving.map((r) => [r.name, r] as const)]));

@@ -1,0 +1,50 @@
+// How the supervisor's processes are started: command lines of sidecars, the environment of everything, and what that means for isolation.
+// Pure but for looking where the runtimes are.
+
+import { runMark } from './leftovers.ts';
+import type { Command, Privilege } from './namespaces.ts';
+import type { SidecarRequest } from './replica.ts';
+import { applicationPath, skeinCommand } from './runtime-paths.ts';
+import type { StatePaths } from './state.ts';
+
+export interface LaunchSettings {
+  readonly paths: StatePaths;
+  readonly directory: string;
+  readonly proxy: 'skein' | 'envoy';
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export const sidecarCommand = (
+  { plan, name, address, runDir, logFile }: SidecarRequest,
+  { paths, proxy, env }: LaunchSettings,
+): Command => {
+  const labels = Object.entries(plan.labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+  const flags = [
+    ...['--name', name, '--namespace', plan.namespace, '--service-account', plan.serviceAccount, '--workload', plan.name],
+    ...['--ip', address.address, '--xds', `unix:${paths.xdsSocket}`, '--token-fd', '3', '--run-dir', runDir],
+    ...(labels === '' ? [] : ['--labels', labels]),
+    ...(plan.kind === 'gateway' ? ['--gateway', '--no-dns'] : ['--bind-source', address.address]),
+    ...plan.ports.flatMap(({ port }) => (plan.kind === 'gateway' ? [] : ['--app-port', String(port)])),
+  ];
+  if (proxy === 'envoy') return [...skeinCommand(), 'agent', ...flags, '--', env['ENVOY'] ?? 'envoy'];
+  return [...skeinCommand(), 'proxy', ...flags, '--log-file', logFile];
+};
+
+/** What the user should know about isolation; empty when there is nothing to say. */
+export const notesOf = (privilege: Privilege): string[] => {
+  if (privilege.kind === 'root' && privilege.application === undefined) {
+    return ['applications run as root (started by root without sudo), not isolated from each other or from the sidecars'];
+  }
+  if (privilege.kind === 'root') return ['applications run as one user, not isolated from each other'];
+  return ['rootless: applications and sidecars run as one user, not isolated from each other'];
+};
+
+export const environmentFor = ({ env, directory, paths }: LaunchSettings): Record<string, string> => {
+  const kept = Object.entries(env).flatMap(([key, value]) =>
+    value === undefined || /^(SUDO_|SKEIN_STATE$|SKEIN_RUN$)/.test(key) ? [] : [[key, value] as const],
+  );
+  const [name = '', ...mark] = runMark(paths.root).split('=');
+  return { ...Object.fromEntries(kept), PATH: applicationPath(directory, env['PATH']), [name]: mark.join('=') };
+};

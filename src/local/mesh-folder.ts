@@ -1,0 +1,166 @@
+// What a mesh folder says about processes: its Workloads, which of them are in the mesh, its Services for the hub. Reads every YAML below
+// the folder; a folder with an error in it gives problems and no plan, so that a half-saved file never stops a running replica.
+
+import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { CaptureOptions } from '../agent/capture/program.ts';
+import { parseDocuments } from '../api/parse-documents.ts';
+import { hasErrors, type Problem } from '../api/problem.ts';
+import { ofKind, type Resource } from '../api/resource.ts';
+
+export interface WorkloadPlan {
+  readonly name: string;
+  readonly namespace: string;
+  readonly kind: 'application' | 'gateway';
+  readonly meshed: boolean;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serviceAccount: string;
+  readonly replicas: number;
+  readonly command: readonly string[];
+  readonly workingDir: string | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly ports: readonly { readonly name: string; readonly port: number }[];
+  readonly readiness: ReadinessPlan | undefined;
+  readonly capture: Partial<CaptureOptions>;
+}
+
+export interface ReadinessPlan {
+  readonly probe:
+    | { readonly kind: 'http'; readonly path: string; readonly port: number }
+    | { readonly kind: 'tcp'; readonly port: number }
+    | { readonly kind: 'exec'; readonly command: readonly string[] };
+  readonly periodMs: number;
+  readonly timeoutMs: number;
+  readonly failures: number;
+}
+
+export interface MeshFolder {
+  readonly workloads: readonly WorkloadPlan[];
+  readonly problems: readonly Problem[];
+}
+
+export const readMeshFolder = (folder: string): MeshFolder => {
+  const parsed = yamlFiles(folder).map((file) => parseDocuments(file, readFileSync(file, 'utf8')));
+  const problems = parsed.flatMap((p) => p.problems);
+  return hasErrors(problems) ? { workloads: [], problems } : { workloads: planWorkloads(parsed.flatMap((p) => p.resources)), problems };
+};
+
+/** Changes when a file below the folder does: names, sizes, times. Cheap enough to ask twice a second. */
+export const folderMark = (folder: string): string =>
+  yamlFiles(folder)
+    .map((file) => {
+      try {
+        const { size, mtimeMs, ino } = statSync(file);
+        return `${file} ${size} ${mtimeMs} ${ino}`;
+      } catch {
+        return file; // renamed away in this moment
+      }
+    })
+    .join('\n');
+
+const yamlFiles = (folder: string): string[] => {
+  const entries = (at: string): Dirent[] => {
+    try {
+      return readdirSync(at, { withFileTypes: true });
+    } catch {
+      return [];
+    }
+  };
+  const walk = (at: string): string[] =>
+    entries(at).flatMap((entry) => {
+      if (entry.name.startsWith('.')) return [];
+      const path = join(at, entry.name);
+      if (entry.isDirectory()) return walk(path);
+      return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
+    });
+  return walk(folder).sort();
+};
+
+export const planWorkloads = (resources: readonly Resource[]): WorkloadPlan[] => {
+  const namespaces = new Map(ofKind(resources, 'Namespace').map((n) => [n.name, n.labels]));
+  return ofKind(resources, 'Workload')
+    .map((resource) => planWorkload(resource, namespaces.get(resource.namespace) ?? {}))
+    .sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
+};
+
+const INJECT = 'sidecar.istio.io/inject';
+
+const planWorkload = (resource: Resource<'Workload'>, namespaceLabels: Readonly<Record<string, string>>): WorkloadPlan => {
+  const { spec, annotations, labels } = resource;
+  const command = spec.command ?? [];
+  const gateway = command.length === 0 && annotations['inject.istio.io/templates'] === 'gateway';
+  const ports = (spec.ports ?? []).map(({ name, port }) => ({ name: name ?? '', port }));
+  return {
+    name: resource.name,
+    namespace: resource.namespace,
+    kind: gateway ? 'gateway' : 'application',
+    meshed: gateway || isMeshed(labels[INJECT] ?? annotations[INJECT], namespaceLabels['istio-injection']),
+    labels,
+    serviceAccount: spec.serviceAccount ?? 'default',
+    replicas: Math.max(0, spec.replicas ?? 1),
+    command,
+    workingDir: spec.workingDir,
+    env: spec.env ?? {},
+    ports,
+    readiness: spec.readiness === undefined ? undefined : planReadiness(spec.readiness, ports),
+    capture: captureAnnotations(annotations),
+  };
+};
+
+/** Istio's rule: the workload's word counts, else the namespace's; a namespace that says "disabled" cannot be overruled. */
+export const isMeshed = (workload: string | undefined, namespace: string | undefined): boolean => {
+  if (namespace === 'disabled') return false;
+  if (workload !== undefined) return workload === 'true';
+  return namespace === 'enabled';
+};
+
+type Readiness = NonNullable<Resource<'Workload'>['spec']['readiness']>;
+
+const planReadiness = (readiness: Readiness, ports: WorkloadPlan['ports']): ReadinessPlan | undefined => {
+  const probe = planProbe(readiness, ports);
+  if (probe === undefined) return undefined;
+  const ms = (text: string | undefined, otherwise: number): number =>
+    text === undefined ? otherwise : Math.max(50, Number.parseFloat(text) * 1000);
+  return {
+    probe,
+    periodMs: ms(readiness.period, 1000),
+    timeoutMs: ms(readiness.timeout, 1000),
+    failures: Math.max(1, readiness.failureThreshold ?? 3),
+  };
+};
+
+const planProbe = ({ httpGet, tcpSocket, exec }: Readiness, ports: WorkloadPlan['ports']): ReadinessPlan['probe'] | undefined => {
+  const portOf = (port: number | string): number => {
+    const found = typeof port === 'number' ? port : (ports.find((p) => p.name === port)?.port ?? Number(port));
+    if (!Number.isInteger(found)) throw new Error(`readiness: there is no port named "${port}"`);
+    return found;
+  };
+  if (httpGet !== undefined) return { kind: 'http', path: httpGet.path ?? '/', port: portOf(httpGet.port) };
+  if (tcpSocket !== undefined) return { kind: 'tcp', port: portOf(tcpSocket.port) };
+  return exec === undefined ? undefined : { kind: 'exec', command: exec.command };
+};
+
+// Istio's annotations that change redirection.
+const captureAnnotations = (annotations: Readonly<Record<string, string>>): Partial<CaptureOptions> => {
+  const list = (name: string): string[] | undefined =>
+    annotations[`traffic.sidecar.istio.io/${name}`]
+      ?.split(',')
+      .map((v) => v.trim())
+      .filter((v) => v !== '');
+  const numbers = (name: string): number[] | undefined => list(name)?.map(Number);
+  const all = (values: readonly string[] | undefined): boolean => values?.[0] === '*';
+  const inbound = list('includeInboundPorts');
+  const excludeInbound = numbers('excludeInboundPorts');
+  const cidrs = list('includeOutboundIPRanges');
+  const excludeCidrs = list('excludeOutboundIPRanges');
+  const outbound = numbers('includeOutboundPorts');
+  const excludeOutbound = numbers('excludeOutboundPorts');
+  return {
+    ...(inbound === undefined ? {} : { inboundPorts: all(inbound) ? '*' : inbound.map(Number) }),
+    ...(excludeInbound === undefined ? {} : { excludeInboundPorts: [15090, 15021, 15020, ...excludeInbound] }),
+    ...(cidrs === undefined ? {} : { outboundCidrs: all(cidrs) ? '*' : cidrs }),
+    ...(excludeCidrs === undefined ? {} : { excludeOutboundCidrs: excludeCidrs }),
+    ...(outbound === undefined ? {} : { outboundPorts: outbound }),
+    ...(excludeOutbound === undefined ? {} : { excludeOutboundPorts: excludeOutbound }),
+  };
+};

@@ -1,0 +1,179 @@
+// Command lines that create and enter namespaces with util-linux's unshare and nsenter. A runtime with threads cannot move itself, a
+// fresh process can. Decides between real root and a user namespace; says what to enable where the kernel allows neither.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { err, ok, type Result } from '../base/result.ts';
+
+export interface User {
+  readonly uid: number;
+  readonly gid: number;
+  readonly name: string;
+  readonly home: string;
+}
+
+export type Privilege =
+  /** Real root; applications run as `application`, or as root when there is no other user. */
+  | { readonly kind: 'root'; readonly application: User | undefined }
+  /** A user namespace whose root is the user; applications see their real user again. */
+  | { readonly kind: 'rootless'; readonly application: User };
+
+/** Which of the two this machine and user allow, found by trying. */
+export const detectPrivilege = (env: Readonly<Record<string, string | undefined>>): Result<Privilege, string> => {
+  for (const program of ['unshare', 'nsenter', 'mount']) {
+    if (spawnSync(program, ['--version']).error !== undefined) return err(`"${program}" is missing: install util-linux (and mount)`);
+  }
+  const uid = process.getuid?.() ?? 0;
+  const own = userOf(uid, process.getgid?.() ?? uid, env);
+  if (uid === 0 && tryUnshare(['-n', '-m']) === undefined) {
+    const sudo = Number(env['SUDO_UID'] ?? 0);
+    return ok({ kind: 'root', application: sudo > 0 ? userOf(sudo, Number(env['SUDO_GID'] ?? sudo), {}) : undefined });
+  }
+  const refusal = tryUnshare(['-U', '-r', '-n', '-m']);
+  return refusal === undefined ? ok({ kind: 'rootless', application: own }) : err(`${refusal}\n${whatToEnable().join('\n')}`);
+};
+
+const tryUnshare = (flags: readonly string[]): string | undefined => {
+  const done = spawnSync('unshare', [...flags, 'true'], { encoding: 'utf8' });
+  return done.status === 0 ? undefined : `this kernel does not allow network namespaces here: ${done.stderr.trim()}`;
+};
+
+const whatToEnable = (): string[] => {
+  const value = (name: string): string | undefined => {
+    const path = `/proc/sys/${name.replaceAll('.', '/')}`;
+    return existsSync(path) ? readFileSync(path, 'utf8').trim() : undefined;
+  };
+  const advice: string[] = [];
+  if (value('kernel.unprivileged_userns_clone') === '0') advice.push('  enable: sudo sysctl -w kernel.unprivileged_userns_clone=1');
+  if (value('kernel.apparmor_restrict_unprivileged_userns') === '1') {
+    advice.push('  enable: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 (or an AppArmor profile that allows userns)');
+  }
+  if (value('user.max_user_namespaces') === '0') advice.push('  enable: sudo sysctl -w user.max_user_namespaces=15000');
+  if (value('user.max_net_namespaces') === '0') advice.push('  enable: sudo sysctl -w user.max_net_namespaces=15000');
+  if (advice.length === 0)
+    advice.push('  in a container: allow user namespaces (seccomp) or run it with CAP_SYS_ADMIN and CAP_NET_ADMIN; or run skein as root');
+  return advice;
+};
+
+const userOf = (uid: number, gid: number, env: Readonly<Record<string, string | undefined>>): User => {
+  const line = existsSync('/etc/passwd')
+    ? readFileSync('/etc/passwd', 'utf8')
+        .split('\n')
+        .map((l) => l.split(':'))
+        .find((f) => Number(f[2]) === uid && f[2] !== '')
+    : undefined;
+  return { uid, gid, name: line?.[0] ?? String(uid), home: env['HOME'] ?? line?.[5] ?? '/' };
+};
+
+export type Command = readonly string[];
+
+/** The process that holds the hub's namespaces; rootless it also holds the user namespace that owns everything else. */
+export const hubHolder = (privilege: Privilege): Command => [
+  'unshare',
+  ...(privilege.kind === 'rootless' ? ['-U', '-r'] : []),
+  '-n',
+  '-m',
+  '--',
+  'sh',
+  '-c',
+  HOLD,
+];
+
+/** The process that holds one workload's namespaces. `hub`: pid of the hub's holder. */
+export const workloadHolder = (privilege: Privilege, hub: number, files: ResolverFiles): Command => [
+  ...(privilege.kind === 'rootless' ? ['nsenter', '-t', String(hub), '-U', '--preserve-credentials', '--'] : []),
+  'unshare',
+  '-n',
+  '-m',
+  '--',
+  'sh',
+  '-c',
+  `${mountScript(files)}\n${HOLD}`,
+];
+
+// Ports below 1024 are free to every user inside, as in containers. The line tells that all is set.
+const HOLD = [
+  'echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || :',
+  'echo ready',
+  'exec sleep 2147483647 >/dev/null 2>&1',
+].join('\n');
+
+/** Enters as the namespaces' root: for sidecars, the relay and `exec -c proxy`. */
+export const enterAsRoot = (privilege: Privilege, holder: number): Command => [
+  'nsenter',
+  '-t',
+  String(holder),
+  ...(privilege.kind === 'rootless' ? ['-U', '--preserve-credentials'] : []),
+  '-n',
+  '-m',
+  '--',
+];
+
+/** Enters as the application's user, without power over the workload's network. */
+export const enterAsApplication = (privilege: Privilege, holder: number): Command => {
+  const user = privilege.application;
+  const root = enterAsRoot(privilege, holder);
+  if (user === undefined) return root;
+  if (privilege.kind === 'root')
+    return [
+      ...root,
+      'setpriv',
+      '--reuid',
+      String(user.uid),
+      '--regid',
+      String(user.gid),
+      user.name === String(user.uid) ? '--clear-groups' : '--init-groups',
+      '--',
+    ];
+  return [...root, 'unshare', '-U', `--map-user=${user.uid}`, `--map-group=${user.gid}`, '--'];
+};
+
+/** Entering a mount namespace forgets the working directory. */
+export const inDirectory = (directory: string, command: Command): Command => ['sh', '-c', 'cd "$0" && exec "$@"', directory, ...command];
+
+export interface ResolverFiles {
+  readonly resolvConf: string;
+  /** Absent when the host has none. */
+  readonly nsswitchConf: string | undefined;
+}
+
+const mountScript = ({ resolvConf, nsswitchConf }: ResolverFiles): string => {
+  const mounts = [
+    [resolvConf, '/etc/resolv.conf'] as const,
+    ...(nsswitchConf === undefined ? [] : [[nsswitchConf, '/etc/nsswitch.conf'] as const]),
+  ];
+  const quote = (path: string): string => `'${path.replaceAll("'", "'\\''")}'`;
+  // A file that is not there (or a link to nowhere) cannot be mounted over: /etc is then laid out anew, with links to the old one.
+  const copyUp = mounts.some(([, target]) => !reachable(target)) ? [COPY_UP_ETC] : [];
+  return ['set -e', ...copyUp, ...mounts.map(([from, target]) => `mount --bind ${quote(from)} ${target}`), 'set +e'].join('\n');
+};
+
+// Laid out over /tmp, which every machine has, then moved: nothing is needed outside and nothing stays there.
+const COPY_UP_ETC = [
+  'mount -t tmpfs -o mode=755 tmpfs /tmp',
+  'mkdir /tmp/.host',
+  'mount --rbind /etc /tmp/.host',
+  'for f in /tmp/.host/* /tmp/.host/.[!.]*; do [ ! -e "$f" ] || ln -s "/etc/.host/$(basename "$f")" "/tmp/$(basename "$f")"; done',
+  'rm -f /tmp/resolv.conf; : > /tmp/resolv.conf',
+  '[ -e /tmp/nsswitch.conf ] || : > /tmp/nsswitch.conf',
+  'mount --move /tmp /etc',
+].join('\n');
+
+const reachable = (path: string): boolean => {
+  try {
+    realpathSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+export const resolvConfText = (nameserver: string, namespace: string): string =>
+  `nameserver ${nameserver}\nsearch ${namespace}.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n`;
+
+/** The host's nsswitch.conf with names looked up in files and DNS only; undefined when there is none. */
+export const nsswitchText = (host: string | undefined): string | undefined => {
+  if (host === undefined) return undefined;
+  const lines = host.split('\n').filter((line) => !/^\s*hosts\s*:/.test(line));
+  return [...lines.filter((l) => l !== ''), 'hosts: files dns', ''].join('\n');
+};

@@ -1,0 +1,115 @@
+// What a set of resources says that cannot take effect: unknown hosts, subsets, gateways and delegates, rules that an older one hides.
+// Warnings only: the mesh serves with them, as Istio does.
+
+import type { Problem } from '../api/problem.ts';
+import type { Resource } from '../api/resource.ts';
+import type { Destination } from '../api/specs.ts';
+import { gatewayKey } from './gateways.ts';
+import { isWildcard } from './host.ts';
+import { compareText } from './order.ts';
+import type { Snapshot } from './snapshot.ts';
+import { MESH_GATEWAY, type MissingDelegate, type VirtualServiceRule } from './virtual-services.ts';
+
+/** Codes this room gives, with what they mean. */
+export const meshProblemCodes = {
+  DESTINATION_UNKNOWN: 'a route goes to a host that no service has; requests get 503',
+  SUBSET_UNKNOWN: 'a route goes to a subset that no destination rule defines; requests get 503',
+  PORT_UNKNOWN: 'a route goes to a port the service does not have; requests get 503',
+  GATEWAY_UNKNOWN: 'a rule is bound to a gateway that does not exist',
+  DELEGATE_UNKNOWN: 'a rule delegates to a VirtualService that does not exist or is not exported to it; the rule is dropped',
+  ROUTE_SHADOWED: 'an older VirtualService owns the same host in the mesh; this one has no effect there',
+  SUBSET_SHADOWED: 'an older DestinationRule defines the same subset; this one has no effect',
+} as const;
+
+export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelegate[]): readonly Problem[] => {
+  const problems: Problem[] = [];
+  const gateways = new Set(snapshot.gateways.map(gatewayKey));
+  for (const m of missing)
+    problems.push(
+      problem('DELEGATE_UNKNOWN', m.root, m.path, `no VirtualService ${m.delegate} to delegate to is visible from ${m.root.namespace}`),
+    );
+  for (const rule of snapshot.virtualServices.all) {
+    for (const [i, g] of rule.gateways.entries()) {
+      if (g !== MESH_GATEWAY && !gateways.has(g))
+        problems.push(problem('GATEWAY_UNKNOWN', rule.resource, `spec.gateways[${i}]`, `no Gateway ${g}`));
+    }
+    checkDestinations(snapshot, rule, problems);
+  }
+  findShadowed(snapshot, problems);
+  for (const s of snapshot.destinationRules.shadowed) {
+    problems.push(
+      problem('SUBSET_SHADOWED', s.resource, `spec.subsets[${s.index}]`, `DestinationRule ${s.winner} already defines this subset`),
+    );
+  }
+  return problems.sort(
+    (a, b) =>
+      compareText(a.file, b.file) || a.line - b.line || a.column - b.column || compareText(a.path, b.path) || compareText(a.code, b.code),
+  );
+};
+
+const problem = (code: keyof typeof meshProblemCodes, resource: Resource, path: string, message: string): Problem => {
+  const { line, column } = resource.origin.at(path);
+  return { code, severity: 'warning', file: resource.origin.file, line, column, path, message };
+};
+
+const checkDestinations = (snapshot: Snapshot, rule: VirtualServiceRule, problems: Problem[]): void => {
+  // Rules that came in through a delegate are the delegate's own and have no path in this document.
+  const delegating =
+    rule.http.length !== (rule.resource.spec.http ?? []).length || (rule.resource.spec.http ?? []).some((h) => h.delegate !== undefined);
+  const check = (d: Destination, path: string): void => checkDestination(snapshot, rule, d, path, problems);
+  if (!delegating) {
+    for (const [i, h] of rule.http.entries()) {
+      for (const [j, d] of (h.route ?? []).entries()) check(d.destination, `spec.http[${i}].route[${j}].destination`);
+      if (h.mirror !== undefined) check(h.mirror, `spec.http[${i}].mirror`);
+      for (const [j, m] of (h.mirrors ?? []).entries()) check(m.destination, `spec.http[${i}].mirrors[${j}].destination`);
+    }
+  }
+  for (const [i, t] of rule.tcp.entries())
+    for (const [j, d] of (t.route ?? []).entries()) check(d.destination, `spec.tcp[${i}].route[${j}].destination`);
+  for (const [i, t] of rule.tls.entries())
+    for (const [j, d] of (t.route ?? []).entries()) check(d.destination, `spec.tls[${i}].route[${j}].destination`);
+};
+
+const checkDestination = (snapshot: Snapshot, rule: VirtualServiceRule, d: Destination, path: string, problems: Problem[]): void => {
+  const service = snapshot.services.find(d.host, rule.namespace);
+  if (service === undefined) {
+    if (!isWildcard(d.host))
+      problems.push(
+        problem('DESTINATION_UNKNOWN', rule.resource, `${path}.host`, `no service ${d.host} is visible from namespace ${rule.namespace}`),
+      );
+    return;
+  }
+  const port = d.port?.number;
+  if (port !== undefined && !service.ports.some((p) => p.port === port)) {
+    problems.push(problem('PORT_UNKNOWN', rule.resource, `${path}.port.number`, `service ${d.host} has no port ${port}`));
+  }
+  if (d.subset === undefined || d.subset === '') return;
+  const known = snapshot.destinationRules.all.some(
+    (r) =>
+      (r.host === d.host || (isWildcard(r.host) && d.host.endsWith(r.host.slice(1)))) && r.spec.subsets?.some((s) => s.name === d.subset),
+  );
+  if (!known)
+    problems.push(problem('SUBSET_UNKNOWN', rule.resource, `${path}.subset`, `no DestinationRule defines subset ${d.subset} of ${d.host}`));
+};
+
+/** In sidecars the oldest rule for a host wins alone; at gateways rules for one host are joined. */
+const findShadowed = (snapshot: Snapshot, problems: Problem[]): void => {
+  const owner = new Map<string, VirtualServiceRule>();
+  for (const rule of snapshot.virtualServices.all) {
+    if (!rule.gateways.includes(MESH_GATEWAY) || !rule.exportTo.includes('*')) continue;
+    for (const [i, host] of rule.hosts.entries()) {
+      const first = owner.get(host);
+      if (first === undefined) owner.set(host, rule);
+      else if (first !== rule) {
+        problems.push(
+          problem(
+            'ROUTE_SHADOWED',
+            rule.resource,
+            `spec.hosts[${i}]`,
+            `VirtualService ${first.namespace}/${first.name} is older and owns ${host} in the mesh`,
+          ),
+        );
+      }
+    }
+  }
+};

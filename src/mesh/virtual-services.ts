@@ -1,0 +1,149 @@
+// VirtualServices made ready for use: short names resolved in the namespace of the rule that says them, delegates merged in, gateways
+// spelled out, and an index by gateway in the order in which rules win.
+
+import type { MeshConfig } from '../api/mesh-config.ts';
+import type { Resource } from '../api/resource.ts';
+import type { Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute } from '../api/specs.ts';
+import { mergeDelegate } from './delegate.ts';
+import { resolveShortName } from './host.ts';
+import { compareAge, creationMsOf } from './order.ts';
+import { isPrivate, isPublic, resolveExportTo, visibleTo } from './visibility.ts';
+
+/** The reserved gateway name that stands for all sidecars. */
+export const MESH_GATEWAY = 'mesh';
+
+export interface VirtualServiceRule {
+  readonly name: string;
+  readonly namespace: string;
+  readonly creationMs: number;
+  /** Fully qualified. */
+  readonly hosts: readonly string[];
+  /** `mesh` or `namespace/name`. */
+  readonly gateways: readonly string[];
+  readonly http: readonly HttpRoute[];
+  readonly tls: readonly TlsRoute[];
+  readonly tcp: readonly TcpRoute[];
+  readonly exportTo: readonly string[];
+  readonly resource: Resource<'VirtualService'>;
+}
+
+export interface VirtualServiceIndex {
+  readonly all: readonly VirtualServiceRule[];
+  /** Rules bound to a gateway as seen from a namespace: private ones first, then exported to it, then public, each oldest first. */
+  for(namespace: string, gateway: string): readonly VirtualServiceRule[];
+}
+
+export interface MissingDelegate {
+  readonly root: Resource<'VirtualService'>;
+  readonly path: string;
+  readonly delegate: string;
+}
+
+const gatewayReference = (name: string, namespace: string): string => {
+  if (name === MESH_GATEWAY) return name;
+  if (name.includes('/')) return name.startsWith('./') ? `${namespace}/${name.slice(2)}` : name;
+  const [first = '', second] = name.split('.');
+  return second === undefined ? `${namespace}/${name}` : `${second}/${first}`;
+};
+
+export const buildVirtualServices = (
+  resources: readonly Resource<'VirtualService'>[],
+  mesh: MeshConfig,
+  domain: string,
+): { readonly index: VirtualServiceIndex; readonly missing: readonly MissingDelegate[] } => {
+  const rules = resources.map((r) => ruleOf(r, mesh, domain)).sort(compareAge);
+  const delegates = new Map(rules.filter((r) => r.hosts.length === 0).map((r) => [`${r.namespace}/${r.name}`, r]));
+  const missing: MissingDelegate[] = [];
+  const roots = rules.filter((r) => r.hosts.length > 0).map((r) => withDelegates(r, delegates, missing));
+  return { index: indexOf(roots), missing };
+};
+
+const ruleOf = (r: Resource<'VirtualService'>, mesh: MeshConfig, domain: string): VirtualServiceRule => {
+  const fqdn = (host: string): string => resolveShortName(host, r.namespace, domain);
+  const gateways = r.spec.gateways === undefined || r.spec.gateways.length === 0 ? [MESH_GATEWAY] : r.spec.gateways;
+  return {
+    name: r.name,
+    namespace: r.namespace,
+    creationMs: creationMsOf(r.creationTimestamp),
+    hosts: (r.spec.hosts ?? []).map(fqdn),
+    gateways: gateways.map((g) => gatewayReference(g, r.namespace)),
+    http: (r.spec.http ?? []).map((h) => resolveHttp(h, fqdn, r.namespace)),
+    tls: (r.spec.tls ?? []).map((t) => ({
+      ...t,
+      match: t.match.map((m) => withGateways(m, r.namespace)),
+      ...(t.route === undefined ? {} : { route: t.route.map((d) => resolveRoute(d, fqdn)) }),
+    })),
+    tcp: (r.spec.tcp ?? []).map((t) => ({
+      ...t,
+      ...(t.match === undefined ? {} : { match: t.match.map((m) => withGateways(m, r.namespace)) }),
+      ...(t.route === undefined ? {} : { route: t.route.map((d) => resolveRoute(d, fqdn)) }),
+    })),
+    exportTo: resolveExportTo(r.spec.exportTo, r.namespace, mesh.defaultVirtualServiceExportTo),
+    resource: r,
+  };
+};
+
+const withGateways = <T extends { readonly gateways?: readonly string[] | undefined }>(match: T, namespace: string): T =>
+  match.gateways === undefined ? match : { ...match, gateways: match.gateways.map((g) => gatewayReference(g, namespace)) };
+
+const resolveDestination = (d: Destination, fqdn: (host: string) => string): Destination => ({ ...d, host: fqdn(d.host) });
+
+const resolveRoute = <T extends RouteDestination>(d: T, fqdn: (host: string) => string): T => ({
+  ...d,
+  destination: resolveDestination(d.destination, fqdn),
+});
+
+const resolveHttp = (h: HttpRoute, fqdn: (host: string) => string, namespace: string): HttpRoute => ({
+  ...h,
+  ...(h.match === undefined ? {} : { match: h.match.map((m) => withGateways(m, namespace)) }),
+  ...(h.route === undefined ? {} : { route: h.route.map((d) => ({ ...d, destination: resolveDestination(d.destination, fqdn) })) }),
+  ...(h.mirror === undefined ? {} : { mirror: resolveDestination(h.mirror, fqdn) }),
+  ...(h.mirrors === undefined ? {} : { mirrors: h.mirrors.map((m) => ({ ...m, destination: resolveDestination(m.destination, fqdn) })) }),
+});
+
+const withDelegates = (
+  rule: VirtualServiceRule,
+  delegates: ReadonlyMap<string, VirtualServiceRule>,
+  missing: MissingDelegate[],
+): VirtualServiceRule => {
+  if (!rule.http.some((h) => h.delegate !== undefined)) return rule;
+  const http = rule.http.flatMap((h, i) => {
+    if (h.delegate === undefined) return [h];
+    const namespace = h.delegate.namespace === undefined || h.delegate.namespace === '' ? rule.namespace : h.delegate.namespace;
+    const key = `${namespace}/${h.delegate.name ?? ''}`;
+    const delegate = delegates.get(key);
+    if (delegate === undefined || !visibleTo(delegate.exportTo, rule.namespace)) {
+      missing.push({ root: rule.resource, path: `spec.http[${i}].delegate`, delegate: key });
+      return [];
+    }
+    return mergeDelegate(h, delegate.http);
+  });
+  return { ...rule, http };
+};
+
+const indexOf = (rules: readonly VirtualServiceRule[]): VirtualServiceIndex => {
+  const byGateway = new Map<string, VirtualServiceRule[]>();
+  for (const rule of rules) {
+    for (const gateway of new Set(rule.gateways)) {
+      const list = byGateway.get(gateway);
+      if (list === undefined) byGateway.set(gateway, [rule]);
+      else list.push(rule);
+    }
+  }
+  const known = new Map<string, readonly VirtualServiceRule[]>();
+  return {
+    all: rules,
+    for: (namespace, gateway) => {
+      const key = `${namespace} ${gateway}`;
+      const list = known.get(key) ?? inOrder(byGateway.get(gateway) ?? [], namespace);
+      known.set(key, list);
+      return list;
+    },
+  };
+};
+
+const inOrder = (bound: readonly VirtualServiceRule[], namespace: string): readonly VirtualServiceRule[] => {
+  const own = bound.filter((r) => r.namespace === namespace && isPrivate(r.exportTo, r.namespace));
+  const exported = bound.filter((r) => !isPublic(r.exportTo) && !own.includes(r) && r.exportTo.includes(namespace));
+  return [...own, ...exported, ...bound.filter((r) => isPublic(r.exportTo))];
+};

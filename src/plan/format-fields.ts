@@ -1,0 +1,164 @@
+// The operators without arguments, as tables: what each prints of a StreamInfo. '' and absence are "not set".
+import type { Operator, OperatorValue } from './format-operator.ts';
+import type { CertificateFacts, StreamInfo, TlsFacts } from './stream-info.ts';
+
+type Field = (info: StreamInfo) => OperatorValue;
+const text = (value: string | undefined): string | undefined => (value === '' ? undefined : value);
+
+/** Whole milliseconds between two times; undefined unless both happened. */
+export const elapsed = (start: number, end: number, whole = 0): number | undefined => {
+  if (start <= 0 || end <= 0 || end < start) return undefined;
+  return whole === 0 ? Math.floor(end - start) : end - start;
+};
+const finish = (info: StreamInfo): number => info.endTime || info.lastDownstreamTxByte;
+
+export const DURATION_POINTS: Readonly<Record<string, (info: StreamInfo) => number>> = {
+  DS_RX_BEG: (info) => info.startTime,
+  DS_RX_END: (info) => info.lastDownstreamRxByte,
+  US_CX_BEG: (info) => info.upstreamConnectStart,
+  US_CX_END: (info) => info.upstreamConnectComplete,
+  US_HS_END: (info) => info.upstreamHandshakeComplete,
+  US_TX_BEG: (info) => info.firstUpstreamTxByte,
+  US_TX_END: (info) => info.lastUpstreamTxByte,
+  US_RX_BEG: (info) => info.firstUpstreamRxByte,
+  US_RX_END: (info) => info.lastUpstreamRxByte,
+  DS_TX_BEG: (info) => info.firstDownstreamTxByte,
+  DS_TX_END: (info) => info.lastDownstreamTxByte,
+};
+
+export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
+  PROTOCOL: (info) => text(info.protocol),
+  UPSTREAM_PROTOCOL: (info) => text(info.upstreamProtocol),
+  RESPONSE_CODE: (info) => info.responseCode,
+  RESPONSE_CODE_DETAILS: (info) => text(info.responseCodeDetails),
+  CONNECTION_TERMINATION_DETAILS: (info) => text(info.connectionTerminationDetails),
+  RESPONSE_FLAGS: (info) => info.flagsShort() || '-',
+  RESPONSE_FLAGS_LONG: (info) => info.flagsLong() || '-',
+  BYTES_RECEIVED: (info) => info.bytesReceived,
+  BYTES_SENT: (info) => info.bytesSent,
+  REQUEST_HEADERS_BYTES: (info) => info.requestHeadersBytes,
+  RESPONSE_HEADERS_BYTES: (info) => info.responseHeadersBytes,
+  RESPONSE_TRAILERS_BYTES: (info) => info.responseTrailersBytes,
+  UPSTREAM_WIRE_BYTES_SENT: (info) => info.upstreamWireBytesSent,
+  UPSTREAM_WIRE_BYTES_RECEIVED: (info) => info.upstreamWireBytesReceived,
+  UPSTREAM_HEADER_BYTES_SENT: (info) => info.upstreamHeaderBytesSent,
+  UPSTREAM_HEADER_BYTES_RECEIVED: (info) => info.upstreamHeaderBytesReceived,
+  DOWNSTREAM_WIRE_BYTES_SENT: (info) => info.downstreamWireBytesSent,
+  DOWNSTREAM_WIRE_BYTES_RECEIVED: (info) => info.downstreamWireBytesReceived,
+  DOWNSTREAM_HEADER_BYTES_SENT: (info) => info.downstreamHeaderBytesSent,
+  DOWNSTREAM_HEADER_BYTES_RECEIVED: (info) => info.downstreamHeaderBytesReceived,
+  DURATION: (info) => elapsed(info.startTime, finish(info)),
+  REQUEST_DURATION: (info) => elapsed(info.startTime, info.lastDownstreamRxByte),
+  REQUEST_TX_DURATION: (info) => elapsed(info.startTime, info.lastUpstreamTxByte),
+  RESPONSE_DURATION: (info) => elapsed(info.startTime, info.firstUpstreamRxByte),
+  RESPONSE_TX_DURATION: (info) => elapsed(info.firstUpstreamRxByte, info.lastDownstreamTxByte),
+  DOWNSTREAM_HANDSHAKE_DURATION: (info) => elapsed(info.startTime, info.downstreamHandshakeComplete),
+  UPSTREAM_CONNECTION_POOL_READY_DURATION: (info) => elapsed(info.startTime, info.firstUpstreamTxByte),
+  UPSTREAM_REQUEST_ATTEMPT_COUNT: (info) => info.upstreamRequestAttemptCount,
+  UPSTREAM_TRANSPORT_FAILURE_REASON: (info) => text(info.upstreamTransportFailureReason),
+  DOWNSTREAM_TRANSPORT_FAILURE_REASON: (info) => text(info.downstreamTransportFailureReason),
+  UPSTREAM_LOCAL_CLOSE_REASON: (info) => text(info.upstreamLocalCloseReason),
+  DOWNSTREAM_LOCAL_CLOSE_REASON: (info) => text(info.downstreamLocalCloseReason),
+  UPSTREAM_DETECTED_CLOSE_TYPE: (info) => text(info.upstreamDetectedCloseType),
+  UPSTREAM_CLUSTER: (info) => text(info.upstreamCluster),
+  UPSTREAM_CLUSTER_RAW: (info) => text(info.upstreamClusterRaw),
+  UPSTREAM_HOST_NAME: (info) => text(info.upstreamHostName || info.upstreamHost),
+  UPSTREAM_HOST_NAME_WITHOUT_PORT: (info) => text(withoutPort(info.upstreamHostName || info.upstreamHost)),
+  UPSTREAM_HOSTS_ATTEMPTED: (info) => text(info.upstreamHostsAttempted.join(',')),
+  UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT: (info) => text(info.upstreamHostsAttempted.map(withoutPort).join(',')),
+  UPSTREAM_HOST_NAMES_ATTEMPTED: (info) => text(info.upstreamHostNamesAttempted.join(',')),
+  UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT: (info) => text(info.upstreamHostNamesAttempted.map(withoutPort).join(',')),
+  UPSTREAM_CONNECTION_ID: (info) => info.upstreamConnectionId || undefined,
+  UPSTREAM_CONNECTION_IDS_ATTEMPTED: (info) => text(info.upstreamConnectionIdsAttempted.join(',')),
+  CONNECTION_ID: (info) => info.connectionId,
+  STREAM_ID: (info) => text(info.streamId),
+  UNIQUE_ID: (info) => text(info.uniqueId),
+  TRACE_ID: (info) => text(info.traceId),
+  SPAN_ID: (info) => text(info.spanId),
+  REQUESTED_SERVER_NAME: (info) => text(info.requestedServerName),
+  UPSTREAM_REQUESTED_SERVER_NAME: (info) => text(info.upstreamRequestedServerName),
+  ROUTE_NAME: (info) => text(info.routeName),
+  VIRTUAL_HOST_NAME: (info) => text(info.virtualHostName),
+  VIRTUAL_CLUSTER_NAME: (info) => text(info.virtualClusterName),
+  FILTER_CHAIN_NAME: (info) => text(info.filterChainName),
+  LISTENER_NAME: (info) => text(info.listenerName),
+  HOSTNAME: (info) => text(info.hostname),
+  ACCESS_LOG_TYPE: (info) => info.accessLogType,
+  CUSTOM_FLAGS: (info) => text(info.customFlags),
+  TLS_JA3_FINGERPRINT: (info) => text(info.ja3Fingerprint),
+  TLS_JA4_FINGERPRINT: (info) => text(info.ja4Fingerprint),
+  LOCAL_REPLY_BODY: () => undefined,
+  ROUNDTRIP_DURATION: () => undefined,
+  BYTES_RETRANSMITTED: () => 0,
+  PACKETS_RETRANSMITTED: () => 0,
+};
+
+const withoutPort = (address: string): string => {
+  const colon = address.lastIndexOf(':');
+  if (colon < 0 || address.indexOf(']', colon) >= 0) return address;
+  return address.startsWith('[') ? address.slice(1, colon - 1) : address.slice(0, colon);
+};
+const portOf = (address: string): number | undefined => {
+  const colon = address.lastIndexOf(':');
+  return colon < 0 ? undefined : Number(address.slice(colon + 1));
+};
+
+const addressOperators = (): Record<string, Operator & Field> => {
+  const out: Record<string, Operator & Field> = {};
+  const sources: Readonly<Record<string, (info: StreamInfo) => string>> = {
+    UPSTREAM_LOCAL: (info) => info.upstreamLocalAddress,
+    UPSTREAM_REMOTE: (info) => info.upstreamHost,
+    DOWNSTREAM_LOCAL: (info) => info.downstreamLocalAddress,
+    DOWNSTREAM_REMOTE: (info) => info.downstreamRemoteAddress,
+    DOWNSTREAM_DIRECT_REMOTE: (info) => info.downstreamDirectRemoteAddress,
+    DOWNSTREAM_DIRECT_LOCAL: (info) => info.downstreamDirectLocalAddress,
+  };
+  for (const [name, of] of Object.entries(sources)) {
+    out[`${name}_ADDRESS`] = (info) => text(of(info));
+    out[`${name}_ADDRESS_WITHOUT_PORT`] = (info) => text(withoutPort(of(info)));
+    out[`${name}_PORT`] = (info) => portOf(of(info));
+  }
+  out['UPSTREAM_HOST'] = (info) => text(info.upstreamHost);
+  return out;
+};
+export const ADDRESS_OPERATORS: Readonly<Record<string, Operator & Field>> = addressOperators();
+
+const certificateOperators = (): Record<string, Operator & Field> => {
+  const out: Record<string, Operator & Field> = {};
+  const sides: readonly (readonly [string, (info: StreamInfo) => TlsFacts | undefined])[] = [
+    ['DOWNSTREAM', (info) => info.downstreamTls],
+    ['UPSTREAM', (info) => info.upstreamTls],
+  ];
+  const joined: Readonly<Record<string, (c: CertificateFacts) => string | undefined>> = {
+    SUBJECT: (c) => c.subject,
+    ISSUER: (c) => c.issuer,
+    URI_SAN: (c) => c.uriSans.join(','),
+    DNS_SAN: (c) => c.dnsSans.join(','),
+    IP_SAN: (c) => c.ipSans.join(','),
+    EMAIL_SAN: (c) => c.emailSans.join(','),
+    OTHERNAME_SAN: (c) => c.othernameSans?.join(','),
+    SERIAL: (c) => c.serial,
+    FINGERPRINT_256: (c) => c.sha256Fingerprint,
+    FINGERPRINT_1: (c) => c.sha1Fingerprint,
+    CERT: (c) => c.pem,
+    OID: (c) => c.oids?.join(','),
+  };
+  for (const [side, tls] of sides) {
+    for (const [name, of] of Object.entries(joined)) {
+      for (const [whose, pick] of [
+        ['PEER', 'peer'],
+        ['LOCAL', 'local'],
+      ] as const) {
+        out[`${side}_${whose}_${name}`] = (info) => {
+          const facts = tls(info)?.[pick];
+          return facts === undefined ? undefined : text(of(facts));
+        };
+      }
+    }
+    out[`${side}_TLS_VERSION`] = (info) => text(tls(info)?.version);
+    out[`${side}_TLS_CIPHER`] = (info) => text(tls(info)?.cipher);
+    out[`${side}_TLS_SESSION_ID`] = (info) => text(tls(info)?.sessionId);
+  }
+  return out;
+};
+export const CERTIFICATE_OPERATORS: Readonly<Record<string, Operator & Field>> = certificateOperators();

@@ -1,0 +1,193 @@
+// What a route does with the requests it takes: RouteAction, RedirectAction, DirectResponseAction, compiled.
+import type { RedirectAction, Route, RouteAction, RouteAction_RequestMirrorPolicy, VirtualHost } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import { probabilityOf } from './fraction.ts';
+import { compileHashPolicy } from './hash-policy.ts';
+import { PlanError } from './plan-error.ts';
+import { compileRetry } from './retry.ts';
+import { compileHostRewrite, compilePathRewrite } from './rewrite.ts';
+import type { PathCriterion } from './route-criteria.ts';
+import type { CompiledRoute, DirectResponsePlan, MirrorPlan, RedirectPlan } from './route-plan.ts';
+
+/** Envoy's route timeout when none is set. */
+const ROUTE_TIMEOUT_MS = 15_000;
+/** Envoy's `max_direct_response_body_size_bytes` default. */
+const DIRECT_BODY_BYTES_MAX = 4096;
+
+export interface ActionContext {
+  readonly virtualHost: VirtualHost;
+  readonly directBodyBytesMax: number | undefined;
+  readonly inheritedMirrors: readonly RouteAction_RequestMirrorPolicy[];
+}
+
+export const compileAction = (route: Route, matched: PathCriterion, context: ActionContext, path: string): CompiledRoute => {
+  if (route.filter_action !== undefined) throw new PlanError(`${path}.filter_action`, 'is not supported');
+  if (route.route !== undefined) return compileForward(route, route.route, matched, context, `${path}.route`);
+  const none = withoutForwarding(route);
+  if (route.redirect !== undefined) {
+    const redirectPath = `${path}.redirect`;
+    const pathRewrite = compilePathRewrite(route.redirect, matched, redirectPath);
+    return { ...none, action: 'redirect', redirect: compileRedirect(route.redirect, redirectPath), pathRewrite };
+  }
+  if (route.direct_response !== undefined)
+    return {
+      ...none,
+      action: 'direct',
+      direct: compileDirect(route, context.directBodyBytesMax ?? DIRECT_BODY_BYTES_MAX, `${path}.direct_response`),
+    };
+  if (route.non_forwarding_action !== undefined) return none;
+  throw new PlanError(path, 'one of route, redirect, direct_response, non_forwarding_action is required');
+};
+
+const withoutForwarding = (route: Route): CompiledRoute => ({
+  name: route.name ?? '',
+  action: 'non-forwarding',
+  redirect: undefined,
+  direct: undefined,
+  timeoutMs: 0,
+  idleTimeoutMs: undefined,
+  maxStreamDurationMs: undefined,
+  maxGrpcTimeoutMs: undefined,
+  grpcTimeoutOffsetMs: 0,
+  retry: undefined,
+  hashPolicy: [],
+  priority: 'default',
+  upgrades: new Map(),
+  mirrors: [],
+  clusterNotFoundStatus: 503,
+  autoHostRewrite: false,
+  hostRewrite: undefined,
+  pathRewrite: undefined,
+  appendXForwardedHost: false,
+  includeVirtualHostRateLimits: false,
+  rateLimits: [],
+  metadata: route.metadata,
+  decorator: route.decorator?.operation,
+  decoratorPropagate: route.decorator?.propagate ?? true,
+  tracing: route.tracing,
+  bufferLimitBytes: route.per_request_buffer_limit_bytes,
+  statPrefix: route.stat_prefix ?? '',
+});
+
+/** Fields that change where a request goes or what happens to it, which this proxy does not carry out. */
+const REFUSED = [
+  'cluster_specifier_plugin',
+  'inline_cluster_specifier_plugin',
+  'internal_redirect_policy',
+  'hedge_policy',
+  'early_data_policy',
+] as const;
+
+const compileForward = (route: Route, action: RouteAction, matched: PathCriterion, context: ActionContext, path: string): CompiledRoute => {
+  for (const field of REFUSED) if (action[field] !== undefined) throw new PlanError(`${path}.${field}`, 'is not supported');
+  if (action.internal_redirect_action === 'HANDLE_INTERNAL_REDIRECT')
+    throw new PlanError(`${path}.internal_redirect_action`, 'is not supported');
+  if (action.retry_policy_typed_config !== undefined) throw new PlanError(`${path}.retry_policy_typed_config`, 'is not supported');
+  const specifiers = [action.cluster, action.cluster_header, action.weighted_clusters].filter((s) => s !== undefined && s !== '');
+  if (specifiers.length !== 1) throw new PlanError(path, 'exactly one of cluster, cluster_header, weighted_clusters is required');
+  const host = context.virtualHost;
+  const retry = action.retry_policy ?? host.retry_policy;
+  const duration = action.max_stream_duration;
+  const hostRewrite = compileHostRewrite(action, path);
+  return {
+    ...withoutForwarding(route),
+    action: action.weighted_clusters === undefined ? 'cluster' : 'weighted',
+    timeoutMs: durationMs(action.timeout) ?? ROUTE_TIMEOUT_MS,
+    idleTimeoutMs: durationMs(action.idle_timeout),
+    maxStreamDurationMs: durationMs(duration?.max_stream_duration),
+    maxGrpcTimeoutMs: durationMs(duration?.grpc_timeout_header_max) ?? durationMs(action.max_grpc_timeout),
+    grpcTimeoutOffsetMs: durationMs(duration?.grpc_timeout_header_offset) ?? durationMs(action.grpc_timeout_offset) ?? 0,
+    retry:
+      retry === undefined ? undefined : compileRetry(retry, action.retry_policy === undefined ? 'retry_policy' : `${path}.retry_policy`),
+    hashPolicy: (action.hash_policy ?? []).map((p, i) => compileHashPolicy(p, `${path}.hash_policy[${i}]`)),
+    priority: action.priority === 'HIGH' ? 'high' : 'default',
+    upgrades: compileUpgrades(action, path),
+    mirrors: mirrorsOf(action, context).map((m, i) => compileMirror(m, `${path}.request_mirror_policies[${i}]`)),
+    clusterNotFoundStatus: NOT_FOUND_STATUS[action.cluster_not_found_response_code ?? ''] ?? 503,
+    autoHostRewrite: hostRewrite?.kind === 'auto',
+    hostRewrite,
+    pathRewrite: compilePathRewrite(action, matched, path),
+    appendXForwardedHost: action.append_x_forwarded_host === true,
+    includeVirtualHostRateLimits: action.include_vh_rate_limits ?? (action.rate_limits ?? []).length === 0,
+    rateLimits: action.rate_limits ?? [],
+    bufferLimitBytes: route.per_request_buffer_limit_bytes ?? host.per_request_buffer_limit_bytes,
+  };
+};
+
+const NOT_FOUND_STATUS: Readonly<Record<string, 503 | 404 | 500>> = {
+  SERVICE_UNAVAILABLE: 503,
+  NOT_FOUND: 404,
+  INTERNAL_SERVER_ERROR: 500,
+};
+
+const mirrorsOf = (action: RouteAction, context: ActionContext): readonly RouteAction_RequestMirrorPolicy[] => {
+  const own = action.request_mirror_policies ?? [];
+  return own.length > 0 ? own : context.inheritedMirrors;
+};
+
+const compileMirror = (policy: RouteAction_RequestMirrorPolicy, path: string): MirrorPlan => {
+  const clusterName = policy.cluster ?? '';
+  const clusterHeader = (policy.cluster_header ?? '').toLowerCase();
+  if ((clusterName === '') === (clusterHeader === '')) throw new PlanError(path, 'exactly one of cluster, cluster_header is required');
+  return {
+    clusterName,
+    clusterHeader,
+    probability:
+      policy.runtime_fraction === undefined
+        ? 1
+        : probabilityOf(policy.runtime_fraction.default_value, `${path}.runtime_fraction.default_value`),
+    traceSampled: policy.trace_sampled,
+    appendShadowSuffix: policy.disable_shadow_host_suffix_append !== true,
+  };
+};
+
+const compileUpgrades = (action: RouteAction, path: string): ReadonlyMap<string, boolean> => {
+  const upgrades = new Map<string, boolean>();
+  action.upgrade_configs?.forEach((config, i) => {
+    const type = (config.upgrade_type ?? '').toLowerCase();
+    if (upgrades.has(type)) throw new PlanError(`${path}.upgrade_configs[${i}]`, `${type} is configured twice`);
+    if (config.connect_config !== undefined) throw new PlanError(`${path}.upgrade_configs[${i}].connect_config`, 'is not supported');
+    upgrades.set(type, config.enabled ?? true);
+  });
+  return upgrades;
+};
+
+const REDIRECT_STATUS: Readonly<Record<string, RedirectPlan['status']>> = {
+  MOVED_PERMANENTLY: 301,
+  FOUND: 302,
+  SEE_OTHER: 303,
+  TEMPORARY_REDIRECT: 307,
+  PERMANENT_REDIRECT: 308,
+};
+
+const compileRedirect = (redirect: RedirectAction, path: string): RedirectPlan => {
+  const status = REDIRECT_STATUS[redirect.response_code ?? 'MOVED_PERMANENTLY'];
+  if (status === undefined) throw new PlanError(`${path}.response_code`, `${redirect.response_code} is not known`);
+  const scheme =
+    redirect.scheme_redirect !== undefined && redirect.scheme_redirect !== '' ? redirect.scheme_redirect.toLowerCase() : undefined;
+  return {
+    status,
+    scheme: scheme ?? (redirect.https_redirect === true ? 'https' : undefined),
+    host: redirect.host_redirect ?? '',
+    port: redirect.port_redirect ?? 0,
+    path: redirect.path_redirect ?? '',
+    stripQuery: redirect.strip_query === true,
+    keepHost: false,
+  };
+};
+
+const compileDirect = (route: Route, bytesMax: number, path: string): DirectResponsePlan => {
+  const { status, body } = route.direct_response ?? {};
+  if (status === undefined || status < 200 || status >= 600) throw new PlanError(`${path}.status`, 'must be in [200, 600)');
+  const bytes = body?.inline_bytes ?? (body?.inline_string === undefined ? undefined : Buffer.from(body.inline_string, 'utf8'));
+  if (body !== undefined && bytes === undefined) throw new PlanError(`${path}.body`, 'only inline bodies are supported');
+  if (bytes !== undefined && bytes.length > bytesMax) throw new PlanError(`${path}.body`, `larger than ${bytesMax} bytes`);
+  return { status, body: bytes ?? new Uint8Array(0) };
+};
+
+/** The route that answers 301 to https where the virtual host requires TLS. */
+export const HTTPS_REDIRECT: CompiledRoute = {
+  ...withoutForwarding({}),
+  action: 'redirect',
+  redirect: { status: 301, scheme: 'https', host: '', port: 0, path: '', stripQuery: false, keepHost: true },
+};

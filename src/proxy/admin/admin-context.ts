@@ -1,0 +1,63 @@
+// What the admin API is made over: the running proxy's parts, and the few acts that it may ask for.
+import type { Log } from '../../base/log.ts';
+import type { MetricRegistry } from '../../base/metrics.ts';
+import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
+import type { Clock } from '../clock.ts';
+import type { DataPlane } from '../data-plane.ts';
+import type { ResourceStore } from '../xds/resource-store.ts';
+
+export type ServerState = 'LIVE' | 'DRAINING' | 'PRE_INITIALIZING' | 'INITIALIZING';
+
+export interface AdminContext {
+  /** With the node as it is announced. */
+  readonly bootstrap: Bootstrap;
+  readonly dataPlane: DataPlane;
+  readonly store: ResourceStore;
+  readonly metrics: MetricRegistry;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly startedAtMs: number;
+  readonly version: string;
+  readonly commandLine: CommandLineOptions;
+  state(): ServerState;
+  /** Brings the gauges that are counted nowhere else up to date. */
+  refreshStats(): void;
+  drainListeners(): void;
+  setHealthFailed(failed: boolean): void;
+  reopenLogs(): void;
+  /** Ends the process after the answer is out. */
+  quit(): void;
+}
+
+export interface AdminRequest {
+  readonly method: string;
+  /** With query. */
+  readonly path: string;
+  readonly body: string;
+}
+
+export interface AdminResponse {
+  readonly status: number;
+  readonly headers: { readonly [name: string]: string };
+  readonly body: string;
+}
+
+export const text = (body: string, status = 200): AdminResponse => ({
+  status,
+  headers: { 'content-type': 'text/plain; charset=UTF-8' },
+  body,
+});
+
+/** Indented by one space, as Envoy prints its messages. */
+export const json = (value: unknown, status = 200): AdminResponse => ({
+  status,
+  headers: { 'content-type': 'application/json' },
+  body: `${JSON.stringify(value, null, 1)}\n`,
+});
+
+/** `ip:port` (or `[ip]:port`, or a path) as an Address. */
+export const addressOf = (where: string): { socket_address: { address: string; port_value: number } } | { pipe: { path: string } } => {
+  const at = where.lastIndexOf(':');
+  if (at < 0 || where.startsWith('/')) return { pipe: { path: where } };
+  return { socket_address: { address: where.slice(0, at).replace(/^\[|\]$/g, ''), port_value: Number(where.slice(at + 1)) } };
+};

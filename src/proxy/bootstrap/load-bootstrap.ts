@@ -1,0 +1,104 @@
+// An Envoy bootstrap from JSON or YAML text, with proto or lowerCamel field names. Unknown fields are refused with their
+// path. Parts that Skein does not have are either inert (a proxy without them serves as well; listed in `inert`) or
+// refused by name, because someone relies on them.
+
+import type { Bootstrap } from '../../xds/gen/types.ts';
+import { fromJson } from '../../xds/json.ts';
+
+export interface LoadedBootstrap {
+  readonly bootstrap: Bootstrap;
+  /** Fields that were given and change nothing here. */
+  readonly inert: readonly string[];
+}
+
+/** A bootstrap that cannot be used; the message names the field. */
+export class BootstrapError extends Error {}
+
+/** `overlay` (`--config-yaml`) is merged over the file: fields replace, lists are appended, as Envoy does. */
+export const loadBootstrap = async (text: string | undefined, overlay?: string): Promise<LoadedBootstrap> => {
+  const inert = new Set<string>();
+  const parts: Bootstrap[] = [];
+  for (const part of [text, overlay]) if (part !== undefined) parts.push(decodeBootstrap(await parseText(part), inert));
+  const bootstrap = parts.reduce((a, b) => merge(a, b) as Bootstrap, {});
+  check(bootstrap, inert);
+  return { bootstrap, inert: [...inert] };
+};
+
+const parseText = async (text: string): Promise<unknown> => {
+  // The parser of YAML is large: most sidecars never need it.
+  if (/^\s*\{/.test(text)) {
+    try {
+      return JSON.parse(text);
+    } catch {
+      // a YAML flow mapping starts alike
+    }
+  }
+  const { parse } = await import('yaml');
+  try {
+    return parse(text) ?? {};
+  } catch (e) {
+    throw new BootstrapError(`the bootstrap is neither JSON nor YAML: ${e instanceof Error ? e.message : String(e)}`);
+  }
+};
+
+/** Taken out before decoding: extensions of their own, with types that Skein need not know. */
+const INERT_SUBTREES = ['overload_manager', 'watchdogs', 'watchdog', 'fatal_actions', 'listener_manager', 'default_regex_engine'];
+
+const decodeBootstrap = (json: unknown, inert: Set<string>): Bootstrap => {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new BootstrapError('the bootstrap is no object');
+  const kept: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(json)) {
+    const name = key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+    if (INERT_SUBTREES.includes(name)) inert.add(name);
+    else kept[key] = value;
+  }
+  return fromJson('envoy.config.bootstrap.v3.Bootstrap', kept);
+};
+
+const merge = (a: unknown, b: unknown): unknown => {
+  if (Array.isArray(a) && Array.isArray(b)) return [...a, ...b];
+  if (!isObject(a) || !isObject(b)) return b;
+  const out: Record<string, unknown> = { ...a };
+  for (const [key, value] of Object.entries(b)) out[key] = key in out ? merge(out[key], value) : value;
+  return out;
+};
+
+const isObject = (v: unknown): v is Record<string, unknown> =>
+  typeof v === 'object' && v !== null && !Array.isArray(v) && !(v instanceof Uint8Array);
+
+/** A field someone relies on, and Skein does not have it. */
+const REFUSED: readonly (keyof Bootstrap)[] = [
+  'stats_sinks',
+  'tracing',
+  'hds_config',
+  'header_prefix',
+  'bootstrap_extensions',
+  'default_socket_interface',
+  'certificate_provider_instances',
+  'xds_delegate_extension',
+  'xds_config_tracker_extension',
+  'config_sources',
+  'default_config_source',
+];
+
+const HONOURED: readonly (keyof Bootstrap)[] = ['node', 'static_resources', 'dynamic_resources', 'cluster_manager', 'admin'];
+
+const check = (bootstrap: Bootstrap, inert: Set<string>): void => {
+  for (const name of Object.keys(bootstrap) as (keyof Bootstrap)[]) {
+    const value = bootstrap[name];
+    if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
+    if (REFUSED.includes(name)) throw new BootstrapError(`${name}: is not supported`);
+    if (!HONOURED.includes(name)) inert.add(name);
+  }
+  const manager = bootstrap.cluster_manager;
+  if (manager?.load_stats_config) throw new BootstrapError('cluster_manager.load_stats_config: is not supported');
+  if (manager?.outlier_detection) throw new BootstrapError('cluster_manager.outlier_detection: is not supported');
+  if (manager?.local_cluster_name) inert.add('cluster_manager.local_cluster_name');
+  const layers = bootstrap.layered_runtime?.layers ?? [];
+  const rtds = layers.findIndex((l) => l.rtds_layer);
+  if (rtds >= 0) throw new BootstrapError(`layered_runtime.layers[${rtds}].rtds_layer: is not supported`);
+  const dynamic = bootstrap.dynamic_resources;
+  for (const name of ['lds_resources_locator', 'cds_resources_locator'] as const) {
+    if (dynamic?.[name]) throw new BootstrapError(`dynamic_resources.${name}: is not supported`);
+  }
+};

@@ -1,0 +1,70 @@
+// Who this proxy says it is on every xDS stream: the bootstrap's node, this program's name and version, and the
+// extensions that it honours. A control plane sends the configuration of an extension only to who announces it.
+
+import { TYPE_URL_PREFIX } from '../../xds/codec.ts';
+import type { Extension, Node } from '../../xds/gen/types.ts';
+
+export const USER_AGENT = 'skein';
+
+type Row = readonly [name: string, category: string, ...types: string[]];
+
+const ROWS: readonly Row[] = [
+  [
+    'envoy.filters.network.http_connection_manager',
+    'envoy.filters.network',
+    'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+  ],
+  ['envoy.filters.network.tcp_proxy', 'envoy.filters.network', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'],
+  ['envoy.filters.http.router', 'envoy.filters.http', 'envoy.extensions.filters.http.router.v3.Router'],
+  ['envoy.filters.http.grpc_stats', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig'],
+  ['envoy.filters.http.fault', 'envoy.filters.http', 'envoy.extensions.filters.http.fault.v3.HTTPFault'],
+  ['envoy.filters.http.cors', 'envoy.filters.http', 'envoy.extensions.filters.http.cors.v3.Cors'],
+  ['envoy.filters.listener.tls_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector'],
+  ['envoy.filters.listener.http_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector'],
+  ['envoy.filters.listener.original_dst', 'envoy.filters.listener', 'envoy.extensions.filters.listener.original_dst.v3.OriginalDst'],
+  ['envoy.access_loggers.file', 'envoy.access_loggers', 'envoy.extensions.access_loggers.file.v3.FileAccessLog'],
+  ['envoy.access_loggers.stdout', 'envoy.access_loggers', 'envoy.extensions.access_loggers.stream.v3.StdoutAccessLog'],
+  ['envoy.access_loggers.stderr', 'envoy.access_loggers', 'envoy.extensions.access_loggers.stream.v3.StderrAccessLog'],
+  ['envoy.transport_sockets.tls', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'],
+  ['envoy.transport_sockets.tls', 'envoy.transport_sockets.downstream', 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'],
+  ['envoy.transport_sockets.raw_buffer', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'],
+  ['envoy.upstreams.http.http_protocol_options', 'envoy.upstream_options', 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'],
+  [
+    'envoy.retry_host_predicates.previous_hosts',
+    'envoy.retry_host_predicates',
+    'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate',
+  ],
+  ['istio.stats', 'envoy.filters.http', 'stats.PluginConfig'],
+  ['istio.stats', 'envoy.filters.network', 'stats.PluginConfig'],
+  ['istio.metadata_exchange', 'envoy.filters.http', 'io.istio.http.peer_metadata.Config'],
+  ['istio.alpn', 'envoy.filters.http', 'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig'],
+];
+
+export const EXTENSIONS: readonly Extension[] = ROWS.map(([name, category, ...types]) => ({
+  name,
+  category,
+  type_urls: types.map((t) => TYPE_URL_PREFIX + t),
+}));
+
+export interface NodeOverrides {
+  /** `--service-node` and `--service-cluster` win over the file, as in Envoy. */
+  readonly id?: string | undefined;
+  readonly cluster?: string | undefined;
+}
+
+export const announcedNode = (node: Node | undefined, version: string, overrides: NodeOverrides = {}): Node => ({
+  ...node,
+  ...(overrides.id === undefined ? {} : { id: overrides.id }),
+  ...(overrides.cluster === undefined ? {} : { cluster: overrides.cluster }),
+  user_agent_name: USER_AGENT,
+  user_agent_build_version: buildVersion(version),
+  extensions: EXTENSIONS,
+});
+
+const buildVersion = (version: string): NonNullable<Node['user_agent_build_version']> => {
+  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map((n) => Number.parseInt(n, 10) || 0);
+  return {
+    version: { major_number: major, minor_number: minor, patch },
+    metadata: { 'build.type': 'RELEASE', 'revision.status': 'Clean' },
+  };
+};

@@ -1,0 +1,303 @@
+// One cluster at work: its endpoints, balancing, limits, outlier detection and connection pools. It lives until it is replaced or
+// removed; endpoints come and go under it and keep their connections while their address stays.
+
+import { isIP } from 'node:net';
+import { PlanError } from '../plan/plan-error.ts';
+import type { Http1Writer } from '../wire/http1-writer.ts';
+import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import { type Balancer, compileBalancer } from './balancer.ts';
+import { type Breakers, compileBreakers } from './circuit-breaker.ts';
+import { type ClusterProtocol, compileClusterProtocol } from './cluster-protocol.ts';
+import { type ClusterStats, createClusterStats } from './cluster-stats.ts';
+import type { DnsLookup } from './dns-lookup.ts';
+import { DnsResolution } from './dns-resolution.ts';
+import { Host } from './host.ts';
+import { HealthView, type HostGroup, type Membership } from './host-set.ts';
+import { CONNECT_TIMEOUT_MS, ORIGINAL_DST_HOSTS_MAX } from './limits.ts';
+import { buildMembership } from './membership.ts';
+import { compileOutlier, OutlierDetector } from './outlier.ts';
+import type { SecretStore } from './secrets.ts';
+import type { StatsStore } from './stats-store.ts';
+import type { TimerWheel } from './timer-wheel.ts';
+import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
+import { compileUpstreamTransport, PLAIN_VARIANT, type TransportVariant, type UpstreamTransport } from './upstream-transport.ts';
+
+export interface ClusterEnvironment {
+  readonly wheel: TimerWheel;
+  readonly writer: Http1Writer;
+  readonly secrets: SecretStore;
+  readonly stats: StatsStore;
+  readonly dns: DnsLookup;
+  readonly random: () => number;
+  readonly bindAddress: string | undefined;
+  /** Warmth or membership changed. */
+  readonly changed: () => void;
+}
+
+/** What a request knows that choosing a host may need. */
+export interface PickRequest {
+  readonly originalDestination: { readonly ip: string; readonly port: number } | undefined;
+  readonly hash: bigint | undefined;
+}
+
+const REFUSED = ['load_balancing_policy', 'cluster_type', 'upstream_config'] as const;
+const LB_SUBSET = 'lb_subset_config';
+
+interface TransportMatch {
+  readonly match: JsonObject;
+  readonly transport: UpstreamTransport;
+}
+
+export class ClusterRuntime {
+  readonly name: string;
+  readonly config: Cluster;
+  /** What logs print. */
+  readonly statName: string;
+  readonly protocol: ClusterProtocol;
+  readonly breakers: Breakers;
+  readonly stats: ClusterStats;
+  readonly type: string;
+  readonly #environment: ClusterEnvironment;
+  readonly #settings: PoolSettings;
+  readonly #balancer: Balancer;
+  readonly #panicThreshold: number;
+  readonly #byLocality: boolean;
+  readonly #defaultTransport: UpstreamTransport;
+  readonly #transportMatches: readonly TransportMatch[];
+  readonly #outlier: OutlierDetector | undefined;
+  readonly #dns: DnsResolution | undefined;
+  readonly #hosts = new Map<string, Host>();
+  #hostList: Host[] = [];
+  #membership: Membership = { priorities: [], overprovisioning: 140 };
+  #view: HealthView;
+  #assignment: ClusterLoadAssignment | undefined;
+  #retired = false;
+  /** More than one variant is possible: pools are looked up by key. */
+  readonly hasVariants: boolean;
+
+  constructor(config: Cluster, environment: ClusterEnvironment) {
+    this.config = config;
+    this.name = config.name ?? '';
+    this.statName = (config.alt_stat_name ?? '') !== '' ? (config.alt_stat_name ?? '') : this.name;
+    this.type = typeof config.type === 'string' ? config.type : 'STATIC';
+    this.#environment = environment;
+    refuse(config);
+    this.protocol = compileClusterProtocol(config);
+    this.breakers = compileBreakers(config.circuit_breakers);
+    this.#balancer = compileBalancer(config);
+    this.#panicThreshold =
+      config.common_lb_config?.healthy_panic_threshold?.value ?? (config.common_lb_config?.healthy_panic_threshold ? 0 : 50);
+    this.#byLocality = config.common_lb_config?.locality_weighted_lb_config !== undefined;
+    this.stats = createClusterStats(environment.stats, this.statName);
+    const changed = () => environment.changed();
+    this.#defaultTransport = compileUpstreamTransport(config.transport_socket, environment.secrets, 'transport_socket', changed);
+    this.#transportMatches = (config.transport_socket_matches ?? []).map((m, i) => ({
+      match: m.match ?? {},
+      transport: compileUpstreamTransport(
+        m.transport_socket,
+        environment.secrets,
+        `transport_socket_matches[${i}].transport_socket`,
+        changed,
+      ),
+    }));
+    this.hasVariants = this.#defaultTransport.kind === 'tls' || this.#transportMatches.some((m) => m.transport.kind === 'tls');
+    this.#settings = {
+      wheel: environment.wheel,
+      writer: environment.writer,
+      stats: this.stats,
+      connectTimeoutMs: config.connect_timeout === undefined ? CONNECT_TIMEOUT_MS : durationMs(config.connect_timeout),
+      idleTimeoutMs: this.protocol.idleTimeoutMs,
+      requestsPerConnection: this.protocol.requestsPerConnection,
+      bindAddress: bindAddress(config) ?? environment.bindAddress,
+    };
+    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random);
+    const outlier = config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection);
+    this.#outlier =
+      outlier === undefined
+        ? undefined
+        : new OutlierDetector(
+            outlier,
+            environment.wheel,
+            environment.random,
+            () => this.#hostList,
+            () => this.#healthChanged(),
+          );
+    if (this.type === 'STATIC' || this.type === 'CLUSTER_PROVIDED') this.setAssignment(config.load_assignment ?? {});
+    else if (this.type === 'STRICT_DNS' || this.type === 'LOGICAL_DNS')
+      this.#dns = new DnsResolution(config, environment.wheel, environment.dns, (assignment) => this.setAssignment(assignment));
+    this.#dns?.start();
+  }
+
+  /** The name its endpoints come under; undefined when they do not come by EDS. */
+  get endpointsName(): string | undefined {
+    if (this.type !== 'EDS') return undefined;
+    const service = this.config.eds_cluster_config?.service_name ?? '';
+    return service !== '' ? service : this.name;
+  }
+
+  get assignment(): ClusterLoadAssignment | undefined {
+    return this.#assignment;
+  }
+
+  get warm(): boolean {
+    if (this.type !== 'ORIGINAL_DST' && this.#assignment === undefined) return false;
+    return this.#defaultTransport.warm && this.#transportMatches.every((m) => m.transport.warm);
+  }
+
+  get bindAddress(): string | undefined {
+    return this.#settings.bindAddress;
+  }
+  get connectTimeoutMs(): number {
+    return this.#settings.connectTimeoutMs;
+  }
+
+  get maxConnections(): number {
+    return this.breakers.default.connectionsMax;
+  }
+  get maxPendingRequests(): number {
+    return this.breakers.default.pendingMax;
+  }
+  get maxRequests(): number {
+    return this.breakers.default.requestsMax;
+  }
+  get maxRetries(): number {
+    return this.breakers.default.retriesMax;
+  }
+
+  hosts(): Iterable<Host> {
+    return this.#hostList;
+  }
+
+  /** Refuses an assignment it cannot use (PlanError); what was there stays. */
+  setAssignment(assignment: ClusterLoadAssignment): void {
+    const { membership, hosts } = buildMembership(assignment, this.#hosts);
+    this.#assignment = assignment;
+    const seen = new Set(hosts);
+    for (const [key, host] of this.#hosts)
+      if (!seen.has(host)) {
+        this.#hosts.delete(key);
+        host.removed = true;
+        for (const pool of host.pools) pool.drain();
+      }
+    for (const host of hosts) {
+      this.#hosts.set(`${host.hostname}|${host.address}`, host);
+      const transport = this.#transportFor(host.metadata);
+      if (host.transport !== transport) {
+        for (const pool of host.pools) pool.drain();
+        host.pools = [];
+        host.transport = transport;
+      }
+    }
+    this.#hostList = hosts;
+    this.#membership = membership;
+    this.stats.updateSuccess.value++;
+    this.#healthChanged();
+    this.#environment.changed();
+  }
+
+  /** A host for a request, or undefined when none may be used. */
+  pick(request: PickRequest): Host | undefined {
+    if (this.type === 'ORIGINAL_DST') return this.#originalDestination(request.originalDestination);
+    const group: HostGroup | undefined = this.#view.group(this.#environment.random);
+    const host = group === undefined ? undefined : this.#balancer(group, this.#environment.random, request.hash);
+    if (host === undefined) this.stats.noneHealthy.value++;
+    return host;
+  }
+
+  pool(host: Host, variant: TransportVariant = PLAIN_VARIANT): Http1Pool {
+    for (const pool of host.pools) if (pool.variant.key === variant.key && !pool.draining) return pool;
+    const pool = new Http1Pool(host, host.transport ?? this.#defaultTransport, variant, this.#settings, this.breakers.default);
+    host.pools.push(pool);
+    return pool;
+  }
+
+  responded(host: Host, status: number): void {
+    if (status >= 500) host.stats.rqError++;
+    else host.stats.rqSuccess++;
+    this.stats.rqCompleted.value++;
+    const byClass = this.stats.rqByClass[Math.floor(status / 100)];
+    if (byClass !== undefined) byClass.value++;
+    this.#outlier?.response(host, status);
+  }
+
+  failed(host: Host, kind: 'connect' | 'timeout' | 'reset'): void {
+    host.stats.rqError++;
+    if (kind === 'timeout') host.stats.rqTimeout++;
+    this.#outlier?.localFailure(host, kind);
+  }
+
+  /** Connections close as they fall idle; running requests go on. */
+  retire(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    this.#outlier?.close();
+    this.#dns?.close();
+    for (const host of this.#hosts.values()) {
+      host.removed = true;
+      for (const pool of host.pools) pool.drain();
+    }
+    this.#defaultTransport.close();
+    for (const match of this.#transportMatches) match.transport.close();
+  }
+
+  destroy(): void {
+    this.retire();
+    for (const host of this.#hosts.values()) for (const pool of host.pools) pool.destroy();
+  }
+
+  #transportFor(metadata: unknown): UpstreamTransport {
+    if (this.#transportMatches.length === 0) return this.#defaultTransport;
+    const facts = (metadata as { filter_metadata?: { [key: string]: JsonObject } } | undefined)?.filter_metadata?.[
+      'envoy.transport_socket_match'
+    ];
+    for (const { match, transport } of this.#transportMatches) {
+      const wanted = Object.entries(match);
+      if (wanted.every(([key, value]) => facts !== undefined && JSON.stringify(facts[key]) === JSON.stringify(value))) return transport;
+    }
+    return this.#defaultTransport;
+  }
+
+  #originalDestination(destination: { readonly ip: string; readonly port: number } | undefined): Host | undefined {
+    if (destination === undefined) return undefined;
+    const port = this.config.original_dst_lb_config?.upstream_port_override ?? destination.port;
+    const key = `|${destination.ip}:${port}`;
+    let host = this.#hosts.get(key);
+    if (host !== undefined) return host;
+    if (this.#hosts.size >= ORIGINAL_DST_HOSTS_MAX) this.#dropIdleHosts();
+    host = new Host(destination.ip, port);
+    host.transport = this.#transportFor(undefined);
+    this.#hosts.set(key, host);
+    this.#hostList.push(host);
+    return host;
+  }
+
+  #dropIdleHosts(): void {
+    for (const [key, host] of this.#hosts) if (host.stats.rqActive === 0 && host.stats.cxActive === 0) this.#hosts.delete(key);
+    this.#hostList = [...this.#hosts.values()];
+  }
+
+  #healthChanged(): void {
+    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, this.#environment.random);
+    this.stats.membershipTotal.value = this.#hostList.length;
+    this.stats.membershipHealthy.value = this.#hostList.reduce((n, h) => n + (h.healthy ? 1 : 0), 0);
+    this.stats.ejectionsActive.value = this.#hostList.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
+  }
+}
+
+const refuse = (config: Cluster): void => {
+  for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
+  if ((config.health_checks?.length ?? 0) > 0) throw new PlanError('health_checks', 'active health checks are not supported yet');
+  if (config.lb_subset_config !== undefined && (config.lb_subset_config.subset_selectors?.length ?? 0) > 0)
+    throw new PlanError(LB_SUBSET, 'subsets are not supported');
+  const header = config.original_dst_lb_config;
+  if (header?.use_http_header === true) throw new PlanError('original_dst_lb_config.use_http_header', 'not supported');
+  if (header?.metadata_key !== undefined) throw new PlanError('original_dst_lb_config.metadata_key', 'not supported');
+};
+
+const bindAddress = (config: Cluster): string | undefined => {
+  const address = config.upstream_bind_config?.source_address?.address ?? '';
+  if (address === '' || address === '0.0.0.0' || address === '::') return undefined;
+  if (isIP(address) === 0) throw new PlanError('upstream_bind_config.source_address.address', `${address} is not an IP address`);
+  return address;
+};

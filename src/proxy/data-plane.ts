@@ -1,0 +1,109 @@
+// The door of the data plane: configuration goes in as xDS resources, sockets are served, views come out for the admin API.
+// Each set… either takes the resource whole or throws PlanError and leaves what was there; nothing here is asynchronous but close().
+
+import type { Log } from '../base/log.ts';
+import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, Locality, RouteConfiguration, Secret } from '../xds/gen/types.ts';
+import type { Clock } from './clock.ts';
+import { DataPlaneRuntime } from './data-plane-runtime.ts';
+import type { DnsLookup } from './dns-lookup.ts';
+import type { HttpFilterFactory } from './http-filter.ts';
+import type { Observer } from './observer.ts';
+import type { OriginalDestination } from './original-destination.ts';
+import type { StatsStore } from './stats-store.ts';
+
+export interface HostView {
+  readonly address: string; // 'ip:port'
+  readonly hostname: string;
+  readonly locality: Locality | undefined;
+  readonly priority: number;
+  readonly weight: number;
+  /** From EDS; absent is UNKNOWN, which counts as healthy. */
+  readonly edsHealth: string | undefined;
+  readonly ejected: boolean;
+  readonly metadata: unknown;
+  readonly stats: {
+    readonly cxActive: number;
+    readonly cxTotal: number;
+    readonly cxConnectFail: number;
+    readonly rqActive: number;
+    readonly rqTotal: number;
+    readonly rqSuccess: number;
+    readonly rqError: number;
+    readonly rqTimeout: number;
+  };
+}
+
+export interface ClusterView {
+  readonly name: string;
+  readonly config: Cluster;
+  /** Endpoints and secrets are there: the cluster may be used. */
+  readonly warm: boolean;
+  /** The last assignment taken (EDS or inline), for config_dump?include_eds. */
+  readonly assignment: ClusterLoadAssignment | undefined;
+  hosts(): Iterable<HostView>;
+  readonly maxConnections: number;
+  readonly maxPendingRequests: number;
+  readonly maxRequests: number;
+  readonly maxRetries: number;
+}
+
+export interface ListenerView {
+  readonly name: string;
+  readonly config: Listener;
+  readonly warm: boolean;
+  /** What is really bound ('ip:port', the port the kernel gave for port 0); the configured address for bind_to_port: false. */
+  readonly localAddress: string;
+  readonly bound: boolean;
+  readonly activeConnections: number;
+}
+
+export interface DataPlane {
+  setCluster(cluster: Cluster): void;
+  removeCluster(name: string): void;
+  /** Keyed by cluster_name, which equals eds_cluster_config.service_name or the cluster's name. May come before its cluster. */
+  setEndpoints(assignment: ClusterLoadAssignment): void;
+  setListener(listener: Listener): void;
+  removeListener(name: string): void;
+  setRoutes(routes: RouteConfiguration): void;
+  removeRoutes(name: string): void;
+  setSecret(secret: Secret): void;
+  removeSecret(name: string): void;
+  /** What must be asked for with SDS, RDS and EDS, by everything configured now. */
+  referencedSecrets(): ReadonlyMap<string, ConfigSource>;
+  referencedRoutes(): ReadonlySet<string>;
+  referencedEndpoints(): ReadonlySet<string>;
+  clusters(): Iterable<ClusterView>;
+  listeners(): Iterable<ListenerView>;
+  routes(): Iterable<RouteConfiguration>;
+  secrets(): Iterable<Secret>;
+  /** Calls back after any change of warmth, of what is referenced, or of a listener's binding. One subscriber. */
+  onChange(changed: () => void): void;
+  /** Everything configured is warm, bound and in use. */
+  readonly ready: boolean;
+  /** Sockets that could not be bound, by listener name; emptied when a later attempt succeeds. */
+  bindFailures(): ReadonlyMap<string, string>;
+  /** Resolves when every warm listener set so far is bound or has failed to (tests, start-up). */
+  settled(): Promise<void>;
+  /** Stops accepting, announces `connection: close`, finishes what runs. */
+  drain(): void;
+  /** Drops every connection and socket. */
+  close(): Promise<void>;
+  readonly stats: StatsStore;
+}
+
+export interface DataPlaneOptions {
+  readonly log: Log;
+  readonly observer?: Observer;
+  readonly clock?: Clock;
+  /** [0,1) */
+  readonly random?: () => number;
+  readonly originalDestination?: OriginalDestination;
+  readonly dns?: DnsLookup;
+  /** Source address of every upstream connection whose cluster names none (bootstrap cluster_manager.upstream_bind_config). */
+  readonly upstreamBindAddress?: string;
+  readonly stats?: StatsStore;
+  /** HTTP filters implemented outside (peer metadata), by type URL. They take precedence over the built-in ones. */
+  readonly httpFilters?: ReadonlyMap<string, HttpFilterFactory>;
+}
+
+export const createDataPlane = (options: DataPlaneOptions): DataPlane => new DataPlaneRuntime(options);

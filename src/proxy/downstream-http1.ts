@@ -1,0 +1,356 @@
+// One HTTP/1 connection from a client: reads requests one after the other, hands each to its exchange, writes what the exchange
+// answers. It knows framing, keep-alive, back-pressure and closing, and nothing of routes or upstreams.
+
+import type { BlockList, Socket } from 'node:net';
+import { FLAG } from '../plan/response-flag.ts';
+import { StreamInfo } from '../plan/stream-info.ts';
+import type { HeaderBlock } from '../wire/header-block.ts';
+import { H } from '../wire/header-name.ts';
+import { Http1Parser, type Http1Problem, type Http1Sink } from '../wire/http1-parser.ts';
+import { CONTINUE_HEAD, STATUS_REASONS } from '../wire/http1-writer.ts';
+import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
+import { Exchange } from './exchange.ts';
+import type { HcmPlan } from './hcm-plan.ts';
+import type { ProxyEnvironment } from './proxy-environment.ts';
+import { SocketOutput } from './socket-output.ts';
+import { WheelTimer } from './timer-wheel.ts';
+
+const IDLE = 0;
+const CLOSING = 1;
+const HEADERS = 2;
+
+export class DownstreamHttp1 implements Http1Sink {
+  readonly internalRanges: BlockList | undefined;
+  readonly #env: ProxyEnvironment;
+  readonly #plan: HcmPlan;
+  readonly #socket: Socket;
+  readonly #facts: DownstreamFacts;
+  readonly #parser: Http1Parser;
+  readonly #exchange: Exchange;
+  readonly #output: SocketOutput;
+  readonly #idle: WheelTimer;
+  readonly #closing: WheelTimer;
+  readonly #headTimer: WheelTimer;
+  readonly #ended: () => void;
+  /** Read but not parsed: what stands behind a request still being answered. */
+  #backlog: Buffer | undefined;
+  #reading = false;
+  #keepAlive = true;
+  #closeAfter = false;
+  #closed = false;
+  #tunnel = false;
+  #served = 0;
+  #http10 = false;
+
+  /** `ended` is called once, when the connection is over. `first`: bytes read while the listener looked. */
+  constructor(
+    env: ProxyEnvironment,
+    plan: HcmPlan,
+    internalRanges: BlockList | undefined,
+    socket: Socket,
+    facts: DownstreamFacts,
+    ended: () => void,
+  ) {
+    this.#env = env;
+    this.#plan = plan;
+    this.internalRanges = internalRanges;
+    this.#socket = socket;
+    this.#facts = facts;
+    this.#ended = ended;
+    this.#parser = new Http1Parser('request', this, plan.parserLimits);
+    this.#output = new SocketOutput(socket, env.responseWriter);
+    this.#exchange = new Exchange(env, plan, this, facts);
+    this.#idle = new WheelTimer(this, IDLE);
+    this.#closing = new WheelTimer(this, CLOSING);
+    this.#headTimer = new WheelTimer(this, HEADERS);
+    socket.on('data', (bytes: Buffer) => this.#data(bytes));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('close', () => this.#gone());
+    socket.on('drain', () => this.#exchange.onDownstreamDrain());
+    this.#armIdle();
+  }
+
+  /** Bytes that came before this connection was made. */
+  start(first: Buffer | undefined): void {
+    if (first !== undefined && first.length > 0) this.#data(first);
+    this.#socket.resume();
+  }
+
+  get reading(): boolean {
+    return this.#reading;
+  }
+  get requestLength(): number {
+    return this.#parser.contentLength;
+  }
+  get busy(): boolean {
+    return this.#exchange.active;
+  }
+
+  /** Says `connection: close` with the next response. An idle connection stays: closing it could lose a request on its way. */
+  drain(): void {
+    this.#closeAfter = true;
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  // --- Http1Sink ---
+
+  onHead(parser: Http1Parser): void {
+    this.#env.wheel.disarm(this.#idle);
+    this.#env.wheel.disarm(this.#headTimer);
+    this.#served++;
+    this.#http10 = parser.versionMinor === 0;
+    this.#keepAlive = parser.keepAlive;
+    const most = this.#plan.requestsPerConnection;
+    if (this.#env.draining || (most > 0 && this.#served >= most)) this.#closeAfter = true;
+    if (!this.#plan.proxy100Continue && parser.bodyKind !== 'none' && parser.headers.hasId(H.EXPECT)) this.#expectation(parser);
+    this.#exchange.begin(parser);
+  }
+
+  // The client waits for leave to send its body; Envoy gives it and keeps the header from the upstream.
+  #expectation(parser: Http1Parser): void {
+    if (parser.headers.getById(H.EXPECT)?.toLowerCase() !== '100-continue') return;
+    parser.headers.removeById(H.EXPECT);
+    this.#socket.write(CONTINUE_HEAD);
+  }
+
+  onBody(buf: Buffer, start: number, end: number): void {
+    this.#exchange.onRequestBody(buf, start, end);
+  }
+  onTrailers(trailers: HeaderBlock): void {
+    this.#exchange.onRequestTrailers(trailers);
+  }
+  onEnd(): void {
+    if (!this.#tunnel) this.#exchange.onRequestEnd();
+  }
+
+  onError(problem: Http1Problem): void {
+    this.#closeAfter = true;
+    if (this.#exchange.active) {
+      this.#exchange.info.setFlag(FLAG.DPE);
+      this.#exchange.reply({ status: 400, body: 'Bad Request', details: problem.code, flag: undefined });
+      return;
+    }
+    this.#refuse(problem);
+  }
+
+  // A head that cannot be read: answered as Envoy's codec does, logged with what is known.
+  #refuse(problem: Http1Problem): void {
+    const status = problem.status;
+    const body = problem.code === 'missing_host_header' ? '' : (STATUS_REASONS[status] ?? 'Bad Request');
+    const writer = this.#env.responseWriter;
+    writer.statusLine(status, '');
+    writer.field('content-length', String(body.length));
+    if (body !== '') writer.field('content-type', 'text/plain');
+    writer.field('date', this.#env.date());
+    writer.field('server', this.#plan.serverName);
+    writer.field('connection', 'close');
+    writer.endHead();
+    writer.append(Buffer.from(body));
+    this.#socket.write(writer.take());
+    const info = new StreamInfo();
+    describeConnection(info, this.#facts);
+    info.startTime = this.#env.clock.wallMs();
+    info.endTime = info.startTime;
+    info.protocol = 'HTTP/1.1';
+    info.method = this.#parser.method;
+    info.path = this.#parser.path;
+    info.responseCode = status;
+    info.bytesSent = body.length;
+    info.responseCodeDetails = problem.code;
+    if (problem.code !== 'missing_host_header') info.setFlag(FLAG.DPE);
+    this.#env.observer.httpDone(info, this.#parser.headers, undefined, undefined, this.#plan.context);
+    this.#end();
+  }
+
+  // --- called by the exchange ---
+
+  /** True: the body is to be written in chunks. */
+  writeHead(status: number, reason: string, headers: HeaderBlock, streamed: boolean, hasBody: boolean, requestDone: boolean): boolean {
+    const plan = this.#plan;
+    let chunked = false;
+    if (streamed && hasBody) {
+      if (this.#http10) this.#keepAlive = false;
+      else chunked = true;
+    }
+    if (!requestDone) this.#closeAfter = true;
+    if (this.#env.draining) this.#closeAfter = true;
+    if (plan.serverHeader === 'OVERWRITE' || (plan.serverHeader === 'APPEND_IF_ABSENT' && !headers.hasId(H.SERVER)))
+      headers.setById(H.SERVER, plan.serverName);
+    if (!headers.hasId(H.DATE)) headers.setById(H.DATE, this.#env.date());
+    const writer = this.#env.responseWriter;
+    writer.statusLine(status, reason);
+    writer.fields(headers);
+    if (chunked) writer.append(CHUNKED_LINE);
+    if (status !== 101) {
+      if (this.#closeAfter || !this.#keepAlive) writer.append(CLOSE_LINE);
+      else if (this.#http10) writer.append(KEEP_ALIVE_LINE);
+    }
+    writer.endHead();
+    const head = writer.take();
+    this.#exchange.info.downstreamHeaderBytesSent = head.length;
+    this.#exchange.info.responseHeadersBytes = head.length;
+    this.#output.push(head);
+    return chunked;
+  }
+
+  writeInformational(status: number, reason: string, headers: HeaderBlock): void {
+    const writer = this.#env.responseWriter;
+    writer.statusLine(status, reason);
+    writer.fields(headers);
+    writer.endHead();
+    this.#socket.write(writer.take());
+  }
+
+  writeBody(buf: Buffer, start: number, end: number, chunked: boolean): boolean {
+    return this.#closed || this.#output.body(buf, start, end, chunked);
+  }
+
+  endBody(chunked: boolean, trailers: HeaderBlock | undefined): void {
+    this.#output.end(chunked, trailers);
+  }
+
+  flush(): void {
+    if (!this.#closed) this.#output.flush();
+  }
+
+  closeAfterResponse(): void {
+    this.#closeAfter = true;
+  }
+
+  /** The exchange is over: the next request, or the end. */
+  next(): void {
+    if (this.#closed) return;
+    if (this.#closeAfter || !this.#keepAlive) {
+      this.#end();
+      return;
+    }
+    this.resumeReading();
+    if (this.#parser.paused) this.#parser.resume();
+    this.#armIdle();
+    if (!this.#reading && this.#backlog !== undefined) this.#read();
+  }
+
+  pauseReading(): void {
+    this.#socket.pause();
+  }
+
+  resumeReading(): void {
+    if (this.#backlog === undefined) this.#socket.resume();
+  }
+
+  beginTunnel(): void {
+    this.#tunnel = true;
+    this.#parser.stop();
+    const backlog = this.#backlog;
+    this.#backlog = undefined;
+    this.#socket.resume();
+    if (backlog !== undefined) this.#exchange.fromDownstreamTunnel(backlog);
+  }
+
+  tunnelWrite(buf: Buffer): boolean {
+    return this.#closed || this.#socket.write(buf);
+  }
+
+  tunnelEnd(): void {
+    this.#socket.end();
+  }
+
+  closeNow(): void {
+    this.#socket.destroySoon();
+  }
+
+  onTimer(kind: number): void {
+    if (kind === IDLE) this.#end();
+    else if (kind === HEADERS) this.#refuse({ status: 408, code: 'request_header_timeout', message: '' });
+    else this.#socket.destroy();
+  }
+
+  // --- reading ---
+
+  #data(bytes: Buffer): void {
+    if (this.#closed) return;
+    if (this.#tunnel) {
+      this.#exchange.fromDownstreamTunnel(bytes);
+      return;
+    }
+    if (this.#backlog !== undefined) this.#backlog = Buffer.concat([this.#backlog, bytes]);
+    else this.#backlog = bytes;
+    if (!this.#reading) this.#read();
+  }
+
+  #read(): void {
+    this.#reading = true;
+    while (this.#backlog !== undefined && !this.#closed && !this.#tunnel && !this.#parser.paused) {
+      const bytes = this.#backlog;
+      this.#backlog = undefined;
+      const taken = this.#execute(bytes);
+      if (taken < bytes.length && !this.#closed) {
+        const rest = bytes.subarray(taken);
+        if (this.#tunnel) this.#exchange.fromDownstreamTunnel(rest);
+        else this.#backlog = rest;
+      }
+      this.#exchange.flushRequest();
+      if (this.#closing.armed) break;
+      // Answered before its request was read to the end.
+      if (this.#parser.paused && !this.#exchange.active) this.#parser.resume();
+    }
+    this.#reading = false;
+    if (this.#closed || this.#tunnel) return;
+    if (this.#backlog !== undefined) this.#socket.pause();
+    else if (this.#plan.requestHeadersTimeoutMs > 0 && !this.#exchange.active && !this.#parser.idle && !this.#headTimer.armed)
+      this.#env.wheel.arm(this.#headTimer, this.#plan.requestHeadersTimeoutMs);
+  }
+
+  // A broken invariant of ours costs this connection, never the process.
+  #execute(bytes: Buffer): number {
+    try {
+      return this.#parser.execute(bytes, 0, bytes.length);
+    } catch (problem) {
+      this.#env.log.error('connection given up', { problem: problem instanceof Error ? (problem.stack ?? problem.message) : 'unknown' });
+      this.#socket.destroy();
+      this.#exchange.downstreamGone();
+      return bytes.length;
+    }
+  }
+
+  // As Envoy: a client that ends its side while waiting has gone away.
+  #peerEnded(): void {
+    if (this.#tunnel) {
+      this.#exchange.downstreamTunnelEnd();
+      return;
+    }
+    if (this.#exchange.active) this.#exchange.downstreamGone();
+    this.#socket.destroySoon();
+  }
+
+  #armIdle(): void {
+    if (this.#plan.idleTimeoutMs > 0) this.#env.wheel.arm(this.#idle, this.#plan.idleTimeoutMs);
+  }
+
+  // Ends our side, lets the client finish reading, closes in any case soon.
+  #end(): void {
+    if (this.#closed || this.#closing.armed) return;
+    this.#backlog = undefined;
+    this.#parser.stop();
+    this.#socket.end();
+    this.#socket.resume();
+    this.#env.wheel.disarm(this.#idle);
+    this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, 0));
+  }
+
+  #gone(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const timer of [this.#idle, this.#closing, this.#headTimer]) this.#env.wheel.disarm(timer);
+    this.#output.drop();
+    this.#exchange.downstreamGone();
+    this.#ended();
+  }
+}
+
+const CHUNKED_LINE = Buffer.from('transfer-encoding: chunked\r\n');
+const CLOSE_LINE = Buffer.from('connection: close\r\n');
+const KEEP_ALIVE_LINE = Buffer.from('connection: keep-alive\r\n');

@@ -1,0 +1,171 @@
+// A filter chain compiled: its TLS, its network filters, its terminal filter (HTTP connection manager or tcp_proxy). Immutable but
+// for its secrets and routes, which are references. Connections keep the chain they began with.
+
+import type { BlockList } from 'node:net';
+import { PlanError } from '../plan/plan-error.ts';
+import type { DownstreamTlsContext, FilterChain, HttpConnectionManager, Listener, TcpProxy } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import { DownstreamTls } from './downstream-tls.ts';
+import { configAs, typeNameOf, unwrapConfig } from './extension-config.ts';
+import { compileHcm, type HcmPlan } from './hcm-plan.ts';
+import type { ListenerContext } from './observer.ts';
+import type { ProxyEnvironment } from './proxy-environment.ts';
+import { compileInternalRanges } from './request-headers.ts';
+import { inlineRoutes, type RouteTable, type RouteTables } from './route-table.ts';
+import { compileTcpProxy, type TcpPlan } from './tcp-proxy.ts';
+
+export type Terminal =
+  | { readonly kind: 'http'; readonly plan: HcmPlan; readonly internalRanges: BlockList | undefined }
+  | { readonly kind: 'tcp'; readonly plan: TcpPlan };
+
+export interface ChainRuntime {
+  readonly name: string;
+  readonly tls: DownstreamTls | undefined;
+  readonly terminal: Terminal;
+  readonly warm: boolean;
+  /** Gives back secrets and routes. */
+  close(): void;
+}
+
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+const DOWNSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
+const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer';
+/** Network filters of Istio's build that only feed telemetry: the observer finds their configuration in the context. */
+const INERT: ReadonlySet<string> = new Set([
+  'envoy.tcp.metadataexchange.config.MetadataExchange',
+  'stats.PluginConfig',
+  'envoy.extensions.filters.network.set_filter_state.v3.Config',
+]);
+
+export const compileChain = (
+  chain: FilterChain,
+  listener: Listener,
+  env: ProxyEnvironment,
+  tables: RouteTables,
+  path: string,
+  changed: () => void,
+): ChainRuntime => {
+  const releases: (() => void)[] = [];
+  try {
+    const tls = compileTls(chain, env, path, changed);
+    if (tls !== undefined) releases.push(() => tls.close());
+    const terminal = compileTerminal(chain, listener, env, tables, path, releases);
+    return {
+      name: chain.name ?? '',
+      tls,
+      terminal,
+      get warm() {
+        return tls?.warm !== false && (terminal.kind === 'tcp' || terminal.plan.routes.plan !== undefined);
+      },
+      close: () => {
+        for (const release of releases) release();
+      },
+    };
+  } catch (problem) {
+    for (const release of releases) release();
+    throw problem;
+  }
+};
+
+const compileTls = (chain: FilterChain, env: ProxyEnvironment, path: string, changed: () => void): DownstreamTls | undefined => {
+  const socket = chain.transport_socket;
+  if (socket === undefined) return undefined;
+  const type = typeNameOf(socket.typed_config);
+  if (type === RAW_BUFFER || (type === '' && socket.name === 'envoy.transport_sockets.raw_buffer')) return undefined;
+  if (type !== DOWNSTREAM_TLS)
+    throw new PlanError(`${path}.transport_socket`, `transport socket ${socket.name ?? ''} (${type}) is not supported`);
+  const timeout = chain.transport_socket_connect_timeout;
+  return new DownstreamTls(
+    configAs<DownstreamTlsContext>(socket.typed_config, path),
+    env.secrets,
+    env.wheel,
+    `${path}.transport_socket.typed_config`,
+    timeout === undefined ? 0 : durationMs(timeout),
+    changed,
+  );
+};
+
+const compileTerminal = (
+  chain: FilterChain,
+  listener: Listener,
+  env: ProxyEnvironment,
+  tables: RouteTables,
+  path: string,
+  releases: (() => void)[],
+): Terminal => {
+  const filters = chain.filters ?? [];
+  const described: ListenerContext['filters'][number][] = filters.map((f) => ({
+    name: f.name ?? '',
+    typedConfig: unwrapConfig(f.typed_config),
+  }));
+  let terminal: Terminal | undefined;
+  described.forEach((filter, i) => {
+    const where = `${path}.filters[${i}]`;
+    const type = typeNameOf(filter.typedConfig);
+    if (terminal !== undefined) throw new PlanError(where, 'no filter may stand behind a terminal filter');
+    if (type === HCM)
+      terminal = prefixed(`${where}.typed_config`, () =>
+        compileHttp(configAs<HttpConnectionManager>(filter.typedConfig, where), listener, described, env, tables, releases),
+      );
+    else if (type === TCP_PROXY) {
+      const config = configAs<TcpProxy>(filter.typedConfig, where);
+      const context = contextOf('tcp', listener, config.stat_prefix, config.access_log, described);
+      terminal = { kind: 'tcp', plan: prefixed(`${where}.typed_config`, () => compileTcpProxy(config, context)) };
+      env.observer.prepare(context);
+    } else if (!INERT.has(type)) throw new PlanError(where, `network filter ${filter.name} (${type}) is not supported`);
+  });
+  if (terminal === undefined) throw new PlanError(path, 'a filter chain must end in http_connection_manager or tcp_proxy');
+  return terminal;
+};
+
+const compileHttp = (
+  hcm: HttpConnectionManager,
+  listener: Listener,
+  networkFilters: ListenerContext['filters'],
+  env: ProxyEnvironment,
+  tables: RouteTables,
+  releases: (() => void)[],
+): Terminal => {
+  const own = (hcm.http_filters ?? []).map((f) => ({ name: f.name ?? '', typedConfig: unwrapConfig(f.typed_config) }));
+  const context = contextOf('http', listener, hcm.stat_prefix, hcm.access_log, [...networkFilters, ...own]);
+  const filters = env.filters.compileChain(hcm.http_filters, context, 'http_filters');
+  const routes = routesOf(hcm, env, tables, releases);
+  const plan = compileHcm(hcm, routes, filters, context, listener.traffic_direction);
+  env.observer.prepare(context);
+  return { kind: 'http', plan, internalRanges: compileInternalRanges(plan) };
+};
+
+const routesOf = (hcm: HttpConnectionManager, env: ProxyEnvironment, tables: RouteTables, releases: (() => void)[]): RouteTable => {
+  const inline = hcm.route_config;
+  if (inline !== undefined) return prefixed('route_config', () => inlineRoutes(inline, (config) => env.filters.checkRoutes(config)));
+  const name = hcm.rds?.route_config_name;
+  if (name === undefined) throw new PlanError('rds', 'routes are needed: rds or route_config');
+  releases.push(() => tables.release(name));
+  return tables.use(name);
+};
+
+const contextOf = (
+  kind: 'http' | 'tcp',
+  listener: Listener,
+  statPrefix: string | undefined,
+  accessLog: ListenerContext['accessLog'] | undefined,
+  filters: ListenerContext['filters'],
+): ListenerContext => ({
+  kind,
+  listenerName: listener.name ?? '',
+  direction: listener.traffic_direction,
+  statPrefix: statPrefix ?? '',
+  accessLog: accessLog ?? [],
+  filters,
+  observed: undefined,
+});
+
+const prefixed = <T>(path: string, compile: () => T): T => {
+  try {
+    return compile();
+  } catch (problem) {
+    if (problem instanceof PlanError) throw new PlanError(problem.path === '' ? path : `${path}.${problem.path}`, problem.problem);
+    throw problem;
+  }
+};

@@ -1,0 +1,155 @@
+// An HttpConnectionManager compiled: every setting as the exchange reads it. Refuses what it cannot honour.
+
+import { compilePathPolicy, type PathPolicy } from '../plan/path.ts';
+import { PlanError } from '../plan/plan-error.ts';
+import type { Http1Limits } from '../wire/http1-parser.ts';
+import type { CidrRange, HttpConnectionManager, TrafficDirection } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import type { CompiledHttpFilter } from './http-filters.ts';
+import { HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import type { ListenerContext } from './observer.ts';
+import type { RouteTable } from './route-table.ts';
+
+export type ClientCertForward = 'SANITIZE' | 'FORWARD_ONLY' | 'APPEND_FORWARD' | 'SANITIZE_SET' | 'ALWAYS_FORWARD_ONLY';
+
+export interface HcmPlan {
+  readonly context: ListenerContext;
+  readonly routes: RouteTable;
+  readonly filters: readonly CompiledHttpFilter[];
+  readonly suppressEnvoyHeaders: boolean;
+  readonly startChildSpan: boolean;
+  readonly pathPolicy: PathPolicy;
+  readonly serverName: string;
+  readonly serverHeader: 'OVERWRITE' | 'APPEND_IF_ABSENT' | 'PASS_THROUGH';
+  readonly useRemoteAddress: boolean;
+  readonly xffTrustedHops: number;
+  readonly skipXffAppend: boolean;
+  readonly appendXForwardedPort: boolean;
+  readonly internalRanges: readonly CidrRange[];
+  readonly internalUnix: boolean;
+  readonly via: string;
+  readonly generateRequestId: boolean;
+  readonly preserveExternalRequestId: boolean;
+  readonly alwaysSetRequestIdInResponse: boolean;
+  readonly forwardClientCert: ClientCertForward;
+  readonly clientCertDetails: {
+    readonly subject: boolean;
+    readonly cert: boolean;
+    readonly dns: boolean;
+    readonly uri: boolean;
+    readonly chain: boolean;
+  };
+  readonly stripPort: 'none' | 'matching' | 'any';
+  readonly stripTrailingDot: boolean;
+  readonly schemeOverwrite: string;
+  readonly addUserAgent: boolean;
+  readonly proxy100Continue: boolean;
+  readonly upgrades: ReadonlyMap<string, boolean>;
+  /** Envoy propagates a route's decorator in the request (egress) or the response (ingress) when tracing is configured. */
+  readonly tracing: 'none' | 'ingress' | 'egress';
+  readonly idleTimeoutMs: number;
+  readonly streamIdleTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly requestHeadersTimeoutMs: number;
+  readonly maxStreamDurationMs: number;
+  readonly delayedCloseMs: number;
+  readonly requestsPerConnection: number;
+  readonly parserLimits: Http1Limits;
+  readonly defaultHostForHttp10: string;
+  readonly enableTrailers: boolean;
+}
+
+const ms = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : durationMs(text));
+
+const REFUSED = [
+  'scoped_routes',
+  'local_reply_config',
+  'original_ip_detection_extensions',
+  'typed_header_validation_config',
+  'early_header_mutation_extensions',
+  'proxy_status_config',
+] as const;
+
+export const compileHcm = (
+  hcm: HttpConnectionManager,
+  routes: RouteTable,
+  filters: readonly CompiledHttpFilter[],
+  context: ListenerContext,
+  direction: TrafficDirection | undefined,
+): HcmPlan => {
+  for (const field of REFUSED) {
+    const value = hcm[field];
+    if (value !== undefined && !(Array.isArray(value) && value.length === 0)) throw new PlanError(field, 'not supported');
+  }
+  if (hcm.codec_type === 'HTTP2' || hcm.codec_type === 'HTTP3') throw new PlanError('codec_type', `${hcm.codec_type} is not supported yet`);
+  const common = hcm.common_http_protocol_options;
+  const http1 = hcm.http_protocol_options;
+  const details = hcm.set_current_client_cert_details;
+  return {
+    context,
+    routes,
+    filters,
+    suppressEnvoyHeaders: filters.some((f) => f.router?.suppress_envoy_headers === true),
+    startChildSpan: false,
+    pathPolicy: compilePathPolicy(hcm),
+    serverName: hcm.server_name !== undefined && hcm.server_name !== '' ? hcm.server_name : 'envoy',
+    serverHeader:
+      hcm.server_header_transformation === 'APPEND_IF_ABSENT' || hcm.server_header_transformation === 'PASS_THROUGH'
+        ? hcm.server_header_transformation
+        : 'OVERWRITE',
+    useRemoteAddress: hcm.use_remote_address ?? false,
+    xffTrustedHops: hcm.xff_num_trusted_hops ?? 0,
+    skipXffAppend: hcm.skip_xff_append ?? false,
+    appendXForwardedPort: hcm.append_x_forwarded_port ?? false,
+    internalRanges: hcm.internal_address_config?.cidr_ranges ?? [],
+    internalUnix: hcm.internal_address_config?.unix_sockets ?? false,
+    via: hcm.via ?? '',
+    generateRequestId: hcm.generate_request_id ?? true,
+    preserveExternalRequestId: hcm.preserve_external_request_id ?? false,
+    alwaysSetRequestIdInResponse: hcm.always_set_request_id_in_response ?? false,
+    forwardClientCert: (typeof hcm.forward_client_cert_details === 'string'
+      ? hcm.forward_client_cert_details
+      : 'SANITIZE') as ClientCertForward,
+    clientCertDetails: {
+      subject: details?.subject ?? false,
+      cert: details?.cert ?? false,
+      dns: details?.dns ?? false,
+      uri: details?.uri ?? false,
+      chain: details?.chain ?? false,
+    },
+    stripPort: hcm.strip_any_host_port === true ? 'any' : hcm.strip_matching_host_port === true ? 'matching' : 'none',
+    stripTrailingDot: hcm.strip_trailing_host_dot ?? false,
+    schemeOverwrite: hcm.scheme_header_transformation?.scheme_to_overwrite ?? '',
+    addUserAgent: hcm.add_user_agent ?? false,
+    proxy100Continue: hcm.proxy_100_continue ?? false,
+    upgrades: compileUpgrades(hcm),
+    tracing: hcm.tracing === undefined ? 'none' : direction === 'OUTBOUND' ? 'egress' : 'ingress',
+    idleTimeoutMs: ms(common?.idle_timeout, IDLE_TIMEOUT_MS),
+    streamIdleTimeoutMs: ms(hcm.stream_idle_timeout, STREAM_IDLE_TIMEOUT_MS),
+    requestTimeoutMs: ms(hcm.request_timeout, 0),
+    requestHeadersTimeoutMs: ms(hcm.request_headers_timeout, 0),
+    maxStreamDurationMs: ms(common?.max_stream_duration, 0),
+    delayedCloseMs: ms(hcm.delayed_close_timeout, 1000),
+    requestsPerConnection: common?.max_requests_per_connection ?? 0,
+    parserLimits: {
+      headBytesMax: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
+      headerCountMax: common?.max_headers_count ?? HEADERS_MAX,
+      underscores: underscores(common?.headers_with_underscores_action),
+      acceptHttp10: http1?.accept_http_10 ?? false,
+    },
+    defaultHostForHttp10: http1?.default_host_for_http_10 ?? '',
+    enableTrailers: http1?.enable_trailers ?? false,
+  };
+};
+
+const underscores = (action: string | number | undefined): 'allow' | 'reject' | 'drop' =>
+  action === 'REJECT_REQUEST' ? 'reject' : action === 'DROP_HEADER' ? 'drop' : 'allow';
+
+const compileUpgrades = (hcm: HttpConnectionManager): ReadonlyMap<string, boolean> => {
+  const upgrades = new Map<string, boolean>();
+  hcm.upgrade_configs?.forEach((config, i) => {
+    if ((config.filters?.length ?? 0) > 0) throw new PlanError(`upgrade_configs[${i}].filters`, 'not supported');
+    upgrades.set((config.upgrade_type ?? '').toLowerCase(), config.enabled ?? true);
+  });
+  return upgrades;
+};

@@ -1,0 +1,137 @@
+// The HTTP filters this sidecar has, by type; a chain compiled from configuration. An unknown filter is refused unless optional.
+
+import { PlanError } from '../plan/plan-error.ts';
+import type { AnyMessage, HttpFilter as HttpFilterConfig, RouteConfiguration, Router } from '../xds/gen/types.ts';
+import { typeNameOf, unwrapConfig } from './extension-config.ts';
+import { alpnFilter } from './filter-alpn.ts';
+import { corsFilter } from './filter-cors.ts';
+import { faultFilter } from './filter-fault.ts';
+import type { HttpFilter, HttpFilterFactory } from './http-filter.ts';
+import type { ListenerContext } from './observer.ts';
+
+export interface CompiledHttpFilter {
+  readonly name: string;
+  readonly filter: HttpFilter;
+  readonly factory: HttpFilterFactory | undefined;
+  /** Present on the router, the last of every chain. */
+  readonly router: Router | undefined;
+  readonly disabled: boolean;
+}
+
+const INERT: HttpFilterFactory = { compile: () => ({}), compilePerRoute: () => undefined };
+const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
+const BUILT_IN: ReadonlyMap<string, HttpFilterFactory> = new Map([
+  ['envoy.extensions.filters.http.cors.v3.Cors', corsFilter],
+  ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
+  ['envoy.extensions.filters.http.grpc_stats.v3.FilterConfig', INERT],
+  ['istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig', alpnFilter],
+  ['stats.PluginConfig', INERT],
+  ['io.istio.http.peer_metadata.Config', INERT],
+]);
+/** Which filter reads a typed_per_filter_config of a type. */
+const PER_ROUTE: ReadonlyMap<string, HttpFilterFactory> = new Map([
+  ['envoy.extensions.filters.http.cors.v3.CorsPolicy', corsFilter],
+  ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
+]);
+const FILTER_CONFIG = 'envoy.config.route.v3.FilterConfig';
+
+export interface PerRoute {
+  readonly disabled: boolean;
+  readonly value: unknown;
+}
+const NOTHING: PerRoute = { disabled: false, value: undefined };
+
+export class HttpFilterRegistry {
+  readonly #outside: ReadonlyMap<string, HttpFilterFactory>;
+  readonly #perRoute = new WeakMap<AnyMessage, PerRoute>();
+
+  /** `outside` is keyed by type URL or full message name. */
+  constructor(outside: ReadonlyMap<string, HttpFilterFactory> | undefined) {
+    this.#outside = new Map([...(outside ?? [])].map(([url, factory]) => [url.slice(url.lastIndexOf('/') + 1), factory]));
+  }
+
+  compileChain(configs: readonly HttpFilterConfig[] | undefined, context: ListenerContext, path: string): CompiledHttpFilter[] {
+    const chain: CompiledHttpFilter[] = [];
+    configs?.forEach((config, i) => {
+      const compiled = this.#compile(config, context, `${path}[${i}]`);
+      if (compiled !== undefined) chain.push(compiled);
+    });
+    const last = chain[chain.length - 1];
+    if (last?.router === undefined) throw new PlanError(path, 'the last HTTP filter must be the router');
+    if (chain.some((f) => f.router !== undefined && f !== last)) throw new PlanError(path, 'the router must be the last HTTP filter');
+    return chain;
+  }
+
+  /** Refuses what a route configuration says to filters and could not be honoured. */
+  checkRoutes(routes: RouteConfiguration): void {
+    const check = (configs: { readonly [name: string]: AnyMessage } | undefined, path: string): void => {
+      for (const [name, config] of Object.entries(configs ?? {}))
+        this.#compilePerRoute(name, config, `${path}.typed_per_filter_config.${name}`);
+    };
+    check(routes.typed_per_filter_config, '');
+    routes.virtual_hosts?.forEach((host, h) => {
+      check(host.typed_per_filter_config, `virtual_hosts[${h}]`);
+      host.routes?.forEach((route, r) => {
+        const path = `virtual_hosts[${h}].routes[${r}]`;
+        check(route.typed_per_filter_config, path);
+        route.route?.weighted_clusters?.clusters?.forEach((c, i) => {
+          check(c.typed_per_filter_config, `${path}.route.weighted_clusters.clusters[${i}]`);
+        });
+      });
+    });
+  }
+
+  perRoute(config: AnyMessage | undefined): PerRoute {
+    return config === undefined ? NOTHING : (this.#perRoute.get(config) ?? NOTHING);
+  }
+
+  #compile(config: HttpFilterConfig, context: ListenerContext, path: string): CompiledHttpFilter | undefined {
+    const name = config.name ?? '';
+    const typed = unwrapConfig(config.typed_config);
+    const type = typeNameOf(typed);
+    const disabled = config.disabled ?? false;
+    if (config.config_discovery !== undefined)
+      throw new PlanError(`${path}.config_discovery`, 'extension configuration discovery is not supported yet');
+    if (type === ROUTER || (type === '' && name === 'envoy.filters.http.router')) {
+      const router = (typed ?? {}) as unknown as Router;
+      if ((router.upstream_log?.length ?? 0) > 0) throw new PlanError(`${path}.typed_config.upstream_log`, 'not supported');
+      if ((router.upstream_http_filters?.length ?? 0) > 0)
+        throw new PlanError(`${path}.typed_config.upstream_http_filters`, 'not supported');
+      return { name, filter: {}, factory: undefined, router, disabled };
+    }
+    const factory = this.#outside.get(type) ?? BUILT_IN.get(type) ?? byName(name, type);
+    if (factory === undefined) {
+      if (config.is_optional === true) return undefined;
+      throw new PlanError(path, `HTTP filter ${name} (${type}) is not supported`);
+    }
+    return { name, filter: factory.compile(typed, context), factory, router: undefined, disabled };
+  }
+
+  #compilePerRoute(name: string, config: AnyMessage, path: string): void {
+    if (this.#perRoute.has(config)) return;
+    let inner = unwrapConfig(config);
+    let disabled = false;
+    let optional = false;
+    if (typeNameOf(inner) === FILTER_CONFIG) {
+      const wrapped = inner as unknown as { config?: AnyMessage; is_optional?: boolean; disabled?: boolean };
+      disabled = wrapped.disabled ?? false;
+      optional = wrapped.is_optional ?? false;
+      inner = unwrapConfig(wrapped.config);
+    }
+    const type = typeNameOf(inner);
+    const factory = PER_ROUTE.get(type) ?? this.#outside.get(type);
+    if (inner !== undefined && !disabled && factory?.compilePerRoute === undefined) {
+      if (optional) return;
+      throw new PlanError(path, `configuration of filter ${name} (${type}) is not supported`);
+    }
+    this.#perRoute.set(config, { disabled, value: inner === undefined || disabled ? undefined : factory?.compilePerRoute?.(inner) });
+  }
+}
+
+// Filters sent without a configuration are known by name.
+const byName = (name: string, type: string): HttpFilterFactory | undefined => {
+  if (type !== '') return undefined;
+  if (name === 'envoy.filters.http.cors') return corsFilter;
+  if (name === 'envoy.filters.http.fault') return faultFilter;
+  return name === 'istio.stats' || name === 'envoy.filters.http.grpc_stats' ? INERT : undefined;
+};

@@ -1,0 +1,31 @@
+// Every bound of the data plane that configuration does not set, with its unit and reason.
+
+/** First bytes kept while listener filters look at a connection: the largest ClientHello wire/tls-hello joins. */
+export const PEEK_BYTES_MAX = 64 * 1024;
+/** Envoy's listener_filters_timeout when a listener names none. */
+export const LISTENER_FILTERS_TIMEOUT_MS = 15_000;
+/** Envoy's transport_socket_connect_timeout is off; a silent handshake must still end. */
+export const TLS_HANDSHAKE_TIMEOUT_MS = 15_000;
+/** Envoy's per_connection_buffer_limit_bytes: what a retry may hold of a request body, and what may wait unsent. */
+export const BUFFER_BYTES = 1024 * 1024;
+/** A first body piece up to this size is copied behind the head: cheaper than a second write or TLS record. */
+export const JOIN_BYTES = 16 * 1024;
+/** Envoy's max_request_headers_kb. */
+export const REQUEST_HEAD_KB = 60;
+/** Envoy's common_http_protocol_options.max_headers_count. */
+export const HEADERS_MAX = 100;
+/** Envoy's idle_timeout of HTTP connections, both sides, and of tcp_proxy. */
+export const IDLE_TIMEOUT_MS = 3_600_000;
+/** Envoy's stream_idle_timeout. */
+export const STREAM_IDLE_TIMEOUT_MS = 300_000;
+/** Envoy's Cluster.connect_timeout. */
+export const CONNECT_TIMEOUT_MS = 5_000;
+/** Circuit-breaker thresholds Envoy uses where a cluster names none. */
+export const BREAKER_DEFAULT = 1024;
+export const BREAKER_RETRIES_DEFAULT = 3;
+/** Hosts an ORIGINAL_DST cluster keeps; beyond it the least recently made idle ones go. */
+export const ORIGINAL_DST_HOSTS_MAX = 10_000;
+/** TLS sessions kept per upstream context (one per endpoint is what helps). */
+export const TLS_SESSIONS_MAX = 1_000;
+/** tcpProgress period. */
+export const TCP_PROGRESS_MS = 5_000;

@@ -1,0 +1,77 @@
+// Answers Envoy gives by itself, in its words: status, body and details for each way an exchange can fail here.
+
+import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
+
+export interface LocalReply {
+  readonly status: number;
+  readonly body: string;
+  readonly details: string;
+  readonly flag: ResponseFlag | undefined;
+  readonly grpcStatus?: number;
+}
+
+const reply = (status: number, body: string, details: string, flag?: ResponseFlag): LocalReply => ({ status, body, details, flag });
+
+export const NO_ROUTE = reply(404, '', 'route_not_found', FLAG.NR);
+export const NO_HEALTHY_UPSTREAM = reply(503, 'no healthy upstream', 'no_healthy_upstream', FLAG.UH);
+export const RESPONSE_TIMEOUT = reply(504, 'upstream request timeout', 'response_timeout', FLAG.UT);
+export const PER_TRY_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_timeout', FLAG.UT);
+export const REQUEST_TIMEOUT = reply(408, 'request timeout', 'request_overall_timeout');
+export const REQUEST_HEADER_TIMEOUT = reply(408, '', 'request_header_timeout');
+export const STREAM_IDLE_REQUEST = reply(408, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
+export const STREAM_IDLE_RESPONSE = reply(504, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
+export const MAX_DURATION_REQUEST = reply(408, 'downstream duration timeout', 'max_duration_timeout', FLAG.DT);
+export const MAX_DURATION_RESPONSE = reply(504, 'downstream duration timeout', 'max_duration_timeout', FLAG.DT);
+export const UPGRADE_FAILED = reply(403, '', 'upgrade_failed');
+export const PATH_REFUSED = reply(400, '', 'path_normalization_failed');
+export const INTERNAL_ERROR = reply(500, 'Internal Server Error', 'internal_error', FLAG.LR);
+
+export const clusterNotFound = (status: number): LocalReply => reply(status, '', 'cluster_not_found', FLAG.NC);
+
+export type ResetReason = 'remote_connection_failure' | 'connection_timeout' | 'connection_termination' | 'overflow' | 'protocol_error';
+
+const TEXT: { readonly [K in ResetReason]: string } = {
+  remote_connection_failure: 'remote connection failure',
+  connection_timeout: 'connection timeout',
+  connection_termination: 'connection termination',
+  overflow: 'overflow',
+  protocol_error: 'protocol error',
+};
+const FLAGS: { readonly [K in ResetReason]: ResponseFlag } = {
+  remote_connection_failure: FLAG.UF,
+  connection_timeout: FLAG.UF,
+  connection_termination: FLAG.UC,
+  overflow: FLAG.UO,
+  protocol_error: FLAG.UPE,
+};
+
+/** The upstream was lost before its response began. `transport`: why the transport failed, '' when it did not say. */
+export const upstreamReset = (reason: ResetReason, transport: string, retried: boolean): LocalReply => ({
+  status: reason === 'protocol_error' ? 502 : 503,
+  body: `upstream connect error or disconnect/reset before headers. ${retried ? 'retried and the latest ' : ''}reset reason: ${TEXT[reason]}`,
+  details: `upstream_reset_before_response_started{${reason}${transport === '' ? '' : `|${transport.replaceAll(' ', '_')}`}}`,
+  flag: FLAGS[reason],
+});
+
+export const resetFlag = (reason: ResetReason): ResponseFlag => FLAGS[reason];
+
+/** gRPC clients are answered 200 with a grpc-status (Envoy's httpToGrpcStatus). */
+export const grpcStatusOf = (status: number): number => {
+  switch (status) {
+    case 400:
+      return 13;
+    case 401:
+      return 16;
+    case 403:
+      return 7;
+    case 404:
+      return 12;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return 14;
+    default:
+      return 2;
+  }
+};

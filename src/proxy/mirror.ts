@@ -1,0 +1,112 @@
+// A copy of a request sent to another cluster, its response dropped. Never slows, retries or fails the request it copies:
+// a copy that cannot keep up is cut.
+
+import { HeaderBlock } from '../wire/header-block.ts';
+import { H } from '../wire/header-name.ts';
+import type { ClusterRuntime } from './cluster-runtime.ts';
+import type { DownstreamFacts } from './connection-facts.ts';
+import { type OutgoingRequest, upstreamHead } from './forward-request.ts';
+import { BUFFER_BYTES } from './limits.ts';
+import type { ProxyEnvironment } from './proxy-environment.ts';
+import { isLoopback } from './request-headers.ts';
+import type { UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
+
+export const mirrorRequest = (
+  env: ProxyEnvironment,
+  cluster: ClusterRuntime,
+  request: OutgoingRequest,
+  facts: DownstreamFacts,
+  shadowSuffix: boolean,
+  chunked: boolean,
+): MirrorRequest | undefined => {
+  const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
+  if (host === undefined) return undefined;
+  const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked);
+  if (cluster.pool(host).acquire(copy, cluster.breakers.default) === 'overflow') return undefined;
+  return copy;
+};
+
+export class MirrorRequest implements UpstreamClient {
+  readonly #env: ProxyEnvironment;
+  readonly #request: OutgoingRequest;
+  readonly #chunked: boolean;
+  #connection: UpstreamHttp1 | undefined;
+  #waiting: Buffer[] = [];
+  #waitingBytes = 0;
+  #ended = false;
+  #over = false;
+
+  constructor(env: ProxyEnvironment, request: OutgoingRequest, facts: DownstreamFacts, shadowSuffix: boolean, chunked: boolean) {
+    this.#env = env;
+    this.#chunked = chunked;
+    const headers = new HeaderBlock();
+    headers.copyFrom(request.requestHeaders);
+    headers.setById(H.X_ENVOY_INTERNAL, 'true');
+    const before = headers.getById(H.X_FORWARDED_FOR);
+    const ip = isLoopback(facts.remoteIp) ? env.ownAddress : facts.remoteIp;
+    headers.setById(H.X_FORWARDED_FOR, before === undefined ? ip : `${before},${ip}`);
+    this.#request = {
+      method: request.method,
+      path: request.path,
+      authority: shadowSuffix ? request.authority.replace(/^([^:]*)/, '$1-shadow') : request.authority,
+      requestHeaders: headers,
+    };
+  }
+
+  body(piece: Buffer): void {
+    if (this.#over) return;
+    if (this.#connection !== undefined) {
+      if (!this.#connection.writeBody(piece, 0, piece.length)) this.#giveUpLater();
+      else this.#connection.flush();
+      return;
+    }
+    this.#waitingBytes += piece.length;
+    if (this.#waitingBytes > BUFFER_BYTES) this.#over = true;
+    else this.#waiting.push(piece);
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#connection?.endRequest(undefined);
+  }
+
+  #giveUpLater(): void {
+    if (this.#connection !== undefined && this.#connection.socket.writableLength > BUFFER_BYTES) {
+      this.#over = true;
+      this.#connection.abandon();
+      this.#connection = undefined;
+    }
+  }
+
+  onReady(connection: UpstreamHttp1): void {
+    if (this.#over) {
+      connection.abandon();
+      return;
+    }
+    this.#connection = connection;
+    connection.writeHead(this.#request.method, upstreamHead(this.#env.requestWriter, this.#request, '', this.#chunked), this.#chunked);
+    for (const piece of this.#waiting) connection.writeBody(piece, 0, piece.length);
+    this.#waiting = [];
+    if (this.#ended) connection.endRequest(undefined);
+    else connection.flush();
+  }
+  onSettled(): void {
+    this.#connection = undefined;
+  }
+  onReset(): void {
+    this.#connection = undefined;
+    this.#over = true;
+  }
+  onConnectFailure(): void {
+    this.#over = true;
+  }
+  onInformational(): void {}
+  onHead(): void {}
+  onBody(): void {}
+  onTrailers(): void {}
+  onEnd(): void {}
+  onFlush(): void {}
+  onDrain(): void {}
+  onTunnelData(): void {}
+  onTunnelEnd(): void {}
+}

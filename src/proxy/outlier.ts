@@ -1,0 +1,141 @@
+// Envoy's outlier detection of one cluster: consecutive 5xx, gateway failures and local-origin failures, ejection for
+// base_ejection_time times the number of ejections, bounded by max_ejection_percent. Success-rate and failure-percentage
+// ejection are refused when they would be enforced by an explicit setting.
+
+import { PlanError } from '../plan/plan-error.ts';
+import type { OutlierDetection } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import type { Host } from './host.ts';
+import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
+
+const ms = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : durationMs(text));
+
+export interface OutlierPolicy {
+  readonly consecutive5xx: number;
+  readonly enforce5xx: number;
+  readonly consecutiveGateway: number;
+  readonly enforceGateway: number;
+  readonly split: boolean;
+  readonly consecutiveLocal: number;
+  readonly enforceLocal: number;
+  readonly intervalMs: number;
+  readonly baseMs: number;
+  readonly maxMs: number;
+  readonly jitterMs: number;
+  readonly maxPercent: number;
+  readonly alwaysOne: boolean;
+}
+
+export const compileOutlier = (config: OutlierDetection): OutlierPolicy => {
+  for (const field of ['enforcing_failure_percentage', 'enforcing_failure_percentage_local_origin'] as const)
+    if ((config[field] ?? 0) > 0) throw new PlanError(`outlier_detection.${field}`, 'failure-percentage ejection is not supported');
+  if (config.monitors !== undefined && config.monitors.length > 0) throw new PlanError('outlier_detection.monitors', 'not supported');
+  const baseMs = ms(config.base_ejection_time, 30_000);
+  return {
+    consecutive5xx: config.consecutive_5xx ?? 5,
+    enforce5xx: config.enforcing_consecutive_5xx ?? 100,
+    consecutiveGateway: config.consecutive_gateway_failure ?? 5,
+    enforceGateway: config.enforcing_consecutive_gateway_failure ?? 0,
+    split: config.split_external_local_origin_errors ?? false,
+    consecutiveLocal: config.consecutive_local_origin_failure ?? 5,
+    enforceLocal: config.enforcing_consecutive_local_origin_failure ?? 100,
+    intervalMs: ms(config.interval, 10_000),
+    baseMs,
+    maxMs: Math.max(baseMs, ms(config.max_ejection_time, 300_000)),
+    jitterMs: ms(config.max_ejection_time_jitter, 0),
+    maxPercent: Math.min(100, config.max_ejection_percent ?? 10),
+    alwaysOne: config.always_eject_one_host ?? false,
+  };
+};
+
+export class OutlierDetector {
+  readonly #policy: OutlierPolicy;
+  readonly #wheel: TimerWheel;
+  readonly #random: () => number;
+  readonly #hosts: () => readonly Host[];
+  readonly #changed: () => void;
+  readonly #timer: WheelTimer;
+
+  /** `changed` is called after hosts were ejected or taken back. */
+  constructor(policy: OutlierPolicy, wheel: TimerWheel, random: () => number, hosts: () => readonly Host[], changed: () => void) {
+    this.#policy = policy;
+    this.#wheel = wheel;
+    this.#random = random;
+    this.#hosts = hosts;
+    this.#changed = changed;
+    this.#timer = new WheelTimer(this, 0);
+    wheel.arm(this.#timer, policy.intervalMs);
+  }
+
+  close(): void {
+    this.#wheel.disarm(this.#timer);
+  }
+
+  /** An answer of the upstream itself. */
+  response(host: Host, status: number): void {
+    if (this.#policy.split) host.consecutiveLocal = 0;
+    if (status < 500) {
+      host.consecutive5xx = 0;
+      host.consecutiveGateway = 0;
+      return;
+    }
+    if (status === 502 || status === 503 || status === 504) {
+      host.consecutiveGateway++;
+      if (host.consecutiveGateway >= this.#policy.consecutiveGateway && !host.ejected) {
+        this.#enforce(host, this.#policy.enforceGateway);
+        host.consecutiveGateway = 0;
+      }
+    } else host.consecutiveGateway = 0;
+    host.consecutive5xx++;
+    if (host.consecutive5xx >= this.#policy.consecutive5xx && !host.ejected) {
+      this.#enforce(host, this.#policy.enforce5xx);
+      host.consecutive5xx = 0;
+    }
+  }
+
+  /** A failure seen from here: refused, reset, timed out. Without split it counts as the status Envoy maps it to. */
+  localFailure(host: Host, kind: 'connect' | 'timeout' | 'reset'): void {
+    if (!this.#policy.split) {
+      this.response(host, kind === 'timeout' ? 504 : 503);
+      return;
+    }
+    host.consecutiveLocal++;
+    if (host.consecutiveLocal >= this.#policy.consecutiveLocal && !host.ejected) {
+      this.#enforce(host, this.#policy.enforceLocal);
+      host.consecutiveLocal = 0;
+    }
+  }
+
+  onTimer(): void {
+    const now = this.#wheel.now();
+    let changed = false;
+    for (const host of this.#hosts()) {
+      if (!host.ejected) {
+        if (host.ejections > 0 && now - host.ejectedAtMs > this.#policy.intervalMs) host.ejections--;
+        continue;
+      }
+      const ejectedForMs = Math.min(this.#policy.baseMs * host.ejections, this.#policy.maxMs) + this.#random() * this.#policy.jitterMs;
+      if (now - host.ejectedAtMs < ejectedForMs) continue;
+      host.ejected = false;
+      host.ejectedAtMs = now;
+      host.consecutive5xx = 0;
+      host.consecutiveGateway = 0;
+      host.consecutiveLocal = 0;
+      changed = true;
+    }
+    if (changed) this.#changed();
+    this.#wheel.arm(this.#timer, this.#policy.intervalMs);
+  }
+
+  #enforce(host: Host, percent: number): void {
+    if (percent < 100 && this.#random() * 100 >= percent) return;
+    const hosts = this.#hosts();
+    const ejected = hosts.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
+    const share = (100 * (ejected + 1)) / Math.max(1, hosts.length);
+    if (!(ejected === 0 && this.#policy.alwaysOne) && share > this.#policy.maxPercent) return;
+    host.ejected = true;
+    host.ejectedAtMs = this.#wheel.now();
+    host.ejections++;
+    this.#changed();
+  }
+}

@@ -1,0 +1,121 @@
+// Access logs of one place (a connection manager, a TCP proxy, a listener) compiled once: which lines are written, what
+// they say, where they go. File and stream loggers; any other logger is refused by name.
+import { compileLogFormat, compileSubstitutionFormat, type LogLine } from '../../plan/log-format.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import type { StreamInfo } from '../../plan/stream-info.ts';
+import type { HeaderBlock } from '../../wire/header-block.ts';
+import { typeOfUrl } from '../../xds/codec.ts';
+import type { AccessLog, FileAccessLog, StdoutAccessLog } from '../../xds/gen/types.ts';
+import type { Clock } from '../clock.ts';
+import { compileLogFilter, type LogPredicate } from './log-filter.ts';
+import { LogSink } from './log-sink.ts';
+
+export interface CompiledLog {
+  readonly filter: LogPredicate | undefined;
+  readonly line: LogLine;
+  readonly sink: LogSink;
+}
+
+/** The files that this process writes, each open once. */
+export class LogSinks {
+  readonly #clock: Clock;
+  readonly #byPath = new Map<string, LogSink>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Throws the system's error when the file cannot be opened. */
+  at(path: string): LogSink {
+    let sink = this.#byPath.get(path);
+    if (!sink) {
+      sink = new LogSink(path, this.#clock);
+      this.#byPath.set(path, sink);
+    }
+    return sink;
+  }
+
+  all(): Iterable<[string, LogSink]> {
+    return this.#byPath;
+  }
+
+  flush(): void {
+    for (const sink of this.#byPath.values()) sink.flush();
+  }
+
+  reopen(): void {
+    for (const sink of this.#byPath.values()) sink.reopen();
+  }
+
+  close(): void {
+    for (const sink of this.#byPath.values()) sink.close();
+    this.#byPath.clear();
+  }
+}
+
+const FILE_LOG = 'envoy.extensions.access_loggers.file.v3.FileAccessLog';
+const STDOUT_LOG = 'envoy.extensions.access_loggers.stream.v3.StdoutAccessLog';
+const STDERR_LOG = 'envoy.extensions.access_loggers.stream.v3.StderrAccessLog';
+
+/** Throws PlanError for a logger, filter, format or file that it must refuse. */
+export const compileAccessLogs = (
+  logs: readonly AccessLog[],
+  path: string,
+  sinks: LogSinks,
+  random: () => number,
+): readonly CompiledLog[] =>
+  logs.map((log, i) => {
+    const at = `${path}[${i}]`;
+    return {
+      filter: log.filter ? compileLogFilter(log.filter, `${at}.filter`, random) : undefined,
+      ...compileLogger(log, `${at}.typed_config`, sinks),
+    };
+  });
+
+const compileLogger = (log: AccessLog, path: string, sinks: LogSinks): { line: LogLine; sink: LogSink } => {
+  const config = log.typed_config;
+  const url = config && '@type' in config ? config['@type'] : config?.type_url;
+  switch (typeOfUrl(typeof url === 'string' ? url : '')) {
+    case FILE_LOG: {
+      const file = config as unknown as FileAccessLog;
+      if (!file.path) throw new PlanError(`${path}.path`, 'is missing');
+      return { line: fileFormat(file, path), sink: openSink(sinks, file.path, `${path}.path`) };
+    }
+    case STDOUT_LOG:
+    case STDERR_LOG: {
+      const stream = config as unknown as StdoutAccessLog;
+      const target = url?.endsWith('.StdoutAccessLog') ? '/dev/stdout' : '/dev/stderr';
+      return { line: compileSubstitutionFormat(stream.log_format, `${path}.log_format`), sink: openSink(sinks, target, path) };
+    }
+    default:
+      throw new PlanError(path, `access logger ${log.name ?? ''} (${String(url)}) is not supported`);
+  }
+};
+
+const openSink = (sinks: LogSinks, file: string, path: string): LogSink => {
+  try {
+    return sinks.at(file);
+  } catch (e) {
+    throw new PlanError(path, `cannot open ${file}: ${e instanceof Error ? e.message : String(e)}`);
+  }
+};
+
+const fileFormat = (file: FileAccessLog, path: string): LogLine => {
+  if (file.format !== undefined && file.format !== '') return compileLogFormat({ text: file.format }, false, `${path}.format`);
+  if (file.json_format) return compileLogFormat({ json: file.json_format }, false, `${path}.json_format`);
+  if (file.typed_json_format) return compileLogFormat({ json: file.typed_json_format }, false, `${path}.typed_json_format`);
+  return compileSubstitutionFormat(file.log_format, `${path}.log_format`);
+};
+
+export const writeAccessLogs = (
+  logs: readonly CompiledLog[],
+  info: StreamInfo,
+  request: HeaderBlock | undefined,
+  response: HeaderBlock | undefined,
+  trailers: HeaderBlock | undefined,
+): void => {
+  for (const log of logs) {
+    if (log.filter && !log.filter(info, request, response, trailers)) continue;
+    log.sink.write(log.line(info, request, response, trailers));
+  }
+};

@@ -1,0 +1,219 @@
+// The HTTP/1 connections of one host that are alike (same transport variant): idle ones last in, first out, requests that wait for
+// one first in, first out, and Envoy's circuit-breaker rules about both.
+
+import type { Http1Writer } from '../wire/http1-writer.ts';
+import type { ResourceLimits } from './circuit-breaker.ts';
+import type { ClusterStats } from './cluster-stats.ts';
+import type { Host } from './host.ts';
+import type { TimerWheel } from './timer-wheel.ts';
+import { type UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
+import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
+
+/** What every pool of a cluster shares. */
+export interface PoolSettings {
+  readonly wheel: TimerWheel;
+  readonly writer: Http1Writer;
+  readonly stats: ClusterStats;
+  readonly connectTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly requestsPerConnection: number; // 0: no bound
+  readonly bindAddress: string | undefined;
+}
+
+interface Waiting {
+  readonly client: UpstreamClient;
+  readonly limits: ResourceLimits;
+}
+
+export class Http1Pool {
+  readonly host: Host;
+  readonly transport: UpstreamTransport;
+  readonly variant: TransportVariant;
+  readonly #settings: PoolSettings;
+  readonly #limits: ResourceLimits;
+  readonly #idle: UpstreamHttp1[] = [];
+  readonly #all = new Set<UpstreamHttp1>();
+  #waiting: Waiting[] = [];
+  #connecting = 0;
+  #draining = false;
+
+  constructor(host: Host, transport: UpstreamTransport, variant: TransportVariant, settings: PoolSettings, limits: ResourceLimits) {
+    this.host = host;
+    this.transport = transport;
+    this.variant = variant;
+    this.#settings = settings;
+    this.#limits = limits;
+  }
+
+  get wheel(): TimerWheel {
+    return this.#settings.wheel;
+  }
+  get connectTimeoutMs(): number {
+    return this.#settings.connectTimeoutMs;
+  }
+  get transportKind(): 'raw' | 'tls' {
+    return this.transport.kind;
+  }
+  get draining(): boolean {
+    return this.#draining;
+  }
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Gives `client` a connection at once (onReady before this returns), keeps it waiting, or refuses for a circuit limit. */
+  acquire(client: UpstreamClient, limits: ResourceLimits): 'ready' | 'waiting' | 'overflow' {
+    const connection = this.#idle.pop();
+    if (connection !== undefined) {
+      if (limits.requests >= limits.requestsMax) {
+        this.#idle.push(connection);
+        this.#settings.stats.rqPendingOverflow.value++;
+        return 'overflow';
+      }
+      this.#attach(connection, client, limits);
+      return 'ready';
+    }
+    if (limits.pending >= limits.pendingMax) {
+      this.#settings.stats.rqPendingOverflow.value++;
+      return 'overflow';
+    }
+    limits.pending++;
+    this.#settings.stats.rqPendingActive.value++;
+    this.#settings.stats.rqPendingTotal.value++;
+    this.#waiting.push({ client, limits });
+    this.#grow();
+    return 'waiting';
+  }
+
+  /** A waiting client gives up. A connection being made for it stays and becomes idle. */
+  cancel(client: UpstreamClient): void {
+    const at = this.#waiting.findIndex((w) => w.client === client);
+    if (at < 0) return;
+    const [waiting] = this.#waiting.splice(at, 1);
+    if (waiting !== undefined) this.#noLongerPending(waiting.limits);
+  }
+
+  /** Closes what is idle now and the rest when it falls idle. */
+  drain(): void {
+    this.#draining = true;
+    for (const connection of this.#idle.splice(0)) connection.close();
+  }
+
+  /** Ends everything, requests included. */
+  destroy(): void {
+    this.#draining = true;
+    for (const connection of [...this.#all]) connection.socket.destroy();
+  }
+
+  // --- called by its connections ---
+
+  connected(connection: UpstreamHttp1): void {
+    this.#connecting--;
+    this.#next(connection);
+  }
+
+  finished(connection: UpstreamHttp1): void {
+    this.#released(connection);
+    const most = this.#settings.requestsPerConnection;
+    if (this.#draining || (most > 0 && connection.served >= most)) {
+      connection.park(0);
+      connection.close();
+      return;
+    }
+    this.#next(connection);
+  }
+
+  gone(connection: UpstreamHttp1, busy: boolean, connecting: boolean): void {
+    if (busy) this.#released(connection);
+    if (connecting) this.#connecting--;
+    const at = this.#idle.indexOf(connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+    this.#forget(connection);
+    this.#grow();
+  }
+
+  connectFailed(connection: UpstreamHttp1, kind: 'remote' | 'timeout', reason: string): void {
+    this.#connecting--;
+    this.#forget(connection);
+    this.host.stats.cxConnectFail++;
+    this.#settings.stats.cxConnectFail.value++;
+    if (kind === 'timeout') this.#settings.stats.cxConnectTimeout.value++;
+    // As Envoy: whoever waits here learns of it and may go elsewhere.
+    const failed = this.#waiting;
+    this.#waiting = [];
+    for (const waiting of failed) this.#noLongerPending(waiting.limits);
+    for (const waiting of failed) waiting.client.onConnectFailure(kind, reason);
+  }
+
+  #attach(connection: UpstreamHttp1, client: UpstreamClient, limits: ResourceLimits): void {
+    limits.requests++;
+    connection.limits = limits;
+    const stats = this.host.stats;
+    stats.rqActive++;
+    stats.rqTotal++;
+    this.#settings.stats.rqTotal.value++;
+    this.#settings.stats.rqActive.value++;
+    connection.attach(client);
+  }
+
+  #released(connection: UpstreamHttp1): void {
+    if (connection.limits !== undefined) connection.limits.requests--;
+    this.host.stats.rqActive--;
+    this.#settings.stats.rqActive.value--;
+  }
+
+  #next(connection: UpstreamHttp1): void {
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) {
+      connection.park(this.#settings.idleTimeoutMs);
+      if (this.#draining) connection.close();
+      else this.#idle.push(connection);
+      return;
+    }
+    this.#noLongerPending(waiting.limits);
+    if (waiting.limits.requests >= waiting.limits.requestsMax) {
+      this.#settings.stats.rqPendingOverflow.value++;
+      waiting.client.onConnectFailure('overflow', '');
+      this.#next(connection);
+      return;
+    }
+    this.#attach(connection, waiting.client, waiting.limits);
+  }
+
+  // One connection per waiting request, as far as the limit allows; a pool without any may always have one.
+  #grow(): void {
+    while (this.#connecting < this.#waiting.length) {
+      const limits = this.#limits;
+      if (limits.connections >= limits.connectionsMax && this.#all.size > 0) {
+        this.#settings.stats.cxOverflow.value++;
+        return;
+      }
+      this.#open();
+    }
+  }
+
+  #open(): void {
+    this.#connecting++;
+    this.#limits.connections++;
+    this.host.stats.cxActive++;
+    this.host.stats.cxTotal++;
+    this.#settings.stats.cxTotal.value++;
+    this.#settings.stats.cxActive.value++;
+    const socket = this.transport.connect(this.host.ip, this.host.port, this.#settings.bindAddress, this.variant);
+    const connection = new UpstreamHttp1(this, socket, this.#settings.writer);
+    connection.connectStartMs = this.wheel.now();
+    this.#all.add(connection);
+  }
+
+  #forget(connection: UpstreamHttp1): void {
+    if (!this.#all.delete(connection)) return;
+    this.#limits.connections--;
+    this.host.stats.cxActive--;
+    this.#settings.stats.cxActive.value--;
+  }
+
+  #noLongerPending(limits: ResourceLimits): void {
+    limits.pending--;
+    this.#settings.stats.rqPendingActive.value--;
+  }
+}

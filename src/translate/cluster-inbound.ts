@@ -1,0 +1,61 @@
+// Clusters towards the proxy's own application, one per application port, and the fixed clusters every proxy has.
+
+import type { Cluster } from '../xds/gen/types.ts';
+import { clusterMetadata } from './cluster-outbound.ts';
+import { circuitBreakers, httpProtocolOptions, keepalive, upstreamHttp } from './connection-pool.ts';
+import type { Context } from './context.ts';
+import type { InboundPort } from './inbound-ports.ts';
+import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, PASSTHROUGH, statName } from './names.ts';
+import { trafficPolicy } from './traffic-policy.ts';
+
+/** Connections to the application come from here, so that capture lets them through. */
+const INBOUND_SOURCE = { source_address: { address: '127.0.0.6', port_value: 0 } };
+
+/** Original-destination hosts are never cleaned up: the longest duration Envoy takes. */
+const NEVER = '9223372035s';
+
+/** Of connections to addresses the mesh does not know. */
+const PASSTHROUGH_IDLE = '300s';
+
+export const inboundClusters = (c: Context, ports: readonly InboundPort[]): readonly Cluster[] =>
+  ports.map((p) => {
+    const rule = c.destinationRule(p.service);
+    const pool = trafficPolicy(rule, undefined, p.servicePort.port).connectionPool;
+    const name = inboundCluster(p.targetPort);
+    return {
+      name,
+      type: 'ORIGINAL_DST',
+      connect_timeout: pool?.tcp?.connectTimeout ?? c.mesh.connectTimeout,
+      lb_policy: 'CLUSTER_PROVIDED',
+      circuit_breakers: circuitBreakers(pool),
+      ...keepalive(pool),
+      cleanup_interval: NEVER,
+      upstream_bind_config: INBOUND_SOURCE,
+      metadata: { filter_metadata: { istio: clusterMetadata(p.services, rule?.spec.trafficPolicy === undefined ? undefined : rule) } },
+      common_lb_config: {},
+      alt_stat_name: statName(name),
+      ...httpProtocolOptions({ http: upstreamHttp(p.servicePort.protocol, undefined, false), pool }),
+    };
+  });
+
+export const blackHoleCluster = (c: Context): Cluster => ({
+  name: BLACKHOLE,
+  type: 'STATIC',
+  connect_timeout: c.mesh.connectTimeout,
+  alt_stat_name: statName(BLACKHOLE),
+});
+
+const passthrough = (c: Context, name: string): Cluster => ({
+  name,
+  type: 'ORIGINAL_DST',
+  connect_timeout: c.mesh.connectTimeout,
+  lb_policy: 'CLUSTER_PROVIDED',
+  circuit_breakers: circuitBreakers(undefined),
+  alt_stat_name: statName(PASSTHROUGH),
+  ...httpProtocolOptions({ http: 'as-client', pool: undefined, idleTimeout: PASSTHROUGH_IDLE }),
+});
+
+export const passthroughClusters = (c: Context): readonly Cluster[] => [
+  { ...passthrough(c, PASSTHROUGH), ...(c.filters.upstream.length === 0 ? {} : { filters: c.filters.upstream }) },
+  { ...passthrough(c, INBOUND_PASSTHROUGH), upstream_bind_config: INBOUND_SOURCE },
+];

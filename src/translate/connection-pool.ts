@@ -1,0 +1,118 @@
+// Limits of a cluster's connections. Zero means "not set" for every count, as in Istio.
+
+import type { ConnectionPoolSettings, TrafficPolicy } from '../api/specs.ts';
+import { isHttp, isHttp2, type Protocol } from '../mesh/protocol.ts';
+import type { AnyMessage, CircuitBreakers, Cluster } from '../xds/gen/types.ts';
+
+/** "No limit", where Envoy's own default would be 1024 (or 3 retries). */
+const UNLIMITED = 4_294_967_295;
+
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+
+const orUnlimited = (n: number | undefined): number => (n === undefined || n <= 0 ? UNLIMITED : n);
+
+export const circuitBreakers = (pool: ConnectionPoolSettings | undefined, policy?: TrafficPolicy): CircuitBreakers => {
+  const budget = policy?.retryBudget;
+  return {
+    thresholds: [
+      {
+        max_connections: orUnlimited(pool?.tcp?.maxConnections),
+        max_pending_requests: orUnlimited(pool?.http?.http1MaxPendingRequests),
+        max_requests: orUnlimited(pool?.http?.http2MaxRequests),
+        max_retries: orUnlimited(pool?.http?.maxRetries),
+        ...(budget === undefined
+          ? {}
+          : {
+              retry_budget: {
+                budget_percent: { value: budget.percent ?? 20 },
+                min_retry_concurrency: budget.minRetryConcurrency ?? 3,
+                ...(budget.budgetInterval === undefined ? {} : { budget_interval: budget.budgetInterval }),
+              },
+            }),
+      },
+    ],
+  };
+};
+
+export const keepalive = (pool: ConnectionPoolSettings | undefined): Cluster => {
+  const k = pool?.tcp?.tcpKeepalive;
+  if (k === undefined) return {};
+  const seconds = (d: string): number => Math.trunc(Number.parseFloat(d));
+  return {
+    upstream_connection_options: {
+      tcp_keepalive: {
+        ...(k.probes === undefined ? {} : { keepalive_probes: k.probes }),
+        ...(k.time === undefined ? {} : { keepalive_time: seconds(k.time) }),
+        ...(k.interval === undefined ? {} : { keepalive_interval: seconds(k.interval) }),
+      },
+    },
+  };
+};
+
+/** How the upstream speaks HTTP: as HTTP/2, as the client did, or (the default) HTTP/1.1. */
+export type UpstreamHttp = 'http1' | 'http2' | 'as-client';
+
+export interface HttpOptions {
+  readonly http: UpstreamHttp;
+  readonly pool: ConnectionPoolSettings | undefined;
+  /** SNI and expected name from the Host header, where a client TLS setting leaves them open. */
+  readonly autoSni?: boolean | undefined;
+  readonly autoSan?: boolean | undefined;
+  readonly idleTimeout?: string | undefined;
+}
+
+/** Only plain HTTP ports are upgraded, and none whose clients choose the protocol themselves. */
+export const upstreamHttp = (port: Protocol, pool: ConnectionPoolSettings | undefined, meshUpgrades: boolean): UpstreamHttp => {
+  if (isHttp2(port)) return 'http2';
+  const asClient = pool?.http?.useClientProtocol === true;
+  const wish = pool?.http?.h2UpgradePolicy ?? 'DEFAULT';
+  if (isHttp(port) && !asClient && (wish === 'UPGRADE' || (wish === 'DEFAULT' && meshUpgrades))) return 'http2';
+  return asClient || port === 'UNSUPPORTED' ? 'as-client' : 'http1';
+};
+
+/** Absent when everything is Envoy's default. */
+export const httpProtocolOptions = (o: HttpOptions): Cluster => {
+  const common = commonOptions(o);
+  const names = o.autoSni === true || o.autoSan === true;
+  if (o.http === 'http1' && common === undefined && !names) return {};
+  const http2 = http2Options(o.pool);
+  const message: AnyMessage = {
+    '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
+    ...(common === undefined ? {} : { common_http_protocol_options: common }),
+    ...(names
+      ? {
+          upstream_http_protocol_options: {
+            ...(o.autoSni === true ? { auto_sni: true } : {}),
+            ...(o.autoSan === true ? { auto_san_validation: true } : {}),
+          },
+        }
+      : {}),
+    ...(o.http === 'http1'
+      ? { explicit_http_config: { http_protocol_options: {} } }
+      : o.http === 'http2'
+        ? { explicit_http_config: { http2_protocol_options: http2 } }
+        : { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: http2 } }),
+  };
+  return { typed_extension_protocol_options: { [HTTP_OPTIONS]: message } };
+};
+
+const commonOptions = (o: HttpOptions): Readonly<Record<string, unknown>> | undefined => {
+  const idle = o.idleTimeout ?? o.pool?.http?.idleTimeout ?? o.pool?.tcp?.idleTimeout;
+  const perConnection = o.pool?.http?.maxRequestsPerConnection ?? 0;
+  const duration = o.pool?.tcp?.maxConnectionDuration;
+  if (idle === undefined && perConnection <= 0 && duration === undefined) return undefined;
+  return {
+    ...(idle === undefined ? {} : { idle_timeout: idle }),
+    ...(perConnection <= 0 ? {} : { max_requests_per_connection: perConnection }),
+    ...(duration === undefined ? {} : { max_connection_duration: duration }),
+  };
+};
+
+const http2Options = (pool: ConnectionPoolSettings | undefined): Readonly<Record<string, unknown>> => {
+  const streams = pool?.http?.maxConcurrentStreams ?? 0;
+  const alive = pool?.http?.http2KeepAlive;
+  return {
+    ...(streams <= 0 ? {} : { max_concurrent_streams: streams }),
+    ...(alive === undefined ? {} : { connection_keepalive: { interval: alive.interval, timeout: alive.timeout } }),
+  };
+};

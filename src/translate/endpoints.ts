@@ -1,0 +1,60 @@
+// Endpoints of one cluster, grouped by locality. Only ready endpoints are sent; each says whether it takes mutual TLS.
+
+import type { TrafficPolicy } from '../api/specs.ts';
+import { compareText } from '../mesh/order.ts';
+import { modeForPort } from '../mesh/peer-authentication.ts';
+import { type Endpoint, endpointsOf, localityKey, type Service, selects } from '../mesh/service.ts';
+import type { ClusterLoadAssignment, JsonObject, LbEndpoint } from '../xds/gen/types.ts';
+import type { Context } from './context.ts';
+import { localitySetting } from './load-balancing.ts';
+import { applyLocality, type LocalityGroup } from './locality.ts';
+
+export interface EndpointsInput {
+  readonly cluster: string;
+  readonly service: Service;
+  readonly port: number;
+  readonly subsetLabels: Readonly<Record<string, string>> | undefined;
+  readonly policy: TrafficPolicy;
+}
+
+export const loadAssignment = (c: Context, input: EndpointsInput): ClusterLoadAssignment => {
+  const groups = new Map<string, LocalityGroup>();
+  for (const e of endpointsOf(input.service, input.port)) {
+    if (!e.ready || (input.subsetLabels !== undefined && !selects(input.subsetLabels, e.labels))) continue;
+    const key = localityKey(e.locality);
+    const member = { endpoint: e, message: lbEndpoint(c, e, input) };
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { locality: e.locality, members: [member] });
+    else group.members.push(member);
+  }
+  const sorted = [...groups.entries()].sort((a, b) => compareText(a[0], b[0])).map(([, g]) => g);
+  const endpoints = applyLocality(c.node, sorted, localitySetting(c.mesh, input.policy), input.policy.outlierDetection !== undefined);
+  return { cluster_name: input.cluster, ...(endpoints.length === 0 ? {} : { endpoints }) };
+};
+
+const lbEndpoint = (c: Context, e: Endpoint, input: EndpointsInput): LbEndpoint => ({
+  endpoint: { address: { socket_address: { address: e.address, port_value: e.port } } },
+  metadata: {
+    filter_metadata: {
+      ...(takesMutualTls(c, e, input.policy) ? { 'envoy.transport_socket_match': { tlsMode: 'istio' } } : {}),
+      istio: workloadMetadata(e),
+    },
+  },
+  load_balancing_weight: e.weight,
+});
+
+/** The endpoint must terminate mutual TLS; then the rule decides, else the policy of its port. */
+const takesMutualTls = (c: Context, e: Endpoint, policy: TrafficPolicy): boolean => {
+  const mode = policy.tls === undefined ? undefined : (policy.tls.mode ?? 'DISABLE');
+  if (mode === 'DISABLE' || !e.mtls) return false;
+  if (mode === 'ISTIO_MUTUAL') return true;
+  return modeForPort(c.snapshot.peerAuthentication.forWorkload(e.namespace, e.labels), e.port) !== 'DISABLE';
+};
+
+/** `workload;namespace;canonical service;canonical revision;cluster`, what metrics say of the peer. */
+const workloadMetadata = (e: Endpoint): JsonObject => {
+  const l = e.labels;
+  const service = l['service.istio.io/canonical-name'] ?? l['app.kubernetes.io/name'] ?? l['app'] ?? e.workload;
+  const revision = l['service.istio.io/canonical-revision'] ?? l['app.kubernetes.io/version'] ?? l['version'] ?? '';
+  return { workload: `${e.workload};${e.namespace};${service};${revision};Kubernetes` };
+};

@@ -1,0 +1,29 @@
+// The HTTP filters of a connection manager, in Istio's order: peer metadata, [authorization, JWT], gRPC stats, ALPN, fault, CORS, stats,
+// router. Authorization, JWT and Telemetry join here.
+
+import type { HttpFilter } from '../xds/gen/types.ts';
+import type { Context } from './context.ts';
+import type { Side } from './istio-filters.ts';
+
+const typed = (name: string, type: string, fields: Readonly<Record<string, unknown>> = {}): HttpFilter => ({
+  name,
+  typed_config: { '@type': `type.googleapis.com/envoy.extensions.filters.http.${type}`, ...fields },
+});
+
+const GRPC_STATS = typed('envoy.filters.http.grpc_stats', 'grpc_stats.v3.FilterConfig', {
+  emit_filter_state: true,
+  stats_for_all_methods: false,
+});
+const FAULT = typed('envoy.filters.http.fault', 'fault.v3.HTTPFault');
+const CORS = typed('envoy.filters.http.cors', 'cors.v3.Cors');
+const ROUTER = typed('envoy.filters.http.router', 'router.v3.Router');
+
+export const httpFilters = (c: Context, side: Side): readonly HttpFilter[] => [
+  ...c.filters.http.peerMetadata(side),
+  GRPC_STATS,
+  ...c.filters.http.alpn(side),
+  FAULT,
+  CORS,
+  ...c.filters.http.stats(side),
+  ROUTER,
+];

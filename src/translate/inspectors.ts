@@ -1,0 +1,39 @@
+// Listener filters that look at the first bytes of a connection, and on which ports they must not.
+
+import type { ListenerFilter, ListenerFilterChainMatchPredicate } from '../xds/gen/types.ts';
+
+const PREFIX = 'type.googleapis.com/envoy.extensions.filters.listener';
+
+export const TLS_INSPECTOR: ListenerFilter = {
+  name: 'envoy.filters.listener.tls_inspector',
+  typed_config: { '@type': `${PREFIX}.tls_inspector.v3.TlsInspector`, initial_read_buffer_size: 512 },
+};
+
+export const HTTP_INSPECTOR: ListenerFilter = {
+  name: 'envoy.filters.listener.http_inspector',
+  typed_config: { '@type': `${PREFIX}.http_inspector.v3.HttpInspector` },
+};
+
+export const ORIGINAL_DESTINATION: ListenerFilter = {
+  name: 'envoy.filters.listener.original_dst',
+  typed_config: { '@type': `${PREFIX}.original_dst.v3.OriginalDst` },
+};
+
+const anyOf = (ports: readonly number[]): ListenerFilterChainMatchPredicate | undefined => {
+  const rules = [...ports]
+    .sort((a, b) => a - b)
+    .map((p): ListenerFilterChainMatchPredicate => ({ destination_port_range: { start: p, end: p + 1 } }));
+  return rules.length > 1 ? { or_match: { rules } } : rules[0];
+};
+
+/** The filter runs on all ports but these. */
+export const exceptPorts = (filter: ListenerFilter, ports: readonly number[]): ListenerFilter => {
+  const excluded = anyOf(ports);
+  return excluded === undefined ? filter : { ...filter, filter_disabled: excluded };
+};
+
+/** The filter runs on these ports alone. */
+export const onlyPorts = (filter: ListenerFilter, ports: readonly number[]): ListenerFilter => {
+  const included = anyOf(ports);
+  return included === undefined ? filter : { ...filter, filter_disabled: { not_match: included } };
+};

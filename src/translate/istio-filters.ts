@@ -1,0 +1,92 @@
+// Filters that only Istio's build of Envoy and our own sidecar have. Each is sent only to nodes that announced it.
+
+import type { MeshConfig } from '../api/mesh-config.ts';
+import type { AnyMessage, Cluster_Filter, HttpFilter, JsonObject, Listener_Filter } from '../xds/gen/types.ts';
+import { type ProxyNode, understands } from './proxy-node.ts';
+
+export type Side = 'outbound' | 'inbound' | 'gateway';
+
+export interface IstioFilters {
+  readonly http: {
+    peerMetadata(side: Side): readonly HttpFilter[];
+    alpn(side: Side): readonly HttpFilter[];
+    stats(side: Side): readonly HttpFilter[];
+  };
+  readonly network: {
+    /** First filter of inbound chains. */
+    metadataExchange(): readonly Listener_Filter[];
+    stats(side: Side): readonly Listener_Filter[];
+  };
+  /** Filters of upstream connections. */
+  readonly upstream: readonly Cluster_Filter[];
+  /** Is the protocol `istio-peer-exchange` offered in ALPN? */
+  readonly exchangesMetadata: boolean;
+}
+
+const TYPED_STRUCT = 'type.googleapis.com/udpa.type.v1.TypedStruct';
+const PEER_METADATA = 'io.istio.http.peer_metadata.Config';
+const METADATA_EXCHANGE = 'envoy.tcp.metadataexchange.config.MetadataExchange';
+const ALPN = 'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig';
+const STATS = 'stats.PluginConfig';
+
+const typedStruct = (type: string, value: JsonObject): AnyMessage => ({
+  '@type': TYPED_STRUCT,
+  type_url: `type.googleapis.com/${type}`,
+  value,
+});
+
+const exchange = (): { readonly name: string; readonly typed_config: AnyMessage } => ({
+  name: 'istio.metadata_exchange',
+  typed_config: typedStruct(METADATA_EXCHANGE, { enable_discovery: true, protocol: 'istio-peer-exchange' }),
+});
+
+const DISCOVERY = [{ istio_headers: {} }, { workload_discovery: {} }];
+const PROPAGATION = [{ istio_headers: {} }];
+
+const alpnOverrides = [
+  { alpn_override: ['istio-http/1.0', 'istio', 'http/1.0'] },
+  { upstream_protocol: 'HTTP11', alpn_override: ['istio-http/1.1', 'istio', 'http/1.1'] },
+  { upstream_protocol: 'HTTP2', alpn_override: ['istio-h2', 'istio', 'h2'] },
+];
+
+/** Metrics are on unless the mesh says otherwise: `defaultProviders.metrics: []` switches them off. */
+const wantsMetrics = (mesh: MeshConfig): boolean => {
+  const named = mesh.defaultProviders.metrics;
+  if (named === undefined) return true;
+  return named.some((n) => n === 'prometheus' || mesh.extensionProviders.some((p) => p.name === n && p.prometheus !== undefined));
+};
+
+export const istioFilters = (node: ProxyNode, mesh: MeshConfig): IstioFilters => {
+  const peer = understands(node, PEER_METADATA, 'envoy.filters.http.peer_metadata');
+  const mx = understands(node, METADATA_EXCHANGE, 'envoy.filters.network.metadata_exchange');
+  const alpn = understands(node, ALPN, 'istio.alpn');
+  const stats = wantsMetrics(mesh) && understands(node, STATS, 'istio.stats');
+  const statsConfig = (side: Side): AnyMessage => ({
+    '@type': `type.googleapis.com/${STATS}`,
+    // A server must not believe the Host header about its own name.
+    ...(side === 'outbound' ? {} : { disable_host_header_fallback: true }),
+  });
+  return {
+    http: {
+      peerMetadata: (side) => {
+        if (!peer) return [];
+        const value: JsonObject =
+          side === 'inbound'
+            ? { downstream_discovery: DISCOVERY, downstream_propagation: PROPAGATION }
+            : { upstream_discovery: DISCOVERY, upstream_propagation: PROPAGATION };
+        return [{ name: 'istio.metadata_exchange', typed_config: typedStruct(PEER_METADATA, value) }];
+      },
+      alpn: (side) =>
+        alpn && side !== 'inbound'
+          ? [{ name: 'istio.alpn', typed_config: { '@type': `type.googleapis.com/${ALPN}`, alpn_override: alpnOverrides } }]
+          : [],
+      stats: (side) => (stats ? [{ name: 'istio.stats', typed_config: statsConfig(side) }] : []),
+    },
+    network: {
+      metadataExchange: () => (mx ? [exchange()] : []),
+      stats: (side) => (stats ? [{ name: 'istio.stats', typed_config: statsConfig(side) }] : []),
+    },
+    upstream: mx ? [exchange()] : [],
+    exchangesMetadata: mx,
+  };
+};

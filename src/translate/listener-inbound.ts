@@ -1,0 +1,189 @@
+// The inbound listener of a sidecar: chains per application port by mutual TLS mode, and for every other port.
+
+import { type MtlsMode, modeForPort } from '../mesh/peer-authentication.ts';
+import { isGrpc, type ListenerProtocol, listenerProtocol } from '../mesh/protocol.ts';
+import type { FilterChain, FilterChainMatch, Listener, Listener_Filter, ListenerFilter, RouteConfiguration } from '../xds/gen/types.ts';
+import { listenerAccessLogs } from './access-log.ts';
+import type { Context } from './context.ts';
+import { connectionManager } from './http-connection.ts';
+import type { InboundPort } from './inbound-ports.ts';
+import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, TLS_INSPECTOR } from './inspectors.ts';
+import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
+import { INBOUND_RETRY } from './route-retry.ts';
+import { blackHole, tcpProxy } from './tcp-proxy.ts';
+import { workloadServerTls } from './tls-context.ts';
+
+const MESH_HTTP = ['istio-http/1.0', 'istio-http/1.1', 'istio-h2'];
+const MESH_TCP = ['istio-peer-exchange', 'istio'];
+const MESH_ANY = ['istio', 'istio-peer-exchange', ...MESH_HTTP];
+const PLAIN_HTTP = ['http/1.1', 'h2c'];
+
+interface ChainOption {
+  readonly protocol: 'http' | 'tcp';
+  readonly match: FilterChainMatch;
+  readonly terminatesTls: boolean;
+}
+
+const option = (
+  protocol: 'http' | 'tcp',
+  transport: 'tls' | 'raw_buffer',
+  alpn: readonly string[],
+  terminatesTls = false,
+): ChainOption => ({
+  protocol,
+  match: { transport_protocol: transport, ...(alpn.length === 0 ? {} : { application_protocols: alpn }) },
+  terminatesTls,
+});
+
+/** Which connections a port takes, best match first as Istio orders them. PERMISSIVE leaves the application's own TLS alone. */
+const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode): readonly ChainOption[] => {
+  switch (mode) {
+    case 'STRICT':
+      if (protocol === 'auto') return [option('http', 'tls', MESH_HTTP, true), option('tcp', 'tls', [], true)];
+      return [option(protocol, 'tls', [], true)];
+    case 'DISABLE':
+      if (protocol === 'auto') return [option('http', 'raw_buffer', PLAIN_HTTP), option('tcp', 'raw_buffer', [])];
+      return [option(protocol, 'raw_buffer', [])];
+    case 'PERMISSIVE':
+      switch (protocol) {
+        case 'http':
+          return [option('http', 'tls', MESH_ANY, true), option('http', 'raw_buffer', [])];
+        case 'tcp':
+          return [option('tcp', 'tls', MESH_ANY, true), option('tcp', 'tls', []), option('tcp', 'raw_buffer', [])];
+        case 'auto':
+          return [
+            option('http', 'tls', MESH_HTTP, true),
+            option('http', 'raw_buffer', PLAIN_HTTP),
+            option('tcp', 'tls', MESH_TCP, true),
+            option('tcp', 'raw_buffer', []),
+            option('tcp', 'tls', []),
+          ];
+      }
+  }
+};
+
+export const inboundListener = (c: Context, ports: readonly InboundPort[]): Listener => {
+  const mtls = c.snapshot.peerAuthentication.forWorkload(c.node.namespace, c.node.labels);
+  const own = c.mesh.proxyInboundListenPort;
+  const blackhole: FilterChain = {
+    filter_chain_match: { destination_port: own },
+    filters: [...c.filters.network.metadataExchange(), ...c.filters.network.stats('inbound'), blackHole(BLACKHOLE)],
+    name: 'virtualInbound-blackhole',
+  };
+  const exposed = new Set(ports.map((p) => p.targetPort));
+  const unexposed = [...mtls.ports.keys()].filter((p) => !exposed.has(p)).sort((a, b) => a - b);
+  const chains = [
+    blackhole,
+    ...passthroughChains(c, mtls.mode, undefined),
+    ...unexposed.flatMap((p) => passthroughChains(c, modeForPort(mtls, p), p)),
+    ...ports.flatMap((p) => portChains(c, p, modeForPort(mtls, p.targetPort))),
+  ];
+  return {
+    name: VIRTUAL_INBOUND,
+    address: { socket_address: { address: WILDCARD_ADDRESS, port_value: own } },
+    filter_chains: chains,
+    listener_filters: listenerFilters(chains),
+    listener_filters_timeout: c.mesh.protocolDetectionTimeout,
+    continue_on_listener_filters_timeout: true,
+    traffic_direction: 'INBOUND',
+    access_log: listenerAccessLogs(c.accessLogs),
+    max_connections_to_accept_per_socket_event: 1,
+  };
+};
+
+const build = (
+  c: Context,
+  options: readonly ChainOption[],
+  port: number | undefined,
+  name: (o: ChainOption) => string,
+  filters: (o: ChainOption) => readonly Listener_Filter[],
+): readonly FilterChain[] =>
+  options.map((o) => ({
+    filter_chain_match: { ...(port === undefined ? {} : { destination_port: port }), ...o.match },
+    filters: [...c.filters.network.metadataExchange(), ...filters(o)],
+    ...(o.terminatesTls
+      ? {
+          transport_socket: workloadServerTls(
+            [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
+            c.filters.exchangesMetadata && o.protocol === 'tcp',
+          ),
+        }
+      : {}),
+    name: name(o),
+  }));
+
+/** Ports that no service exposes: detected, passed on to where the connection was going. */
+const passthroughChains = (c: Context, mode: MtlsMode, port: number | undefined): readonly FilterChain[] =>
+  build(
+    c,
+    chainOptions('auto', mode),
+    port,
+    (o) => (o.protocol === 'http' ? 'virtualInbound-catchall-http' : VIRTUAL_INBOUND),
+    (o) =>
+      o.protocol === 'http'
+        ? [
+            connectionManager(c, 'inbound', INBOUND_PASSTHROUGH, {
+              inline: inboundRoutes(INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, 0, ':0/*', false),
+            }),
+          ]
+        : tcpProxy(c, 'inbound', INBOUND_PASSTHROUGH),
+  );
+
+const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly FilterChain[] => {
+  const name = `${WILDCARD_ADDRESS}_${p.targetPort}`;
+  const cluster = inboundCluster(p.targetPort);
+  const grpc = isGrpc(p.servicePort.protocol);
+  const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.service.host}:${p.servicePort.port}/*`, grpc);
+  return build(
+    c,
+    chainOptions(listenerProtocol(p.servicePort.protocol), mode),
+    p.targetPort,
+    () => name,
+    (o) =>
+      o.protocol === 'http' ? [connectionManager(c, 'inbound', `inbound_${name}`, { inline: routes })] : tcpProxy(c, 'inbound', cluster),
+  );
+};
+
+const inboundRoutes = (name: string, cluster: string, port: number, operation: string, grpc: boolean): RouteConfiguration => ({
+  name,
+  virtual_hosts: [
+    {
+      name: `inbound|http|${port}`,
+      domains: ['*'],
+      routes: [
+        {
+          name: 'default',
+          match: { prefix: '/' },
+          route: {
+            cluster,
+            timeout: '0s',
+            // gRPC clients retry by themselves.
+            ...(grpc ? {} : { retry_policy: INBOUND_RETRY }),
+            max_stream_duration: { max_stream_duration: '0s', grpc_timeout_header_max: '0s' },
+          },
+          decorator: { operation },
+        },
+      ],
+    },
+  ],
+  validate_clusters: false,
+});
+
+/** Looking at first bytes delays them, so it is done only on ports with a chain that asks. Port 0 stands for all ports without chains of their own. */
+const listenerFilters = (chains: readonly FilterChain[]): readonly ListenerFilter[] => {
+  const ports = new Map<number, { tls: boolean; http: boolean }>();
+  for (const { filter_chain_match: m } of chains) {
+    const port = m?.destination_port ?? 0;
+    const needs = ports.get(port) ?? { tls: false, http: false };
+    needs.tls ||= m?.transport_protocol === 'tls';
+    needs.http ||= (m?.application_protocols ?? []).some((a) => PLAIN_HTTP.includes(a));
+    ports.set(port, needs);
+  }
+  const inspector = (filter: ListenerFilter, need: 'tls' | 'http'): readonly ListenerFilter[] => {
+    if (![...ports.values()].some((n) => n[need])) return [];
+    const named = (wanted: boolean): readonly number[] =>
+      [...ports.entries()].filter(([p, n]) => p !== 0 && n[need] === wanted).map(([p]) => p);
+    return [ports.get(0)?.[need] === true ? exceptPorts(filter, named(false)) : onlyPorts(filter, named(true))];
+  };
+  return [ORIGINAL_DESTINATION, ...inspector(TLS_INSPECTOR, 'tls'), ...inspector(HTTP_INSPECTOR, 'http')];
+};

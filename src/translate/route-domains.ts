@@ -1,0 +1,58 @@
+// Names under which clients may call a service: its full name, the shorter forms that resolve in the client's namespace, its addresses.
+// Ports are ignored by the route configuration.
+
+import { isWildcard } from '../mesh/host.ts';
+import type { Service } from '../mesh/service.ts';
+
+/** Names relative to the client's DNS domain (`<ns>.svc.<suffix>`); of other naming schemes none are safe. */
+const shortForms = (host: string, dnsDomain: string): readonly string[] => {
+  const own = dnsDomain.indexOf('.svc.');
+  if (own === -1) return sharedForms(host, dnsDomain);
+  const suffix = dnsDomain.slice(own);
+  if (!host.endsWith(suffix)) return [];
+  const at = host.indexOf('.svc.');
+  const dot = host.indexOf('.');
+  if (at <= 0 || dot + 1 > at) return [];
+  const qualified = host.slice(0, at);
+  const sameNamespace = host.slice(dot + 1, at) === dnsDomain.slice(0, own);
+  return sameNamespace ? [host.slice(0, dot), `${qualified}.svc`, qualified] : [qualified, `${qualified}.svc`];
+};
+
+/** Outside Kubernetes' naming: what is left of the name before the labels it shares with the client's domain. */
+const sharedForms = (host: string, dnsDomain: string): readonly string[] => {
+  const a = host.split('.');
+  const b = dnsDomain.split('.').filter((l) => l !== '');
+  let shared = 0;
+  while (shared < a.length && shared < b.length && a[a.length - 1 - shared] === b[b.length - 1 - shared]) shared++;
+  if (shared === 0 || shared === a.length) return [];
+  const unique = a.slice(0, a.length - shared).join('.');
+  const out = [unique];
+  if (a.length - shared === 2 && shared > 0) out.push(`${unique}.${b[b.length - shared] ?? ''}`);
+  return out.filter((d) => d !== host);
+};
+
+export interface ServiceDomains {
+  readonly domains: readonly string[];
+  /** Those that are abbreviations: another service's full name goes first. */
+  readonly abbreviations: ReadonlySet<string>;
+}
+
+/** Addresses of the families the client has; without any of its own it is taken for IPv4. */
+const addressDomains = (addresses: readonly string[], own: readonly string[]): readonly string[] => {
+  const v6 = own.some((a) => a.includes(':'));
+  const v4 = own.length === 0 || own.some((a) => !a.includes(':'));
+  return addresses.filter((a) => a !== '0.0.0.0' && (a.includes(':') ? v6 : v4)).map((a) => (a.includes(':') ? `[${a}]` : a));
+};
+
+export interface Client {
+  readonly dnsDomain: string;
+  readonly ipAddresses: readonly string[];
+}
+
+export const serviceDomains = (service: Service, client: Client): ServiceDomains => {
+  const short = shortForms(service.host, client.dnsDomain);
+  const names = [service.host, ...(isWildcard(service.host) ? [] : [`${service.host}.`]), ...short];
+  const headless = service.resolution === 'passthrough' && service.registry === 'Kubernetes';
+  const below = headless ? names.map((n) => `*.${n}`) : [];
+  return { domains: [...names, ...below, ...addressDomains(service.addresses, client.ipAddresses)], abbreviations: new Set(short) };
+};

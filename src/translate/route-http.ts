@@ -1,0 +1,251 @@
+// HTTP rules of a VirtualService as Envoy routes, for one port of one proxy; and the plain route of a service without rules.
+
+import type { Destination, HttpMatchRequest, HttpRedirect, HttpRoute, HttpRouteDestination } from '../api/specs.ts';
+import type { Service } from '../mesh/service.ts';
+import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
+import type {
+  DirectResponseAction,
+  RedirectAction,
+  Route,
+  RouteAction,
+  RouteAction_HashPolicy,
+  RouteAction_RequestMirrorPolicy,
+} from '../xds/gen/types.ts';
+import type { Context } from './context.ts';
+import { configPath, outboundCluster } from './names.ts';
+import { fraction, perRouteFilters } from './route-filters.ts';
+import { concatChanges, planHeaders } from './route-headers.ts';
+import { concernsProxy, isCatchAll, routeMatch } from './route-match.ts';
+import { retryPolicy } from './route-retry.ts';
+import { hashSettings } from './traffic-policy.ts';
+
+export interface RouteScope {
+  /** Port the requests arrive for: of the service for sidecars, of the server for gateways. */
+  readonly port: number;
+  /** `mesh` or the gateway's key. */
+  readonly gateways: readonly string[];
+  /** Services whose single port a destination without one means. */
+  service(host: string): Pick<Service, 'ports'> | undefined;
+  readonly tls: boolean;
+}
+
+/** Undefined when no rule concerns the proxy: the VirtualService then has no say here. */
+export const httpRoutes = (c: Context, vs: VirtualServiceRule, scope: RouteScope): readonly Route[] | undefined => {
+  const routes: Route[] = [];
+  for (const rule of vs.http) {
+    const matches: readonly (HttpMatchRequest | undefined)[] =
+      rule.match === undefined || rule.match.length === 0 ? [undefined] : rule.match;
+    for (const match of matches) {
+      if (match !== undefined && !concernsProxy(match, c.node, scope.gateways, scope.port)) continue;
+      const route = httpRoute(c, vs, rule, match, scope);
+      routes.push(route);
+      if (isCatchAll(route)) return routes;
+    }
+  }
+  return routes.length === 0 ? undefined : routes;
+};
+
+const httpRoute = (c: Context, vs: VirtualServiceRule, rule: HttpRoute, match: HttpMatchRequest | undefined, scope: RouteScope): Route => {
+  const name = [rule.name, match?.name].filter((n) => n !== undefined && n !== '').join('.');
+  const matched = routeMatch(match);
+  const base: Route = {
+    ...(name === '' ? {} : { name }),
+    match: matched,
+    metadata: { filter_metadata: { istio: { config: configPath('virtual-service', vs) } } },
+    ...perRouteFilters(rule),
+    ...((match?.statPrefix ?? '') === '' ? {} : { stat_prefix: match?.statPrefix }),
+  };
+  const own = planHeaders(rule.headers);
+  if (rule.redirect !== undefined)
+    return decorated({ ...base, ...own.changes, redirect: redirect(rule.redirect, scope) }, vs.name, scope.port);
+  if (rule.directResponse !== undefined)
+    return decorated({ ...base, ...own.changes, direct_response: directResponse(rule) }, vs.name, scope.port);
+  const destinations = rule.route ?? [];
+  const only = destinations.length === 1 ? destinations[0] : undefined;
+  if (only !== undefined) {
+    const theirs = planHeaders(only.headers);
+    const hash = hashPolicies(c, [only]);
+    const action: RouteAction = {
+      cluster: clusterOf(only.destination, scope),
+      ...actionFields(c, rule, scope, own.authority ?? theirs.authority, hash),
+    };
+    return decorated(
+      { ...base, ...concatChanges(own.changes, theirs.changes), route: action },
+      vs.name,
+      scope.port,
+      only.destination.host,
+      scope,
+    );
+  }
+  const weighted = destinations.filter((d) => (d.weight ?? 0) > 0);
+  const action: RouteAction = {
+    weighted_clusters: { clusters: weighted.map((d) => weightedCluster(d, scope)) },
+    ...actionFields(c, rule, scope, own.authority, hashPolicies(c, weighted), false),
+  };
+  return decorated({ ...base, ...own.changes, route: action }, vs.name, scope.port);
+};
+
+const weightedCluster = (
+  d: HttpRouteDestination,
+  scope: RouteScope,
+): NonNullable<NonNullable<RouteAction['weighted_clusters']>['clusters']>[number] => {
+  const plan = planHeaders(d.headers);
+  return {
+    name: clusterOf(d.destination, scope),
+    weight: d.weight ?? 0,
+    ...plan.changes,
+    ...(plan.authority === undefined ? {} : { host_rewrite_literal: plan.authority }),
+  };
+};
+
+const destinationPort = (d: Destination, scope: RouteScope): number => {
+  if (d.port?.number !== undefined) return d.port.number;
+  const service = scope.service(d.host);
+  const only = service?.ports.length === 1 ? service.ports[0] : undefined;
+  return only?.port ?? scope.port;
+};
+
+const clusterOf = (d: Destination, scope: RouteScope): string => outboundCluster(destinationPort(d, scope), d.subset ?? '', d.host);
+
+const actionFields = (
+  c: Context,
+  rule: HttpRoute,
+  scope: RouteScope,
+  headerAuthority: string | undefined,
+  hash: readonly RouteAction_HashPolicy[],
+  hashed = hash.length > 0,
+): RouteAction => {
+  const rewrittenHost = (rule.rewrite?.authority ?? '') !== '' ? rule.rewrite?.authority : headerAuthority;
+  const timeout = rule.timeout ?? '0s';
+  const retry = retryPolicy(rule.retries ?? c.mesh.defaultHttpRetryPolicy, hashed);
+  const mirrors = mirrorPolicies(rule, scope);
+  const regex = rule.rewrite?.uriRegexRewrite;
+  const uri = rule.rewrite?.uri ?? '';
+  return {
+    ...(regex === undefined ? {} : { regex_rewrite: { pattern: { regex: regex.match ?? '' }, substitution: regex.rewrite ?? '' } }),
+    ...(regex !== undefined || uri === '' ? {} : { prefix_rewrite: uri }),
+    ...(rewrittenHost === undefined ? {} : { host_rewrite_literal: rewrittenHost }),
+    timeout,
+    ...(retry === undefined ? {} : { retry_policy: retry }),
+    max_grpc_timeout: timeout,
+    ...(mirrors.length === 0 ? {} : { request_mirror_policies: mirrors }),
+    ...(hash.length === 0 ? {} : { hash_policy: hash }),
+  };
+};
+
+/** Nothing said is every request, an explicit zero is none. */
+const mirrorPolicies = (rule: HttpRoute, scope: RouteScope): readonly RouteAction_RequestMirrorPolicy[] => {
+  const wanted = (rule.mirrors ?? []).map((m) => ({
+    destination: m.destination,
+    percent: m.percentage?.value,
+    whole: undefined as number | undefined,
+  }));
+  if (wanted.length === 0 && rule.mirror !== undefined)
+    wanted.push({ destination: rule.mirror, percent: rule.mirrorPercentage?.value, whole: rule.mirrorPercent });
+  return wanted
+    .filter((m) => m.percent !== 0 && !(m.percent === undefined && m.whole === 0))
+    .map((m) => ({
+      cluster: clusterOf(m.destination, scope),
+      runtime_fraction: { default_value: m.percent === undefined ? { numerator: m.whole ?? 100 } : fraction(m.percent) },
+      trace_sampled: false,
+      disable_shadow_host_suffix_append: true,
+    }));
+};
+
+const REDIRECT_CODES: Readonly<Record<number, RedirectAction['response_code']>> = {
+  302: 'FOUND',
+  303: 'SEE_OTHER',
+  307: 'TEMPORARY_REDIRECT',
+  308: 'PERMANENT_REDIRECT',
+};
+
+const redirect = (r: HttpRedirect, scope: RouteScope): RedirectAction => {
+  const code = REDIRECT_CODES[r.redirectCode ?? 301];
+  const scheme = r.scheme ?? '';
+  const port = redirectPort(r, scope, scheme === '' ? (scope.tls ? 'https' : 'http') : scheme);
+  return {
+    ...((r.authority ?? '') === '' ? {} : { host_redirect: r.authority }),
+    ...((r.prefixRewrite ?? '') === '' ? { path_redirect: r.uri ?? '' } : { prefix_rewrite: r.prefixRewrite }),
+    ...(scheme === '' ? {} : { scheme_redirect: scheme }),
+    ...(port === undefined ? {} : { port_redirect: port }),
+    ...(code === undefined ? {} : { response_code: code }),
+  };
+};
+
+/** A scheme's own port is not written out. */
+const redirectPort = (r: HttpRedirect, scope: RouteScope, scheme: string): number | undefined => {
+  const port = r.port ?? (r.derivePort === 'FROM_REQUEST_PORT' ? scope.port : undefined);
+  if (port === undefined || port === 0 || port === (scheme === 'https' ? 443 : 80)) return undefined;
+  return port;
+};
+
+const directResponse = (rule: HttpRoute): DirectResponseAction => {
+  const body = rule.directResponse?.body;
+  const bytes: unknown = body?.bytes;
+  return {
+    status: rule.directResponse?.status ?? 200,
+    ...(body?.string !== undefined ? { body: { inline_string: body.string } } : {}),
+    ...(bytes instanceof Uint8Array
+      ? { body: { inline_bytes: bytes } }
+      : typeof bytes === 'string'
+        ? { body: { inline_bytes: Uint8Array.from(atob(bytes), (ch) => ch.charCodeAt(0)) } }
+        : {}),
+  };
+};
+
+const hashPolicies = (c: Context, destinations: readonly HttpRouteDestination[]): readonly RouteAction_HashPolicy[] =>
+  destinations.flatMap((d) => {
+    const service = c.service(d.destination.host);
+    const rule = c.destinationRule({ host: d.destination.host, namespace: service?.namespace ?? '' });
+    return hashPolicy(hashSettings(rule, d.destination.subset ?? '', d.destination.port?.number));
+  });
+
+const hashPolicy = (hash: ReturnType<typeof hashSettings>): readonly RouteAction_HashPolicy[] => {
+  if (hash === undefined) return [];
+  if (hash.httpHeaderName !== undefined) return [{ header: { header_name: hash.httpHeaderName } }];
+  const cookie = hash.httpCookie;
+  if (cookie !== undefined) {
+    const attributes = (cookie.attributes ?? []).map((a) => ({ name: a.name ?? '', ...(a.value === undefined ? {} : { value: a.value }) }));
+    return [
+      {
+        cookie: {
+          name: cookie.name,
+          ...(cookie.ttl === undefined ? {} : { ttl: cookie.ttl }),
+          ...((cookie.path ?? '') === '' ? {} : { path: cookie.path }),
+          ...(attributes.length === 0 ? {} : { attributes }),
+        },
+      },
+    ];
+  }
+  if (hash.useSourceIp === true) return [{ connection_properties: { source_ip: true } }];
+  if (hash.httpQueryParameterName !== undefined) return [{ query_parameter: { name: hash.httpQueryParameterName } }];
+  return [];
+};
+
+/** The span's name: `host:port/path`, or the rule's name where the host is not certain. */
+const decorated = (route: Route, ruleName: string, port: number, host?: string, scope?: RouteScope): Route => {
+  const m = route.match ?? {};
+  const path = m.path ?? (m.safe_regex?.regex !== undefined ? m.safe_regex.regex : `${m.prefix ?? '/'}*`);
+  const cluster = route.route?.cluster;
+  const clusterPort = cluster === undefined || scope === undefined ? port : Number(cluster.split('|')[1]);
+  return { ...route, decorator: { operation: `${host ?? ruleName}:${host === undefined ? port : clusterPort}${path}` } };
+};
+
+/** Of a service that no rule speaks for. */
+export const serviceRoute = (c: Context, service: Service, port: number): Route => {
+  const hash = hashPolicy(hashSettings(c.destinationRule(service), '', port));
+  // Istio keeps the predicate here although the hash leads back to the same host.
+  const retry = retryPolicy(c.mesh.defaultHttpRetryPolicy, false);
+  return {
+    name: 'default',
+    match: { prefix: '/' },
+    route: {
+      cluster: outboundCluster(port, '', service.host),
+      timeout: '0s',
+      ...(retry === undefined ? {} : { retry_policy: retry }),
+      max_grpc_timeout: '0s',
+      ...(hash.length === 0 ? {} : { hash_policy: hash }),
+    },
+    decorator: { operation: `${service.host}:${port}/*` },
+  };
+};

@@ -1,0 +1,387 @@
+// A header section as ranges over bytes: the received chunk itself (or a joined copy), plus an overlay arena for what
+// is set later. Entries keep their order. No string is made unless asked for; names are lower case.
+// Safe to keep as long as wanted when the chunk it was read from is not reused by whoever owns it (`own()` copies it
+// otherwise); `clear()` makes the block ready for the next message and drops the chunk.
+// It never validates: the parser did, and setters replace CR, LF and NUL by a space.
+import { LF } from './byte-tables.ts';
+import { bytesOfId, nameId, nameOfId } from './header-name.ts';
+
+/** What a head is serialised into; `Http1Writer` is one. */
+export interface ByteSink {
+  /** Room for so many bytes at `at` of `buf`; both may change. */
+  ensure(bytes: number): void;
+  buf: Buffer;
+  at: number;
+}
+
+// Entry layout in #slots: flags and id, name start, name end, value start, value end.
+const STRIDE = 5;
+const ID_MASK = 0xffff;
+const NAME_OVER = 1 << 16; // name bytes lie in the overlay (known names have none there: their bytes come from the table)
+const VALUE_OVER = 1 << 17;
+const PLAIN = 1 << 18; // in the chunk as `name: value\r\n`, so neighbours can be copied together
+const GONE = 1 << 19;
+const NO_BYTES = Buffer.alloc(0);
+/** Below this many bytes a loop beats a call into the runtime. */
+const LOOP_COPY_MAX = 48;
+
+export class HeaderBlock {
+  #base: Buffer = NO_BYTES;
+  #over: Buffer = NO_BYTES;
+  #overLength = 0;
+  #slots = new Int32Array(32 * STRIDE);
+  #length = 0; // of #slots in use, live or gone
+  #live = 0;
+
+  /** Entries, each occurrence of a repeated name counted. */
+  get count(): number {
+    return this.#live;
+  }
+
+  /** Bytes of all names and values, without separators (Envoy's HeaderMap::byteSize). */
+  get byteSize(): number {
+    let total = 0;
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & GONE) !== 0) continue;
+      total += this.#nameLength(s, tag) + (this.#slots[s + 4] as number) - (this.#slots[s + 3] as number);
+    }
+    return total;
+  }
+
+  get(name: string): string | undefined {
+    const s = this.#find(name, 0);
+    return s < 0 ? undefined : this.#value(s);
+  }
+
+  getById(id: number): string | undefined {
+    const s = this.#findId(id, 0);
+    return s < 0 ? undefined : this.#value(s);
+  }
+
+  values(name: string): string[] {
+    const out: string[] = [];
+    for (let s = this.#find(name, 0); s >= 0; s = this.#find(name, s + STRIDE)) out.push(this.#value(s));
+    return out;
+  }
+
+  has(name: string): boolean {
+    return this.#find(name, 0) >= 0;
+  }
+
+  hasId(id: number): boolean {
+    return this.#findId(id, 0) >= 0;
+  }
+
+  /** How often a known name occurs. */
+  countId(id: number): number {
+    let n = 0;
+    for (let s = this.#findId(id, 0); s >= 0; s = this.#findId(id, s + STRIDE)) n++;
+    return n;
+  }
+
+  /** Replaces every occurrence: the first keeps its place. */
+  set(name: string, value: string): void {
+    const id = nameId(name);
+    if (id > 0) {
+      this.setById(id, value);
+      return;
+    }
+    const s = this.#find(name, 0);
+    if (s < 0) {
+      this.add(name, value);
+      return;
+    }
+    this.#replace(s, value);
+    for (let more = this.#find(name, s + STRIDE); more >= 0; more = this.#find(name, more + STRIDE)) this.#drop(more);
+  }
+
+  setById(id: number, value: string): void {
+    const s = this.#findId(id, 0);
+    if (s < 0) {
+      this.addById(id, value);
+      return;
+    }
+    this.#replace(s, value);
+    for (let more = this.#findId(id, s + STRIDE); more >= 0; more = this.#findId(id, more + STRIDE)) this.#drop(more);
+  }
+
+  add(name: string, value: string): void {
+    const id = nameId(name);
+    if (id > 0) {
+      this.addById(id, value);
+      return;
+    }
+    const nameStart = this.#writeOver(name);
+    const nameEnd = this.#overLength;
+    const start = this.#writeOver(value);
+    this.#push(NAME_OVER | VALUE_OVER, nameStart, nameEnd, start, this.#overLength);
+  }
+
+  addById(id: number, value: string): void {
+    const start = this.#writeOver(value);
+    this.#push(id | NAME_OVER | VALUE_OVER, 0, 0, start, this.#overLength);
+  }
+
+  /** How many entries went. */
+  remove(name: string): number {
+    let n = 0;
+    for (let s = this.#find(name, 0); s >= 0; s = this.#find(name, s + STRIDE)) {
+      this.#drop(s);
+      n++;
+    }
+    return n;
+  }
+
+  removeById(id: number): number {
+    let n = 0;
+    for (let s = this.#findId(id, 0); s >= 0; s = this.#findId(id, s + STRIDE)) {
+      this.#drop(s);
+      n++;
+    }
+    return n;
+  }
+
+  /** Removes the known names whose id is set in `table` (length NAME_ID_COUNT). One pass. */
+  removeIds(table: Uint8Array): void {
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & GONE) === 0 && table[tag & ID_MASK] === 1 && (tag & ID_MASK) !== 0) this.#drop(s);
+    }
+  }
+
+  /** Cold paths only: makes every string. */
+  entries(): [string, string][] {
+    const out: [string, string][] = [];
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & GONE) === 0) out.push([this.#name(s, tag), this.#value(s)]);
+    }
+    return out;
+  }
+
+  /** Ready for the next message; keeps its own arrays. */
+  clear(): void {
+    this.#base = NO_BYTES;
+    this.#overLength = 0;
+    this.#length = 0;
+    this.#live = 0;
+  }
+
+  /** Becomes an independent copy of `other`. */
+  copyFrom(other: HeaderBlock): void {
+    this.#base = other.#base;
+    this.#overLength = 0;
+    this.#reserveOver(other.#overLength);
+    other.#over.copy(this.#over, 0, 0, other.#overLength);
+    this.#overLength = other.#overLength;
+    if (this.#slots.length < other.#length) this.#slots = new Int32Array(other.#slots.length);
+    this.#slots.set(other.#slots.subarray(0, other.#length));
+    this.#length = other.#length;
+    this.#live = other.#live;
+  }
+
+  /** Copies the bytes it refers to, so that the chunk may be reused by its owner. */
+  own(): void {
+    if (this.#base === NO_BYTES) return;
+    let low = this.#base.length;
+    let high = 0;
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & NAME_OVER) === 0) {
+        low = Math.min(low, this.#slots[s + 1] as number);
+        high = Math.max(high, this.#slots[s + 2] as number);
+      }
+      if ((tag & VALUE_OVER) === 0) high = Math.max(high, this.#slots[s + 4] as number);
+    }
+    this.#base = low < high ? Buffer.from(this.#base.subarray(low, Math.min(high + 2, this.#base.length))) : NO_BYTES;
+    this.rebase(low);
+  }
+
+  // --- for parsers ---
+
+  /** The bytes that ranges given to `pushRange` lie in. */
+  useArena(buf: Buffer): void {
+    this.#base = buf;
+  }
+
+  /** Ranges of a line already checked and lower-cased; `plain` when it reads exactly `name: value\r\n`. */
+  pushRange(id: number, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number, plain: boolean): void {
+    this.#push(plain ? id | PLAIN : id, nameStart, nameEnd, valueStart, valueEnd);
+  }
+
+  /** The arena moved: what was at `by` is now at 0. */
+  rebase(by: number): void {
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & NAME_OVER) === 0) {
+        this.#slots[s + 1] = (this.#slots[s + 1] as number) - by;
+        this.#slots[s + 2] = (this.#slots[s + 2] as number) - by;
+      }
+      if ((tag & VALUE_OVER) === 0) {
+        this.#slots[s + 3] = (this.#slots[s + 3] as number) - by;
+        this.#slots[s + 4] = (this.#slots[s + 4] as number) - by;
+      }
+    }
+  }
+
+  // --- for serialisers ---
+
+  /** Writes every field line, lower-case names, but those whose known id is 1 in `skip`. No empty line at the end. */
+  serializeHttp1(out: ByteSink, skip?: Uint8Array): void {
+    const slots = this.#slots;
+    let runStart = -1;
+    let runEnd = -1;
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = slots[s] as number;
+      const id = tag & ID_MASK;
+      if ((tag & GONE) !== 0 || (skip !== undefined && id !== 0 && skip[id] === 1)) continue;
+      if ((tag & PLAIN) !== 0) {
+        const lineStart = slots[s + 1] as number;
+        const lineEnd = (slots[s + 4] as number) + 2;
+        if (runEnd === lineStart) {
+          runEnd = lineEnd;
+          continue;
+        }
+        if (runStart >= 0) copyBytes(this.#base, runStart, runEnd, out);
+        runStart = lineStart;
+        runEnd = lineEnd;
+        continue;
+      }
+      if (runStart >= 0) copyBytes(this.#base, runStart, runEnd, out);
+      runStart = runEnd = -1;
+      this.#line(s, tag, out);
+    }
+    if (runStart >= 0) copyBytes(this.#base, runStart, runEnd, out);
+  }
+
+  #line(s: number, tag: number, out: ByteSink): void {
+    const id = tag & ID_MASK;
+    if (id !== 0) {
+      const bytes = bytesOfId(id);
+      copyBytes(bytes, 0, bytes.length, out);
+    } else {
+      copyBytes((tag & NAME_OVER) !== 0 ? this.#over : this.#base, this.#slots[s + 1] as number, this.#slots[s + 2] as number, out);
+    }
+    out.ensure(4);
+    out.buf[out.at] = 58;
+    out.buf[out.at + 1] = 32;
+    out.at += 2;
+    copyBytes((tag & VALUE_OVER) !== 0 ? this.#over : this.#base, this.#slots[s + 3] as number, this.#slots[s + 4] as number, out);
+    out.ensure(2);
+    out.buf[out.at] = 13;
+    out.buf[out.at + 1] = LF;
+    out.at += 2;
+  }
+
+  // --- inside ---
+
+  #findId(id: number, from: number): number {
+    for (let s = from; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & (ID_MASK | GONE)) === id) return s;
+    }
+    return -1;
+  }
+
+  #find(name: string, from: number): number {
+    const id = nameId(name);
+    if (id > 0) return this.#findId(id, from);
+    for (let s = from; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      if ((tag & (ID_MASK | GONE)) !== 0) continue;
+      const start = this.#slots[s + 1] as number;
+      if ((this.#slots[s + 2] as number) - start !== name.length) continue;
+      const bytes = (tag & NAME_OVER) !== 0 ? this.#over : this.#base;
+      let i = 0;
+      while (i < name.length && bytes[start + i] === name.charCodeAt(i)) i++;
+      if (i === name.length) return s;
+    }
+    return -1;
+  }
+
+  #value(s: number): string {
+    const bytes = ((this.#slots[s] as number) & VALUE_OVER) !== 0 ? this.#over : this.#base;
+    return bytes.toString('latin1', this.#slots[s + 3] as number, this.#slots[s + 4] as number);
+  }
+
+  #name(s: number, tag: number): string {
+    if ((tag & ID_MASK) !== 0) return nameOfId(tag & ID_MASK);
+    const bytes = (tag & NAME_OVER) !== 0 ? this.#over : this.#base;
+    return bytes.toString('latin1', this.#slots[s + 1] as number, this.#slots[s + 2] as number);
+  }
+
+  #nameLength(s: number, tag: number): number {
+    const id = tag & ID_MASK;
+    return id !== 0 ? bytesOfId(id).length : (this.#slots[s + 2] as number) - (this.#slots[s + 1] as number);
+  }
+
+  #replace(s: number, value: string): void {
+    const start = this.#writeOver(value);
+    const tag = this.#slots[s] as number;
+    this.#slots[s] = (tag | VALUE_OVER) & ~PLAIN;
+    this.#slots[s + 3] = start;
+    this.#slots[s + 4] = this.#overLength;
+  }
+
+  #drop(s: number): void {
+    this.#slots[s] = (this.#slots[s] as number) | GONE;
+    this.#live--;
+  }
+
+  #push(tag: number, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number): void {
+    let slots = this.#slots;
+    const s = this.#length;
+    if (s === slots.length) {
+      slots = new Int32Array(slots.length * 2);
+      slots.set(this.#slots);
+      this.#slots = slots;
+    }
+    slots[s] = tag;
+    slots[s + 1] = nameStart;
+    slots[s + 2] = nameEnd;
+    slots[s + 3] = valueStart;
+    slots[s + 4] = valueEnd;
+    this.#length = s + STRIDE;
+    this.#live++;
+  }
+
+  #reserveOver(bytes: number): void {
+    const need = this.#overLength + bytes;
+    if (need <= this.#over.length) return;
+    const bigger = Buffer.allocUnsafeSlow(Math.max(256, need * 2));
+    this.#over.copy(bigger, 0, 0, this.#overLength);
+    this.#over = bigger;
+  }
+
+  /** Text of bytes (latin1) as it is; text beyond latin1 as UTF-8. Returns where it begins. */
+  #writeOver(text: string): number {
+    this.#reserveOver(text.length);
+    const start = this.#overLength;
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i);
+      if (c > 255) return this.#writeOverUtf8(text);
+      this.#over[start + i] = c === 0 || c === 10 || c === 13 ? 32 : c;
+    }
+    this.#overLength = start + text.length;
+    return start;
+  }
+
+  #writeOverUtf8(text: string): number {
+    const clean = text.replaceAll('\r', ' ').replaceAll('\n', ' ').replaceAll('\0', ' ');
+    this.#reserveOver(Buffer.byteLength(clean));
+    const start = this.#overLength;
+    this.#overLength += this.#over.write(clean, start, 'utf8');
+    return start;
+  }
+}
+
+const copyBytes = (from: Buffer, start: number, end: number, out: ByteSink): void => {
+  const length = end - start;
+  out.ensure(length);
+  const to = out.buf;
+  const at = out.at;
+  if (length <= LOOP_COPY_MAX) for (let i = 0; i < length; i++) to[at + i] = from[start + i] as number;
+  else from.copy(to, at, start, end);
+  out.at = at + length;
+};

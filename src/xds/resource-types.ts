@@ -1,0 +1,72 @@
+// The resource types that travel over xDS: type URLs, their short names, the order in which a server pushes them
+// (make before break: clusters before the routes that name them), and how a resource of each is called.
+import { TYPE_URL_PREFIX, type TypeName } from './codec.ts';
+
+export type ResourceShortName = 'CDS' | 'EDS' | 'LDS' | 'RDS' | 'SDS' | 'NDS';
+
+export interface ResourceType {
+  readonly shortName: ResourceShortName;
+  readonly type: TypeName;
+  readonly url: string;
+  /** An empty first request means "everything" for these; the others are always asked for by name. */
+  readonly wildcard: boolean;
+  /** Absence from a full answer removes a resource. Not so for EDS and RDS, whose owners drop them. */
+  readonly absenceRemoves: boolean;
+  /** The field that carries a resource's name; undefined when a response has one resource without a name. */
+  readonly nameField: 'name' | 'cluster_name' | undefined;
+}
+
+const row = (
+  shortName: ResourceShortName,
+  type: TypeName,
+  wildcard: boolean,
+  nameField: ResourceType['nameField'] = 'name',
+): ResourceType => ({ shortName, type, url: TYPE_URL_PREFIX + type, wildcard, absenceRemoves: wildcard, nameField });
+
+export const CLUSTER_TYPE = row('CDS', 'envoy.config.cluster.v3.Cluster', true);
+export const ENDPOINT_TYPE = row('EDS', 'envoy.config.endpoint.v3.ClusterLoadAssignment', false, 'cluster_name');
+export const LISTENER_TYPE = row('LDS', 'envoy.config.listener.v3.Listener', true);
+export const ROUTE_TYPE = row('RDS', 'envoy.config.route.v3.RouteConfiguration', false);
+export const SECRET_TYPE = row('SDS', 'envoy.extensions.transport_sockets.tls.v3.Secret', false);
+export const NAME_TABLE_TYPE = row('NDS', 'istio.networking.nds.v1.NameTable', true, undefined);
+
+/** In push order. */
+export const RESOURCE_TYPES: readonly ResourceType[] = [
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  LISTENER_TYPE,
+  ROUTE_TYPE,
+  SECRET_TYPE,
+  NAME_TABLE_TYPE,
+];
+
+const byUrl = new Map(RESOURCE_TYPES.map((t) => [t.url, t]));
+
+/** Undefined for a type that Skein does not speak. */
+export const resourceType = (url: string): ResourceType | undefined => byUrl.get(url);
+
+/** Position in push order; unknown types come last. */
+export const pushRank = (url: string): number => {
+  const at = RESOURCE_TYPES.findIndex((t) => t.url === url);
+  return at < 0 ? RESOURCE_TYPES.length : at;
+};
+
+export const ADS_METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources';
+export const SDS_METHOD = '/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets';
+
+const STREAM_METHODS: { readonly [K in ResourceShortName]?: string } = {
+  CDS: '/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters',
+  EDS: '/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints',
+  LDS: '/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners',
+  RDS: '/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes',
+  SDS: SDS_METHOD,
+};
+/** The method of the service that carries one type alone; undefined when that type rides on ADS only. */
+export const streamMethod = (type: ResourceType): string | undefined => STREAM_METHODS[type.shortName];
+
+/** The name of a decoded resource; '' when it has none. */
+export const resourceName = (type: ResourceType, resource: object): string => {
+  const field = type.nameField;
+  const name = field === undefined ? undefined : (resource as { readonly [k: string]: unknown })[field];
+  return typeof name === 'string' ? name : '';
+};

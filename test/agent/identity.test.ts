@@ -1,0 +1,186 @@
+// The workload's key, its request, its certificate over SDS, rotation and refusals.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { renewalDelayMs } from '../../src/agent/certificate.ts';
+import { certificateRequest } from '../../src/agent/csr.ts';
+import { GrpcChannel } from '../../src/agent/grpc-channel.ts';
+import { createLog } from '../../src/base/log.ts';
+import { decode, encode } from '../../src/xds/codec.ts';
+import type { Secret } from '../../src/xds/gen/types.ts';
+import { SDS_METHOD, SECRET_TYPE } from '../../src/xds/resource-types.ts';
+import type { XdsTransport } from '../../src/xds/transport.ts';
+import { openStream, TOKEN, withAgent } from './setup.ts';
+import { x509 } from './x509.ts';
+
+const IDENTITY = 'spiffe://cluster.local/ns/production/sa/web';
+const quiet = createLog(
+  'test',
+  () => {},
+  () => new Date(),
+);
+
+test('the certificate request is read and verified by an independent library', async () => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const csr = new x509.Pkcs10CertificateRequest(certificateRequest(privateKey, IDENTITY));
+  assert.equal(await csr.verify(), true);
+  assert.equal(csr.subject, '');
+  const [san, ...others] = csr.extensions;
+  assert.equal(others.length, 0);
+  assert.ok(san instanceof x509.SubjectAlternativeNameExtension);
+  assert.equal(san.critical, true);
+  assert.deepEqual(san.names.toJSON(), [{ type: 'url', value: IDENTITY }]);
+});
+
+test('openssl verifies the request and shows the URI', {
+  skip: spawnSync('openssl', ['version']).status !== 0 && 'openssl is not here',
+}, () => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  // Long enough for lengths of two bytes.
+  const uri = `spiffe://${'long-'.repeat(40)}/ns/a/sa/b`;
+  const { stdout, stderr } = spawnSync('openssl', ['req', '-verify', '-noout', '-text'], {
+    input: certificateRequest(privateKey, uri),
+    encoding: 'utf8',
+  });
+  assert.match(`${stdout}${stderr}`, /verify OK/);
+  assert.ok(stdout.includes(`URI:${uri}`));
+});
+
+test('renewal is asked for around the middle of what is left', () => {
+  assert.equal(
+    renewalDelayMs(2_000, 1_000, () => 0.5),
+    500,
+  );
+  assert.equal(
+    renewalDelayMs(2_000, 1_000, () => 0),
+    400,
+  );
+  assert.ok(renewalDelayMs(2_000, 1_000, () => 0.999) < 600);
+  assert.equal(
+    renewalDelayMs(1_000, 5_000, () => 0.5),
+    0,
+  );
+});
+
+const request = (names: readonly string[], more = {}): Uint8Array =>
+  encode('envoy.service.discovery.v3.DiscoveryRequest', { type_url: SECRET_TYPE.url, resource_names: names, ...more });
+
+const secretsOf = (bytes: Uint8Array) => {
+  const response = decode('envoy.service.discovery.v3.DiscoveryResponse', bytes);
+  return { response, secrets: (response.resources ?? []) as readonly Secret[] };
+};
+const text = (b: Uint8Array | undefined): string => Buffer.from(b ?? []).toString('utf8');
+
+const checkRotation = async (transport: XdsTransport): Promise<readonly string[]> => {
+  const leaf = openStream(transport, SDS_METHOD);
+  leaf.stream.send(request(['default']));
+  const first = secretsOf(await leaf.messages.next());
+  const chain = text(first.secrets[0]?.tls_certificate?.certificate_chain?.inline_bytes);
+  const key = text(first.secrets[0]?.tls_certificate?.private_key?.inline_bytes);
+  const certificate = new X509Certificate(chain);
+  assert.equal(certificate.subjectAltName, `URI:${IDENTITY}`);
+  assert.equal(certificate.checkPrivateKey(createPrivateKey(key)), true);
+  assert.equal(chain.match(/BEGIN CERTIFICATE/g)?.length, 1, 'the root does not travel in the chain');
+  // An acknowledgement is not answered; the next message is the rotation.
+  leaf.stream.send(request(['default'], { version_info: first.response.version_info, response_nonce: first.response.nonce }));
+  const second = secretsOf(await leaf.messages.next());
+  assert.notEqual(second.response.version_info, first.response.version_info);
+  assert.notEqual(
+    new X509Certificate(text(second.secrets[0]?.tls_certificate?.certificate_chain?.inline_bytes)).serialNumber,
+    certificate.serialNumber,
+  );
+  const secondKey = text(second.secrets[0]?.tls_certificate?.private_key?.inline_bytes);
+  assert.notEqual(secondKey, key, 'every certificate has a key of its own');
+  leaf.stream.close();
+  return [key, secondKey];
+};
+
+test('certificate and root reach subscribers, in process and over the socket, and again at rotation', async () => {
+  await withAgent(
+    {},
+    async ({ dir, control, agent, log }) => {
+      const socket = join(dir, 'run', 'xds.sock');
+      assert.equal(statSync(socket).mode & 0o777, 0o600);
+      const channel = new GrpcChannel({ target: { kind: 'unix', path: socket }, metadata: () => ({}), log: quiet });
+      const root = openStream(channel, SDS_METHOD);
+      root.stream.send(request(['ROOTCA']));
+      const [keys, more] = await Promise.all([checkRotation(agent.transports.sds), checkRotation(channel)]);
+      const roots = secretsOf(await root.messages.next()).secrets[0];
+      assert.equal(text(roots?.validation_context?.trusted_ca?.inline_bytes).trim(), control.rootPem.trim());
+      assert.equal(await control.tokens.next(), `Bearer ${TOKEN}`);
+      channel.close();
+      const logged = log.join('');
+      assert.ok(!logged.includes(TOKEN) && !logged.includes('BEGIN'), 'no token and no PEM in the log');
+      for (const name of readdirSync(join(dir, 'run'))) {
+        const path = join(dir, 'run', name);
+        if (!statSync(path).isFile()) continue;
+        for (const key of [...keys, ...more]) assert.ok(!readFileSync(path, 'utf8').includes(key), `${name} holds a key`);
+      }
+    },
+    (control) => {
+      control.lifetimeMs = 2_000;
+    },
+  );
+});
+
+test('a subscriber that asks before there is a certificate gets it when it comes; refusals are retried', async () => {
+  await withAgent(
+    {},
+    async ({ control, agent }) => {
+      const { messages, stream } = openStream(agent.transports.sds, SDS_METHOD);
+      stream.send(request(['default', 'ROOTCA']));
+      await control.csrs.next();
+      await control.csrs.next();
+      assert.equal(agent.ready(), false);
+      assert.equal(messages.all.length, 0);
+      control.refuse = undefined;
+      const { secrets } = secretsOf(await messages.next());
+      assert.deepEqual(
+        secrets.map((s) => s.name),
+        ['default', 'ROOTCA'],
+      );
+    },
+    (control) => {
+      control.refuse = 14;
+    },
+  );
+});
+
+test('a certificate for another identity is not used', async () => {
+  await withAgent(
+    {},
+    async ({ control, agent, log }) => {
+      const { messages, stream } = openStream(agent.transports.sds, SDS_METHOD);
+      stream.send(request(['default']));
+      await control.csrs.next();
+      await control.csrs.next();
+      assert.equal(messages.all.length, 0);
+      assert.match(log.join(''), /certificate not issued.*sa\/other, not for/);
+    },
+    (control) => {
+      control.identity = 'spiffe://cluster.local/ns/production/sa/other';
+    },
+  );
+});
+
+test('malformed SDS requests end the stream; other methods are not served', async () => {
+  await withAgent({}, async ({ agent }) => {
+    const bad = openStream(agent.transports.sds, SDS_METHOD);
+    bad.stream.send(Uint8Array.of(0xff));
+    assert.equal((await bad.ends.next()).code, 3);
+    const other = openStream(agent.transports.ads, '/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats');
+    assert.equal((await other.ends.next()).code, 12);
+  });
+});
+
+test('after a stop the socket is gone', async () => {
+  let socket = '';
+  await withAgent({}, async ({ dir, agent }) => {
+    socket = join(dir, 'run', 'xds.sock');
+    await agent.stop();
+    assert.equal(existsSync(socket), false);
+  });
+});

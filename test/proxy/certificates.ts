@@ -1,0 +1,77 @@
+// Certificates for tests: one authority and leaves with SPIFFE ids, made in the process (P-256, one hour). A few lines of DER
+// instead of a library, so that a test of TLS does not rest on the code that issues certificates in production.
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+
+export interface TestAuthority {
+  readonly pem: string;
+  issue(names: { uri?: string; dns?: string; ip?: string; subject?: string }): { certificate: string; key: string };
+}
+
+const tlv = (tag: number, ...parts: Uint8Array[]): Buffer => {
+  const body = Buffer.concat(parts);
+  const length = body.length < 128 ? [body.length] : body.length < 256 ? [0x81, body.length] : [0x82, body.length >> 8, body.length & 255];
+  return Buffer.concat([Buffer.from([tag, ...length]), body]);
+};
+const sequence = (...parts: Uint8Array[]): Buffer => tlv(0x30, ...parts);
+const oid = (text: string): Buffer => {
+  const [a = 0, b = 0, ...rest] = text.split('.').map(Number);
+  const bytes = [a * 40 + b];
+  for (const arc of rest) {
+    const groups = [arc & 127];
+    for (let more = arc >> 7; more > 0; more >>= 7) groups.unshift((more & 127) | 128);
+    bytes.push(...groups);
+  }
+  return tlv(6, Buffer.from(bytes));
+};
+const utf8 = (text: string): Buffer => tlv(12, Buffer.from(text));
+const time = (at: Date): Buffer => tlv(0x18, Buffer.from(`${at.toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`));
+const ECDSA_SHA256 = sequence(oid('1.2.840.10045.4.3.2'));
+const organisation = (text: string): Buffer => (text === '' ? sequence() : sequence(tlv(0x31, sequence(oid('2.5.4.10'), utf8(text)))));
+const extension = (id: string, critical: boolean, value: Buffer): Buffer =>
+  sequence(oid(id), ...(critical ? [Buffer.from([1, 1, 255])] : []), tlv(4, value));
+const pem = (label: string, der: Buffer): string =>
+  `-----BEGIN ${label}-----\n${der
+    .toString('base64')
+    .match(/.{1,64}/g)
+    ?.join('\n')}\n-----END ${label}-----\n`;
+
+let serial = 1;
+
+const certificate = (subject: string, issuer: string, key: KeyObject, signer: KeyObject, extensions: Buffer[]): string => {
+  const body = sequence(
+    tlv(0xa0, tlv(2, Buffer.from([2]))),
+    tlv(2, Buffer.from([0x10, serial++])),
+    ECDSA_SHA256,
+    organisation(issuer),
+    sequence(time(new Date(Date.now() - 60_000)), time(new Date(Date.now() + 3_600_000))),
+    organisation(subject),
+    key.export({ type: 'spki', format: 'der' }),
+    tlv(0xa3, sequence(...extensions)),
+  );
+  return pem('CERTIFICATE', sequence(body, ECDSA_SHA256, tlv(3, Buffer.from([0]), sign('sha256', body, signer))));
+};
+
+export const createAuthority = (name: string): TestAuthority => {
+  const root = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const rootPem = certificate(name, name, root.publicKey, root.privateKey, [
+    extension('2.5.29.19', true, sequence(Buffer.from([1, 1, 255]))),
+    extension('2.5.29.15', true, tlv(3, Buffer.from([2, 4]))),
+  ]);
+  return {
+    pem: rootPem,
+    issue: (names) => {
+      const leaf = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const sans: Buffer[] = [];
+      if (names.uri !== undefined) sans.push(tlv(0x86, Buffer.from(names.uri)));
+      if (names.dns !== undefined) sans.push(tlv(0x82, Buffer.from(names.dns)));
+      if (names.ip !== undefined) sans.push(tlv(0x87, Buffer.from(names.ip.split('.').map(Number))));
+      return {
+        certificate: certificate(names.subject ?? '', name, leaf.publicKey, root.privateKey, [
+          extension('2.5.29.17', (names.subject ?? '') === '', sequence(...sans)),
+          extension('2.5.29.37', false, sequence(oid('1.3.6.1.5.5.7.3.1'), oid('1.3.6.1.5.5.7.3.2'))),
+        ]),
+        key: leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      };
+    },
+  };
+};

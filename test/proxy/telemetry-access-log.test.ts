@@ -1,0 +1,135 @@
+// Access logs: which lines, into which file, when.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { FLAG } from '../../src/plan/response-flag.ts';
+import { StreamInfo } from '../../src/plan/stream-info.ts';
+import type { ListenerContext } from '../../src/proxy/observer.ts';
+import { compileLogFilter } from '../../src/proxy/telemetry/log-filter.ts';
+import { LogSink } from '../../src/proxy/telemetry/log-sink.ts';
+import { UNKNOWN_PEER } from '../../src/proxy/telemetry/parties.ts';
+import { Telemetry } from '../../src/proxy/telemetry/telemetry.ts';
+import { HeaderBlock } from '../../src/wire/header-block.ts';
+import type { AccessLog, AccessLogFilter } from '../../src/xds/gen/types.ts';
+import { ManualClock } from './xds-fixture.ts';
+
+const inFolder = async (use: (dir: string) => Promise<void> | void): Promise<void> => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-log-'));
+  try {
+    await use(dir);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+};
+
+const fileLog = (path: string, text: string, filter?: AccessLogFilter): AccessLog => ({
+  name: 'envoy.access_loggers.file',
+  ...(filter ? { filter } : {}),
+  typed_config: {
+    '@type': 'type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog',
+    path,
+    log_format: { text_format_source: { inline_string: text } },
+  },
+});
+
+const contextOf = (accessLog: readonly AccessLog[]): ListenerContext => ({
+  kind: 'http',
+  listenerName: 'l',
+  direction: undefined,
+  statPrefix: '',
+  accessLog,
+  filters: [],
+  observed: undefined,
+});
+
+const telemetry = (clock = new ManualClock()): Telemetry => new Telemetry({ own: UNKNOWN_PEER, version: '', clock, random: () => 0.3 });
+
+describe('access log', () => {
+  test('lines of an exchange, filtered, written at the latest after a second and at close', () =>
+    inFolder(async (dir) => {
+      const clock = new ManualClock();
+      const t = telemetry(clock);
+      const path = join(dir, 'a.log');
+      const c = contextOf([
+        fileLog(path, 'all %RESPONSE_CODE%\n'),
+        fileLog(path, 'error %RESPONSE_CODE% %RESPONSE_FLAGS%\n', {
+          status_code_filter: { comparison: { op: 'GE', value: { default_value: 500 } } },
+        }),
+      ]);
+      t.prepare(c);
+      const info = new StreamInfo();
+      info.responseCode = 200;
+      t.httpDone(info, undefined, undefined, undefined, c);
+      info.responseCode = 503;
+      info.setFlag(FLAG.UH);
+      t.httpDone(info, undefined, undefined, undefined, c);
+      assert.equal(readFileSync(path, 'utf8'), '');
+      t.close();
+      assert.equal(readFileSync(path, 'utf8'), 'all 200\nall 503\nerror 503 UH\n');
+    }));
+
+  test('the timer writes; a moved file is opened anew', () =>
+    inFolder(async (dir) => {
+      const clock = new ManualClock();
+      const path = join(dir, 'a.log');
+      const sink = new LogSink(path, clock);
+      sink.write('one\n');
+      clock.advance(1000);
+      for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
+      assert.equal(readFileSync(path, 'utf8'), 'one\n');
+      renameSync(path, `${path}.1`);
+      await new Promise((r) => setImmediate(r));
+      sink.reopen();
+      sink.write('two\n');
+      sink.close();
+      assert.equal(readFileSync(path, 'utf8'), 'two\n');
+      sink.write('after\n');
+      assert.equal(sink.dropped, 1);
+    }));
+
+  test('filters', () => {
+    const info = new StreamInfo();
+    info.responseCode = 404;
+    info.startTime = 0;
+    info.endTime = 50;
+    info.setFlag(FLAG.NR);
+    info.accessLogType = 'DownstreamEnd';
+    const headers = new HeaderBlock();
+    headers.set('x-debug', 'yes');
+    const says = (f: AccessLogFilter): boolean => compileLogFilter(f, 'filter', () => 0.3)(info, headers, undefined, undefined);
+    const code = (op: 'EQ' | 'GE' | 'LE', n: number): AccessLogFilter => ({
+      status_code_filter: { comparison: { op, value: { default_value: n } } },
+    });
+    assert.ok(says(code('EQ', 404)) && says(code('GE', 404)) && says(code('LE', 404)));
+    assert.ok(!says(code('GE', 405)) && !says(code('EQ', 200)));
+    assert.ok(says({ duration_filter: { comparison: { op: 'GE', value: { default_value: 50 } } } }));
+    assert.ok(says({ response_flag_filter: {} }) && says({ response_flag_filter: { flags: ['UH', 'NR'] } }));
+    assert.ok(!says({ response_flag_filter: { flags: ['UH'] } }));
+    assert.ok(says({ header_filter: { header: { name: 'X-Debug', string_match: { exact: 'yes' } } } }));
+    assert.ok(!says({ header_filter: { header: { name: 'x-debug', present_match: true, invert_match: true } } }));
+    assert.ok(says({ not_health_check_filter: {} }));
+    assert.ok(says({ log_type_filter: { types: ['DownstreamEnd'] } }));
+    assert.ok(
+      says({ runtime_filter: { percent_sampled: { numerator: 31 } } }) && !says({ runtime_filter: { percent_sampled: { numerator: 30 } } }),
+    );
+    assert.ok(says({ and_filter: { filters: [code('EQ', 404), { response_flag_filter: {} }] } }));
+    assert.ok(says({ or_filter: { filters: [code('EQ', 1), code('EQ', 404)] } }));
+    assert.ok(!says({ and_filter: { filters: [code('EQ', 1), code('EQ', 404)] } }));
+  });
+
+  test('what it cannot do is refused by path', () => {
+    const t = telemetry();
+    const refuses = (log: AccessLog, message: RegExp): void => assert.throws(() => t.prepare(contextOf([log])), message);
+    refuses(fileLog('/no/such/folder/x', 'a'), /access_log\[0\]\.typed_config\.path: cannot open/);
+    refuses(
+      { name: 'x', typed_config: { type_url: 'type.googleapis.com/a.b.C', value: new Uint8Array() } },
+      /access_log\[0\]\.typed_config: .*not supported/,
+    );
+    refuses(fileLog('/dev/null', 'a', { metadata_filter: {} }), /access_log\[0\]\.filter\.metadata_filter: is not supported/);
+    refuses(fileLog('/dev/null', 'a', { response_flag_filter: { flags: ['XX'] } }), /flags\[0\]: XX is no response flag/);
+    refuses(fileLog('/dev/null', '%NO_SUCH_THING%'), /NO_SUCH_THING/);
+    t.close();
+  });
+});
