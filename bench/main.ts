@@ -63,7 +63,7 @@ const mesh = (name: string, work: string, args: readonly string[], env: Record<s
   const client = status.workloads.find((w) => w.labels['app'] === 'client')?.name ?? '';
   const sidecars = (): number[] => {
     const { processes } = JSON.parse(readFileSync(join(state, 'run.json'), 'utf8')) as { processes: { kind: string; pid: number }[] };
-    return processes.filter((p) => p.kind === 'proxy').flatMap((p) => [p.pid, ...children(p.pid)]);
+    return processes.filter((p) => p.kind === 'sidecar').flatMap((p) => [p.pid, ...children(p.pid)]);
   };
   const dump = spawnSync(SKEIN, ['proxy-config', 'all', client, '-o', 'json'], {
     encoding: 'utf8',

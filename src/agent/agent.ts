@@ -81,7 +81,10 @@ class NodeAgent implements Agent {
     this.#admin = adminOverHttp(config.adminPort);
     this.#channel = makeChannel(config, log.scope('xds'));
     const sdsLog = log.scope('sds');
-    this.#secrets = new SecretServer((names, problem) => sdsLog.warning('the proxy refused a secret', { names: names.join(), problem }));
+    this.#secrets = new SecretServer({
+      onRejected: (names, problem) => sdsLog.warning('the proxy refused a secret', { names: names.join(), problem }),
+      onFileProblem: (name, problem) => sdsLog.warning('a certificate in a file is not served', { name, problem }),
+    });
     this.#identity = new WorkloadIdentity({
       identity: identityOf(config),
       ttlS: config.certificateTtlS,

@@ -46,7 +46,3 @@ export const checkIssued = (
     serial: leaf.serialNumber,
   });
 };
-
-/** When to ask again, from now: half of what is left, moved by up to a tenth either way so that a fleet does not ask at once. */
-export const renewalDelayMs = (notAfterMs: number, nowMs: number, random: () => number): number =>
-  Math.max(0, notAfterMs - nowMs) * (0.5 + (random() - 0.5) / 5);

@@ -20,6 +20,13 @@ export const CERTIFICATE_CALL_TIMEOUT_MS = 10_000;
 /** Timers are cut into pieces so that a clock that jumps is noticed. */
 export const TIMER_MS_MAX = 60_000;
 
+/** A chain, a key or a trust store; Mozilla's roots are 230 KiB. */
+export const SECRET_FILE_BYTES_MAX = 4 * 1024 * 1024;
+/** Files are looked at this often: a renewed certificate has hours. */
+export const SECRET_FILE_POLL_MS = 1_000;
+/** Certificates in files that one proxy may ask for. */
+export const SECRET_FILES_MAX = 1_000;
+
 export const DNS_TTL_S = 30;
 /** After the start, questions for names of the cluster wait this long for the first name table. */
 export const DNS_FIRST_NAMES_MS = 5_000;

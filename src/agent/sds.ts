@@ -1,11 +1,12 @@
-// Secret discovery for the proxy beside us: `default` (chain and key) and `ROOTCA`, inline bytes. A subscriber gets what it
-// asked for as soon as it is there and again at every rotation. State of the world, no I/O of its own.
+// Secret discovery for the proxy beside us: `default` (chain and key), `ROOTCA`, and what files hold, inline bytes. A subscriber
+// gets what it asked for as soon as it is there and again at every rotation of it. State of the world, no I/O of its own.
 // The key passes only through here, to the proxy in this process or over the agent's own socket.
 import { decode, encode } from '../xds/codec.ts';
 import type { DiscoveryRequest, Secret } from '../xds/gen/types.ts';
 import { GRPC } from '../xds/grpc-frames.ts';
 import { SDS_METHOD, SECRET_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
+import { FileSecrets, isFileSecret } from './file-secrets.ts';
 import type { WorkloadSecret } from './workload-identity.ts';
 
 /** The names that istiod's configuration uses. */
@@ -14,14 +15,32 @@ export const ROOT_SECRET = 'ROOTCA';
 
 const utf8 = new TextEncoder();
 
-export class SecretServer implements XdsTransport {
-  readonly #subscribers = new Set<SecretSubscriber>();
-  #secrets: ReadonlyMap<string, Secret> = new Map();
-  #version = 0;
-  readonly #onRejected: (names: readonly string[], problem: string) => void;
+interface Served {
+  readonly secret: Secret;
+  readonly version: number;
+}
 
-  constructor(onRejected: (names: readonly string[], problem: string) => void) {
-    this.#onRejected = onRejected;
+export interface SecretServerOptions {
+  readonly onRejected: (names: readonly string[], problem: string) => void;
+  /** A file that was asked for cannot be served. */
+  readonly onFileProblem: (name: string, problem: string) => void;
+  readonly filePollMs?: number;
+}
+
+export class SecretServer implements XdsTransport {
+  readonly #options: SecretServerOptions;
+  readonly #subscribers = new Set<SecretSubscriber>();
+  readonly #secrets = new Map<string, Served>();
+  readonly #files: FileSecrets;
+  #version = 0;
+
+  constructor(options: SecretServerOptions) {
+    this.#options = options;
+    this.#files = new FileSecrets({
+      onSecret: (secret) => this.#serve([secret]),
+      onProblem: options.onFileProblem,
+      ...(options.filePollMs === undefined ? {} : { pollMs: options.filePollMs }),
+    });
   }
 
   publish({ certificate, privateKeyPem }: WorkloadSecret): void {
@@ -33,12 +52,20 @@ export class SecretServer implements XdsTransport {
       },
     };
     const roots: Secret = { name: ROOT_SECRET, validation_context: { trusted_ca: { inline_bytes: utf8.encode(certificate.rootsPem) } } };
-    this.#secrets = new Map([
-      [WORKLOAD_SECRET, leaf],
-      [ROOT_SECRET, roots],
-    ]);
+    this.#serve([leaf, roots]);
+  }
+
+  #serve(secrets: readonly Secret[]): void {
     this.#version++;
-    for (const s of this.#subscribers) s.push(this.#secrets, this.#version);
+    for (const secret of secrets) this.#secrets.set(secret.name ?? '', { secret, version: this.#version });
+    for (const s of this.#subscribers) s.push(this.#secrets);
+  }
+
+  /** Files that nobody asks for any more are forgotten. */
+  #watchFiles(): void {
+    const wanted = new Set([...this.#subscribers].flatMap((s) => s.names).filter(isFileSecret));
+    for (const name of this.#secrets.keys()) if (isFileSecret(name) && !wanted.has(name)) this.#secrets.delete(name);
+    this.#files.want(wanted);
   }
 
   open(method: string, events: StreamEvents): XdsStream {
@@ -46,7 +73,7 @@ export class SecretServer implements XdsTransport {
       queueMicrotask(() => events.end({ code: GRPC.UNIMPLEMENTED, message: `${method} is not served by the agent` }));
       return { send: () => {}, close: () => {} };
     }
-    const subscriber = new SecretSubscriber(events, this.#onRejected);
+    const subscriber = new SecretSubscriber(events, this.#options.onRejected);
     this.#subscribers.add(subscriber);
     return {
       send: (bytes) => {
@@ -61,11 +88,13 @@ export class SecretServer implements XdsTransport {
           return;
         }
         subscriber.request(request);
-        queueMicrotask(() => subscriber.push(this.#secrets, this.#version));
+        this.#watchFiles();
+        queueMicrotask(() => subscriber.push(this.#secrets));
       },
       close: () => {
-        this.#subscribers.delete(subscriber);
+        if (!this.#subscribers.delete(subscriber)) return;
         subscriber.close();
+        this.#watchFiles();
       },
     };
   }
@@ -74,6 +103,7 @@ export class SecretServer implements XdsTransport {
   close(): void {
     for (const s of this.#subscribers) s.end({ code: GRPC.UNAVAILABLE, message: 'the agent stops' });
     this.#subscribers.clear();
+    this.#files.close();
   }
 }
 
@@ -82,13 +112,17 @@ class SecretSubscriber {
   readonly #onRejected: (names: readonly string[], problem: string) => void;
   #names: readonly string[] = [];
   /** What was last sent, so that an acknowledgement is not answered with the same again. */
-  #sent: { readonly version: number; readonly names: string } | undefined;
+  #sent = '';
   #nonce = 0;
   #over = false;
 
   constructor(events: StreamEvents, onRejected: (names: readonly string[], problem: string) => void) {
     this.#events = events;
     this.#onRejected = onRejected;
+  }
+
+  get names(): readonly string[] {
+    return this.#names;
   }
 
   request(request: DiscoveryRequest): void {
@@ -98,19 +132,19 @@ class SecretSubscriber {
     this.#names = request.resource_names ?? [];
   }
 
-  push(secrets: ReadonlyMap<string, Secret>, version: number): void {
+  push(secrets: ReadonlyMap<string, Served>): void {
     if (this.#over) return;
     const found = this.#names.map((n) => secrets.get(n)).filter((s) => s !== undefined);
     if (found.length === 0) return;
-    const names = found.map((s) => s.name).join();
-    if (this.#sent?.version === version && this.#sent.names === names) return;
-    this.#sent = { version, names };
+    const state = JSON.stringify(found.map((s) => [s.secret.name, s.version]));
+    if (this.#sent === state) return;
+    this.#sent = state;
     this.#nonce++;
     this.#events.message(
       encode('envoy.service.discovery.v3.DiscoveryResponse', {
-        version_info: String(version),
+        version_info: String(Math.max(...found.map((s) => s.version))),
         type_url: SECRET_TYPE.url,
-        resources: found.map((s) => ({ '@type': SECRET_TYPE.url, ...s })),
+        resources: found.map((s) => ({ '@type': SECRET_TYPE.url, ...s.secret })),
         nonce: String(this.#nonce),
       }),
     );

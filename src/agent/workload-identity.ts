@@ -5,10 +5,11 @@ import { generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Log } from '../base/log.ts';
 import { err, type Result } from '../base/result.ts';
+import { renewInMs } from '../identity/rotation.ts';
 import { decode, encode } from '../xds/codec.ts';
 import type { GrpcStatus } from '../xds/grpc-frames.ts';
 import { BackOff } from './back-off.ts';
-import { checkIssued, type IssuedCertificate, renewalDelayMs } from './certificate.ts';
+import { checkIssued, type IssuedCertificate } from './certificate.ts';
 import { certificateRequest } from './csr.ts';
 import { CERTIFICATE_CALL_TIMEOUT_MS, CERTIFICATE_RETRY_MS, TIMER_MS_MAX } from './limits.ts';
 
@@ -71,7 +72,8 @@ export class WorkloadIdentity {
     const { certificate } = outcome.value;
     this.#expiresAtMs = certificate.notAfterMs;
     const now = Date.now();
-    const delayMs = renewalDelayMs(certificate.notAfterMs, now, Math.random);
+    // Of what is left: an authority may date a certificate back, and a short one would be due at once.
+    const delayMs = renewInMs({ notBeforeMs: now, notAfterMs: certificate.notAfterMs }, now, Math.random());
     log.info('certificate issued', {
       identity,
       serial: certificate.serial,

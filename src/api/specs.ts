@@ -31,7 +31,6 @@ export type HttpRetry = Infer<typeof vs.httpRetry>;
 export type HttpFaultInjection = Infer<typeof vs.httpFaultInjection>;
 export type HttpMirrorPolicy = Infer<typeof vs.httpMirrorPolicy>;
 export type CorsPolicy = Infer<typeof vs.corsPolicy>;
-export type Delegate = Infer<typeof vs.delegate>;
 export type TcpRoute = Infer<typeof vs.tcpRoute>;
 export type TlsRoute = Infer<typeof vs.tlsRoute>;
 export type L4MatchAttributes = Infer<typeof vs.l4MatchAttributes>;
@@ -45,7 +44,6 @@ export type LoadBalancerSettings = Infer<typeof dr.loadBalancerSettings>;
 export type ConsistentHashLB = Infer<typeof dr.loadBalancerSettingsConsistentHashLB>;
 export type LocalityLoadBalancerSetting = Infer<typeof dr.localityLoadBalancerSetting>;
 export type ConnectionPoolSettings = Infer<typeof dr.connectionPoolSettings>;
-export type TcpKeepalive = Infer<typeof dr.connectionPoolSettingsTCPSettingsTcpKeepalive>;
 export type OutlierDetection = Infer<typeof dr.outlierDetection>;
 export type ClientTLSSettings = Infer<typeof dr.clientTLSSettings>;
 
@@ -54,7 +52,6 @@ export type GatewayServer = Infer<typeof gw.server>;
 export type ServerTLSSettings = Infer<typeof gw.serverTLSSettings>;
 
 export type ServiceEntry = Infer<typeof entry.serviceEntry>;
-export type ServiceEntryPort = Infer<typeof entry.servicePort>;
 export type WorkloadEntry = Infer<typeof we.workloadEntry>;
 
 export type PeerAuthentication = Infer<typeof peer.peerAuthentication>;

@@ -29,7 +29,7 @@ const policyBlocks = [
   'connectionPool.tcp.**',
   'connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,h2UpgradePolicy}',
   'outlierDetection.**',
-  'tls.**',
+  'tls.{mode,clientCertificate,privateKey,caCertificates,subjectAltNames,sni,insecureSkipVerify}',
 ];
 const trafficPolicy = [...policyBlocks, 'portLevelSettings.port.**', ...below('portLevelSettings', policyBlocks)];
 const policyPlaces = [
@@ -38,6 +38,8 @@ const policyPlaces = [
   'subsets.trafficPolicy',
   'subsets.trafficPolicy.portLevelSettings',
 ];
+
+const filesOnly = 'certificates in Secrets are not yet supported; name files';
 
 const http1Only = 'traffic stays on HTTP/1.1 until a later version brings HTTP/2';
 
@@ -55,11 +57,10 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       'http.timeout',
       'tcp.match.{port,destinationSubnets,sourceLabels,sourceNamespace,gateways}.**',
       'tcp.route.{destination.**,weight}',
+      'tls.match.{sniHosts,port,destinationSubnets,sourceLabels,sourceNamespace,gateways}.**',
+      'tls.route.{destination.**,weight}',
     ],
-    refused: [
-      { path: 'tls', message: 'TLS routes (routing by SNI) are not yet supported' },
-      { path: 'tcp.match.sourceSubnet', message: 'sourceSubnet is ignored by Istio itself; use sourceLabels or sourceNamespace' },
-    ],
+    refused: [{ path: 'tcp.match.sourceSubnet', message: 'sourceSubnet is ignored by Istio itself; use sourceLabels or sourceNamespace' }],
   },
   DestinationRule: {
     supported: [
@@ -68,6 +69,7 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       ...below('trafficPolicy', trafficPolicy),
       ...below('subsets.trafficPolicy', trafficPolicy),
     ],
+    refused: policyPlaces.map((place) => ({ path: `${place}.tls.credentialName`, message: filesOnly })),
     warned: policyPlaces.map((place) => ({
       path: `${place}.connectionPool.http.h2UpgradePolicy`,
       values: ['UPGRADE'],
@@ -75,15 +77,17 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
     })),
   },
   Gateway: {
-    supported: ['selector.**', 'servers.{name,hosts}', 'servers.port.{number,name,protocol}'],
+    supported: [
+      'selector.**',
+      'servers.{name,hosts}',
+      'servers.port.{number,name,protocol}',
+      'servers.tls.{httpsRedirect,mode,serverCertificate,privateKey,caCertificates,subjectAltNames}',
+      'servers.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites}',
+    ],
     refused: [
-      { path: 'servers.tls', message: 'TLS servers are not yet supported' },
-      { path: 'servers.port.protocol', values: ['HTTPS', 'TLS'], message: 'TLS servers are not yet supported' },
-      {
-        path: 'servers.port.protocol',
-        values: ['TCP', 'MONGO', 'REDIS', 'MYSQL'],
-        message: 'TCP servers of a gateway are not yet supported',
-      },
+      { path: 'servers.tls.mode', values: ['AUTO_PASSTHROUGH'], message: 'AUTO_PASSTHROUGH is not yet supported' },
+      { path: 'servers.tls.credentialName', message: filesOnly },
+      { path: 'servers.tls.credentialNames', message: filesOnly },
     ],
     warned: [{ path: 'servers.port.protocol', values: ['HTTP2', 'GRPC', 'GRPC-WEB'], message: http1Only }],
   },

@@ -1,17 +1,40 @@
-// The validation core by itself: Istio's verdict on a spec, without documents and without the table of what this version supports.
+// Several texts checked together, as one configuration: every problem of each, and objects that are written in two of them. Pure;
+// what only the whole mesh shows (unknown hosts, subsets, gateways) is the mesh room's.
 
-import { nodeOf } from './document-node.ts';
-import { type Finding, Findings } from './findings.ts';
-import { kinds } from './kinds.ts';
-import type { Kind } from './resource.ts';
-import type { CheckContext } from './validate-context.ts';
+import { parseDocuments } from './parse-documents.ts';
+import type { Problem } from './problem.ts';
+import { resourceKey } from './resource.ts';
 
-/** Findings about a plain value as the spec of a kind; no error among them means that Istio accepts it. */
-export const validateSpec = (kind: Kind, spec: unknown, context: CheckContext): readonly Finding[] => {
-  const findings = new Findings();
-  const node = nodeOf(spec ?? {});
-  const entry = kinds.find((k) => k.kind === kind);
-  if (node.kind !== 'map' || !entry) findings.add('error', 'FIELD_TYPE', 'spec', 'must be a mapping');
-  else entry.read(node, 'spec', findings, context);
-  return findings.list;
+export interface NamedText {
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface Validation {
+  /** Objects without an error of their own. */
+  readonly objects: number;
+  readonly problems: readonly Problem[];
+}
+
+export const validateTexts = (texts: readonly NamedText[], defaultNamespace: string): Validation => {
+  const problems: Problem[] = [];
+  const seen = new Map<string, string>();
+  let objects = 0;
+  for (const { file, text } of texts) {
+    const parsed = parseDocuments(file, text, { defaultNamespace });
+    problems.push(...parsed.problems);
+    for (const resource of parsed.resources) {
+      objects += 1;
+      const key = resourceKey(resource);
+      const first = seen.get(key);
+      if (first === undefined) {
+        seen.set(key, `${file}:${resource.origin.line}`);
+        continue;
+      }
+      const path = 'metadata.name';
+      const message = `${resource.kind} ${resource.namespace}/${resource.name} is also written at ${first}`;
+      problems.push({ file, ...resource.origin.at(path), path, code: 'DUPLICATE_OBJECT', severity: 'error', message });
+    }
+  }
+  return { objects, problems };
 };

@@ -5,7 +5,3 @@ export class AssertionFailure extends Error {}
 export function assert(condition: unknown, what: string): asserts condition {
   if (!condition) throw new AssertionFailure(what);
 }
-
-export const assertNever = (value: never): never => {
-  throw new AssertionFailure(`unexpected value ${JSON.stringify(value)}`);
-};

@@ -1,7 +1,8 @@
 // `skein exec`: a command inside a running replica's network and mount namespaces, as `kubectl exec`.
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { findReplica } from '../local/find-replica.ts';
 import { enterAsApplication, enterAsRoot, inDirectory, type Privilege } from '../local/namespaces.ts';
@@ -17,7 +18,7 @@ Examples:
   skein exec order-service -- bun -e 'console.log(await (await fetch("http://payment-service:8080/version")).text())'
   skein exec -c proxy web-0.production -- ip address
 
-Exit codes: the command's own; 126 it cannot be run, 127 it does not exist; 1 no such workload; 2 wrong usage; 3 no mesh is running.`;
+Exit codes: the command's own, 128 + N when signal N ended it; 126 it cannot be run, 127 it does not exist; 1 no such workload; 2 wrong usage; 3 no mesh is running.`;
 
 const run = async (argv: readonly string[]): Promise<void> => {
   const split = argv.indexOf('--');
@@ -72,12 +73,14 @@ const execute = async ({ root, replica, container, command: wanted }: Request): 
   const env = { ...process.env, PATH: applicationPath(record.directory, process.env['PATH']), ...environmentOf(application?.pid) };
   const [program = '', ...args] = [...enter, ...inDirectory(record.directory, wanted)];
   return await new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: 'inherit', env });
-    // The terminal signals both; the command decides what a Ctrl-C means.
-    for (const name of ['SIGINT', 'SIGQUIT'] as const) process.on(name, () => undefined);
-    for (const name of ['SIGTERM', 'SIGHUP'] as const) process.on(name, () => child.kill(name));
+    let child: ChildProcess | undefined;
+    // Before the start: a signal right after it is for the command. A terminal signals both, and the command decides what a Ctrl-C
+    // means; from elsewhere only we hear it.
+    for (const name of ['SIGINT', 'SIGQUIT'] as const) process.on(name, () => process.stdin.isTTY || child?.kill(name));
+    for (const name of ['SIGTERM', 'SIGHUP'] as const) process.on(name, () => child?.kill(name));
+    child = spawn(program, args, { stdio: 'inherit', env });
     child.once('error', reject);
-    child.once('exit', (code, killer) => resolve(code ?? (killer === 'SIGKILL' ? 137 : killer === 'SIGTERM' ? 143 : 130)));
+    child.once('exit', (code, killer) => resolve(code ?? 128 + (killer === null ? 0 : constants.signals[killer])));
   });
 };
 

@@ -72,6 +72,8 @@ const findLog = (root: string, name: string, container: string): string => {
 };
 
 const print = async (path: string, tail: number | undefined, follow: boolean): Promise<void> => {
+  // `skein logs … | head`: whoever reads has had enough.
+  process.stdout.on('error', () => process.exit(0));
   let at = tail === undefined ? 0 : tailOffset(path, tail);
   for (;;) {
     const size = statSync(path).size;

@@ -16,6 +16,7 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   down: { summary: 'stop a running mesh and leave nothing behind', load: () => import('./down.ts') },
   status: { summary: 'show the control plane, the workloads and every problem', load: () => import('./status.ts') },
   apply: { summary: 'store configuration from files, folders or standard input', load: () => import('./apply.ts') },
+  validate: { summary: 'check configuration in files without a control plane', load: () => import('./validate.ts') },
   get: { summary: 'print stored and watched configuration objects', load: () => import('./get.ts') },
   delete: { summary: 'remove applied configuration objects', load: () => import('./delete.ts') },
   logs: { summary: "print a workload's application or sidecar log", load: () => import('./logs.ts') },

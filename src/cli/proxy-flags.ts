@@ -10,6 +10,7 @@ export interface ProxyFlags {
   readonly serviceNode: string | undefined;
   readonly serviceCluster: string | undefined;
   readonly drainTimeS: number;
+  readonly logFlushMs: number | undefined;
   readonly adminAddressPath: string | undefined;
   readonly mode: 'serve' | 'validate' | 'init_only';
   readonly concurrency: number;
@@ -98,6 +99,7 @@ export const parseProxyFlags = (argv: readonly string[]): ProxyFlags => {
     serviceNode: values.get('--service-node'),
     serviceCluster: values.get('--service-cluster'),
     drainTimeS: whole('--drain-time-s', 5),
+    logFlushMs: values.has('--file-flush-interval-msec') ? whole('--file-flush-interval-msec', 0) : undefined,
     adminAddressPath: values.get('--admin-address-path'),
     mode: oneOf('--mode', MODES, 'serve'),
     concurrency: whole('--concurrency', 1),

@@ -96,6 +96,7 @@ const serve = async (
     transports,
     node: { id: flags.serviceNode, cluster: flags.serviceCluster },
     commandLine: commandLineOf(flags),
+    logFlushMs: flags.logFlushMs,
     rejectUnknownFields: flags.rejectUnknownDynamicFields,
     originalDestination: kernelOriginalDestination,
     quit: () => stopAsked.resolve(),

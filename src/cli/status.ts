@@ -1,6 +1,8 @@
 // `skein status`: the mesh at a glance, and an exit code that says whether it is well.
 import type { Command } from 'commander';
 import { formatProblem, type Problem } from '../api/problem.ts';
+import { isAlive } from '../local/process-identity.ts';
+import { type RunRecord, readRun, stateFolder, statePaths } from '../local/state.ts';
 import { AdminClient } from './admin-client.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, withOutputOption, withStateOption } from './command-line.ts';
 import { age, print, structured, table } from './output.ts';
@@ -59,10 +61,25 @@ export const command = {
       const all = (await new AdminClient(options.state).json('GET', '/v1/status')) as Status;
       const { namespace } = options;
       const status = namespace === undefined ? all : { ...all, workloads: all.workloads.filter((w) => w.namespace === namespace) };
-      print(format === 'table' ? statusText(status) : structured(status, format));
+      const local = localRun(options.state);
+      print(format === 'table' ? `${statusText(status)}${localText(local)}` : structured({ ...status, ...local }, format));
       if (!isWell(status)) process.exitCode = EXIT_FAILED;
     }),
 };
+
+/** What `skein up` says about this machine; nothing where the control plane was started without it. */
+const localRun = (state: string | undefined): Partial<Pick<RunRecord, 'addresses' | 'notes'>> => {
+  const record = readRun(statePaths(stateFolder(state, process.env)));
+  return record === undefined || !isAlive(record.supervisor) ? {} : { addresses: record.addresses, notes: record.notes };
+};
+
+const localText = ({ addresses = [], notes = [] }: ReturnType<typeof localRun>): string =>
+  [
+    ...(addresses.length === 0 ? [] : ['', 'Open:', ...addresses.map(({ url, target }) => `  ${url}  →  ${target}`)]),
+    ...(notes.length === 0 ? [] : ['', ...notes.map((note) => `Note: ${note}`)]),
+  ]
+    .map((line) => `${line}\n`)
+    .join('');
 
 const isWell = (status: Status): boolean =>
   status.workloads.every((w) => w.ready && (w.connected || !w.meshed)) && !status.problems.some((p) => p.severity === 'error');

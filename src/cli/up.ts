@@ -28,7 +28,10 @@ Examples:
   skein up --proxy envoy examples/shop           Envoy in every sidecar's place (ENVOY or envoy on PATH)
   skein up --ingress 127.0.0.1:9000 examples/shop
 
-DIR/mesh holds the configuration: Workload, Service, Namespace, and Istio's kinds. Commands run in DIR.
+DIR/mesh holds the configuration: Workload, Service, Namespace, and Istio's kinds. Commands run in DIR. DIR/mesh-config.yaml, where
+there is one, is Istio's MeshConfig; without it access logs go to the sidecars' logs as JSON.
+Further ports of gateways, also of Gateways applied later, are reachable at the host of --ingress under their own number (below 1024:
+8000 above it); skein status lists them.
 Exit codes: 0 stopped (or ready, with -d), 1 refused, failed, or (with -d) running but not all ready, 2 wrong usage.`;
 
 const run = async (argv: readonly string[]): Promise<void> => {

@@ -86,7 +86,7 @@ const statusDocument = (o: AdminApiOptions): unknown => {
     generation: generation?.number ?? 0,
     controlPlane: o.about(),
     workloads,
-    problems: generation?.problems ?? [],
+    problems: [...o.model.problems, ...o.ads.problems],
     files: o.model.files,
   };
 };
@@ -167,7 +167,7 @@ const deleteResource = (request: AdminRequest, o: AdminApiOptions): AdminReply =
   const [kind = '', pathNamespace = '', name = ''] = request.parameters;
   const namespace = pathNamespace === CLUSTER_WIDE ? '' : pathNamespace;
   if (o.objects.remove({ kind, namespace, name })) {
-    return { status: 200, json: { deleted: { kind, namespace, name }, generation: o.model.rebuild().number } };
+    return { status: 200, json: { deleted: { kind, namespace, name }, generation: o.model.rebuild()?.number ?? 0 } };
   }
   const owner = o.folders.flatMap((f) => f.state.resources).find((r) => r.kind === kind && r.namespace === namespace && r.name === name);
   const label = `${kind} ${namespace === '' ? '' : `${namespace}/`}${name}`;

@@ -27,6 +27,8 @@ export interface AdsConnectionOptions {
   readonly answered: (connection: AdsConnection, kind: 'ack' | 'nack', typeUrl: string, message: string) => void;
   /** Everything of the present target is acknowledged; `sinceMs` is when that target was made. */
   readonly converged: (connection: AdsConnection, sinceMs: number) => void;
+  /** A defect, in a turn of the event loop where nobody else could catch it. */
+  readonly failed: (connection: AdsConnection, error: unknown) => void;
 }
 
 const CONTROL_PLANE = 'skein';
@@ -141,8 +143,12 @@ export class AdsConnection {
 
   #due(): void {
     if (this.#closed) return;
-    this.#stages.advance(this.#options.now());
-    this.#settle();
+    try {
+      this.#stages.advance(this.#options.now());
+      this.#settle();
+    } catch (error) {
+      this.#options.failed(this, error);
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 // All xDS streams: who is connected, what each class of proxies is to have in the present generation, and the pushes when
 // a generation is made. One proxy's failure to translate leaves that proxy on its last configuration and is logged.
+import { performance } from 'node:perf_hooks';
+import type { Problem } from '../api/problem.ts';
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
@@ -47,6 +49,8 @@ export class AdsService {
   readonly #queue = new PushQueue<AdsConnection>((connection) => this.#push(connection));
   readonly #encoder = new ResourceEncoder();
   #classes = new Map<string, ProxyResources>();
+  /** By class of proxies that the present generation cannot be translated for. */
+  #failures = new Map<string, Problem>();
   #generation = -1;
   #ids = 0;
 
@@ -68,8 +72,10 @@ export class AdsService {
       answered: (c, kind, typeUrl, message) => this.#answered(c, kind, typeUrl, message),
       converged: (c, sinceMs) => {
         metrics.converged(now() - sinceMs);
+        this.#options.log.debug('a proxy has taken the generation', { node: c.node?.id, tookMs: now() - sinceMs });
         this.#publish(c, 'synced');
       },
+      failed: (c, error) => this.#failed(c, error),
     });
     return connection;
   }
@@ -88,6 +94,13 @@ export class AdsService {
       if (node) newest.set(`${node.namespace}/${node.name}/${node.id}`, connection);
     }
     return [...newest.values()].map(statusOf).sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
+  }
+
+  /** What is wrong for the proxies that are connected now. */
+  get problems(): readonly Problem[] {
+    const { current } = this.#options.model;
+    const limited = [...this.#connections].some((c) => c.node?.http2 === false);
+    return [...this.#failures.values(), ...(limited && current ? this.#options.pipeline.http2Problems(current.snapshot) : [])];
   }
 
   close(): void {
@@ -119,7 +132,20 @@ export class AdsService {
     if (!node || !this.#connections.has(connection)) return;
     const generation = this.#options.model.current;
     const resources = this.#resources(node, generation);
-    if (resources && generation) connection.retarget(resources, generation.madeAtMs);
+    if (!resources || !generation) return;
+    try {
+      connection.retarget(resources, generation.madeAtMs);
+    } catch (error) {
+      this.#failed(connection, error);
+    }
+  }
+
+  /** A defect met while serving one proxy: that proxy keeps what it has, the others do not notice. */
+  #failed(connection: AdsConnection, error: unknown): void {
+    this.#options.log.error('a push failed', {
+      node: connection.node?.id,
+      problem: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
   }
 
   #resources(node: ProxyNode, generation: Generation | undefined): ProxyResources | undefined {
@@ -127,16 +153,21 @@ export class AdsService {
     if (this.#generation !== generation.number || this.#classes.size > PROXY_CLASSES_MAX) {
       this.#generation = generation.number;
       this.#classes = new Map();
+      this.#failures = new Map();
     }
     const key = classKey(node);
     const known = this.#classes.get(key);
-    if (known) return known;
+    if (known || this.#failures.has(key)) return known;
     const { pipeline, metrics, log } = this.#options;
+    const startedAtMs = performance.now();
     try {
       const made = this.#encoder.encode(pipeline.translate(generation.snapshot, node));
       this.#classes.set(key, made);
+      const tookMs = Math.round(performance.now() - startedAtMs);
+      log.debug('a class of proxies is translated', { node: node.id, generation: generation.number, tookMs });
       return made;
     } catch (error) {
+      this.#failures.set(key, failureProblem(node, error));
       metrics.count('pilot_xds_translate_failures');
       log.error('a proxy keeps its last configuration: translation failed', {
         node: node.id,
@@ -164,6 +195,17 @@ export class AdsService {
     this.#options.events.publish(detail === undefined ? event : { ...event, detail });
   }
 }
+
+const failureProblem = (node: ProxyNode, error: unknown): Problem => ({
+  code: 'INTERNAL',
+  severity: 'error',
+  file: '',
+  line: 0,
+  column: 0,
+  path: '',
+  message: `${node.name}.${node.namespace} keeps its last configuration: ${error instanceof Error ? error.message : String(error)}`,
+  hint: 'this is a defect of Skein',
+});
 
 const statusOf = (connection: AdsConnection): ProxyStatus => ({
   name: connection.node?.name ?? '',

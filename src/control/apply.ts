@@ -58,7 +58,7 @@ export const applyDocuments = (
   const changed = changes.filter((c) => c.applied.action !== 'unchanged').map((c) => c.candidate);
   if (settings.dryRun || changed.length === 0) return ok({ applied, generation: model.current?.number ?? 0, warnings: problems });
   options.objects.put(changed.map((c) => keepCreation(c, options.objects)));
-  return ok({ applied, generation: model.rebuild().number, warnings: problems });
+  return ok({ applied, generation: model.rebuild()?.number ?? 0, warnings: problems });
 };
 
 const isError = (p: Problem): boolean => p.severity === 'error';

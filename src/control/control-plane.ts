@@ -10,7 +10,9 @@ import { CertificateAuthority } from './ca.ts';
 import { loadCaMaterial, ownCaMaterial } from './ca-material.ts';
 import { EventHub } from './event-hub.ts';
 import { FolderSource } from './folder-source.ts';
+import { generationNumber } from './generation-number.ts';
 import { InstanceRegistry } from './instance-registry.ts';
+import { LastGoodTexts } from './last-good.ts';
 import { MeshSettingsFile } from './mesh-settings-file.ts';
 import { ControlMetrics } from './metric-registry.ts';
 import { Model } from './model.ts';
@@ -99,8 +101,9 @@ const assemble = async (
   const events = new EventHub();
   const metrics = new ControlMetrics();
   const settings = new MeshSettingsFile(config.meshConfigFile, pipeline);
+  const lastGood = new LastGoodTexts(join(stateDir, 'last-good'), log.scope('model'));
   const folders = config.folders.map(
-    (folder) => new FolderSource({ folder, parse: (file, text) => pipeline.parseDocuments(file, text, {}) }),
+    (folder) => new FolderSource({ folder, parse: (file, text) => pipeline.parseDocuments(file, text, {}), lastGood }),
   );
   const objects = new ObjectSource({
     folder: join(stateDir, 'objects'),
@@ -123,6 +126,7 @@ const assemble = async (
     log: log.scope('model'),
     now,
     debounce: config.debounce,
+    numbering: generationNumber(join(stateDir, 'generation'), log.scope('model')),
   });
   closers.push(() => model.close());
   const ads = new AdsService({ pipeline, model, metrics, events, log: log.scope('xds'), now });

@@ -11,6 +11,8 @@ import type { ParseText, Source, SourceFile, SourceState } from './source.ts';
 interface Held {
   readonly stamp: string;
   readonly text: string | undefined;
+  /** The text that `resources` came from. */
+  readonly good: string | undefined;
   /** Of the last good text. */
   readonly resources: readonly Resource[];
   readonly problems: readonly Problem[];
@@ -21,6 +23,14 @@ export interface FolderSourceOptions {
   readonly folder: string;
   readonly parse: ParseText;
   readonly pollMs?: number;
+  /** Good texts of refused files, over restarts; without it a refused file has no objects after a restart. */
+  readonly lastGood?: LastGood;
+}
+
+export interface LastGood {
+  read(file: string): string | undefined;
+  keep(file: string, text: string): void;
+  drop(file: string): void;
 }
 
 const POLL_MS = 500;
@@ -107,6 +117,7 @@ export class FolderSource implements Source {
       }
       this.#missingSince.delete(path);
       this.#held.delete(path);
+      this.#options.lastGood?.drop(path);
       this.#dirty = true;
     }
     for (const file of files.values()) {
@@ -121,20 +132,32 @@ export class FolderSource implements Source {
   }
 
   #take(file: ScannedFile, held: Held | undefined): void {
-    const next = this.#read(file, held);
+    const next = this.#read(file, held ?? this.#restored(file.path));
     if (held && next.text === held.text && next.text !== undefined) {
       this.#held.set(file.path, { ...held, stamp: file.stamp });
       return;
     }
+    if (!next.refused) this.#options.lastGood?.drop(file.path);
+    else if (next.good !== undefined && !held?.refused) this.#options.lastGood?.keep(file.path, next.good);
     this.#held.set(file.path, next);
     this.#dirty = true;
   }
 
-  #read(file: ScannedFile, held: Held | undefined): Held {
+  /** What the process before held of a file that it had to refuse. */
+  #restored(path: string): Pick<Held, 'good' | 'resources'> | undefined {
+    const good = this.#options.lastGood?.read(path);
+    if (good === undefined) return undefined;
+    const { resources, problems } = this.#parse(path, good);
+    return hasErrors(problems) ? undefined : { good, resources };
+  }
+
+  #read(file: ScannedFile, held: Pick<Held, 'good' | 'resources'> | undefined): Held {
+    const { good, resources: before = [] } = held ?? { good: undefined };
     const refuse = (code: string, message: string): Held => ({
       stamp: file.stamp,
       text: undefined,
-      resources: held?.resources ?? [],
+      good,
+      resources: before,
       problems: [{ code, severity: 'error', file: file.path, line: 1, column: 1, path: '', message }],
       refused: true,
     });
@@ -145,9 +168,23 @@ export class FolderSource implements Source {
     } catch (error) {
       return refuse('FILE_UNREADABLE', `the file cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
     }
-    const { resources, problems } = this.#options.parse(file.path, text);
+    const { resources, problems } = this.#parse(file.path, text);
     const refused = hasErrors(problems);
-    return { stamp: file.stamp, text, resources: refused ? (held?.resources ?? []) : resources, problems, refused };
+    return { stamp: file.stamp, text, good: refused ? good : text, resources: refused ? before : resources, problems, refused };
+  }
+
+  /** A defect of the parser refuses the file, and does not end the process. */
+  #parse(path: string, text: string): ReturnType<ParseText> {
+    try {
+      return this.#options.parse(path, text);
+    } catch (error) {
+      const message = `the file could not be parsed: ${error instanceof Error ? error.message : String(error)}`;
+      const hint = 'this is a defect of Skein';
+      return {
+        resources: [],
+        problems: [{ code: 'INTERNAL', severity: 'error', file: path, line: 1, column: 1, path: '', message, hint }],
+      };
+    }
   }
 
   #publish(force: boolean): void {

@@ -2,6 +2,7 @@
 // last good settings; at start there is none, so the process refuses to start.
 import { readFileSync } from 'node:fs';
 import { formatProblem, hasErrors, type Problem } from '../api/problem.ts';
+import { err } from '../base/result.ts';
 import type { MeshSettings } from './model.ts';
 import type { Pipeline } from './pipeline.ts';
 
@@ -57,8 +58,18 @@ export class MeshSettingsFile {
       const message = `the file cannot be read: ${code}`;
       return { ok: false, problems: [{ code: 'FILE_UNREADABLE', severity: 'error', file, line: 1, column: 1, path: '', message }] };
     }
-    const parsed = this.#pipeline.parseMeshConfig(file, this.#text);
+    const parsed = this.#parse(file);
     if (!parsed.ok || hasErrors(parsed.value.problems)) return { ok: false, problems: parsed.ok ? parsed.value.problems : parsed.error };
     return { ok: true, settings: parsed.value };
+  }
+
+  /** A defect of the parser is a problem of the file, and does not end the process. */
+  #parse(file: string): ReturnType<Pipeline['parseMeshConfig']> {
+    try {
+      return this.#pipeline.parseMeshConfig(file, this.#text);
+    } catch (error) {
+      const message = `the file could not be parsed: ${error instanceof Error ? error.message : String(error)}`;
+      return err([{ code: 'INTERNAL', severity: 'error', file, line: 1, column: 1, path: '', message, hint: 'this is a defect of Skein' }]);
+    }
   }
 }

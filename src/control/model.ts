@@ -1,11 +1,12 @@
 // What the mesh is now: sources, replicas and mesh-wide settings made into one snapshot, numbered by generation. A change is
 // followed by a short quiet, so that a burst is one generation. Everything that is wrong is kept beside the snapshot,
 // never instead of it: the last good state serves on.
+import { performance } from 'node:perf_hooks';
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
 import { type Resource, resourceKey } from '../api/resource.ts';
-import { assert } from '../base/assert.ts';
 import type { Log } from '../base/log.ts';
+import type { Instance } from '../mesh/instance.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { EventHub } from './event-hub.ts';
 import type { InstanceRegistry } from './instance-registry.ts';
@@ -36,12 +37,23 @@ export interface ModelOptions {
   readonly log: Log;
   readonly now: () => number;
   readonly debounce: { readonly quietMs: number; readonly maxMs: number };
+  /** Where the numbers go on after a restart. */
+  readonly numbering: Numbering;
+}
+
+export interface Numbering {
+  /** Of the last generation of the process before; 0 when there was none. */
+  readonly last: number;
+  /** Must not throw. */
+  save(number: number): void;
 }
 
 export class Model {
   readonly #options: ModelOptions;
   readonly #listeners = new Set<(generation: Generation) => void>();
   #current: Generation | undefined;
+  #input: Input | undefined;
+  #problems: readonly Problem[] = [];
   #timer: NodeJS.Timeout | undefined;
   #dirtySinceMs: number | undefined;
 
@@ -49,9 +61,13 @@ export class Model {
     this.#options = options;
   }
 
-  /** Undefined before `start`. */
+  /** Undefined before `start`, and while no snapshot could be built since: proxies then keep what they have. */
   get current(): Generation | undefined {
     return this.#current;
+  }
+
+  get problems(): readonly Problem[] {
+    return this.#problems;
   }
 
   get files(): readonly SourceFile[] {
@@ -64,12 +80,10 @@ export class Model {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Throws when the first snapshot cannot be built: there is nothing older to serve. */
   start(): void {
     for (const source of this.#options.sources) source.start(() => this.invalidate());
     this.#options.instances.onChange(() => this.invalidate());
     this.rebuild();
-    assert(this.#current, 'the first generation is built or has thrown');
   }
 
   close(): void {
@@ -87,36 +101,54 @@ export class Model {
     this.#timer = setTimeout(() => this.rebuild(), waitMs);
   }
 
-  /** Now, for callers that answer with the generation. */
-  rebuild(): Generation {
+  /** Now, for callers that answer with the generation: undefined when none could be built yet. Never throws. */
+  rebuild(): Generation | undefined {
     clearTimeout(this.#timer);
     this.#dirtySinceMs = undefined;
-    const { pipeline, instances, settings, now, events } = this.#options;
+    const { instances, settings, now, events, numbering, log } = this.#options;
     const { config, problems: settingsProblems } = settings();
+    const startedAtMs = performance.now();
     const merged = mergeSources(this.#options.sources);
     const before = this.#current;
-    let built: { readonly snapshot: Snapshot; readonly problems: readonly Problem[] };
-    try {
-      built = pipeline.buildSnapshot({ resources: [...merged.resources], instances: [...instances.list()], meshConfig: config });
-    } catch (error) {
-      if (!before) throw error;
-      built = { snapshot: before.snapshot, problems: [internalProblem(error)] };
-      this.#options.log.error('the last snapshot serves on: a new one could not be built', { problem: String(error) });
-    }
+    const input = { resources: merged.resources, instances: instances.list(), config };
+    const built = this.#build(input);
     const sourceProblems = this.#options.sources.flatMap((source) => source.state.problems);
     const problems = distinct([...settingsProblems, ...sourceProblems, ...merged.problems, ...built.problems]);
+    this.#announce(this.#problems, problems);
+    this.#problems = problems;
+    const last = this.#input;
+    this.#input = input;
+    if (before && (!built.snapshot || (last && sameInput(last, input)))) {
+      // Only what is said about it has changed, as after a save that was refused: the mesh stays as it is, its number too.
+      this.#current = { ...before, problems };
+      return this.#current;
+    }
+    if (!built.snapshot) return undefined;
     const generation: Generation = {
-      number: (before?.number ?? 0) + 1,
+      number: (before?.number ?? numbering.last) + 1,
       madeAtMs: now(),
       snapshot: built.snapshot,
       resources: merged.resources,
       problems,
     };
     this.#current = generation;
-    this.#announce(before?.problems ?? [], problems);
+    log.debug('a generation is made', { generation: generation.number, tookMs: Math.round(performance.now() - startedAtMs) });
     events.publish({ type: 'generation', generation: generation.number, problems: problems.length });
     for (const listener of [...this.#listeners]) listener(generation);
+    numbering.save(generation.number);
     return generation;
+  }
+
+  #build(input: Input): { readonly snapshot: Snapshot | undefined; readonly problems: readonly Problem[] } {
+    const { pipeline, log } = this.#options;
+    try {
+      return pipeline.buildSnapshot({ resources: [...input.resources], instances: [...input.instances], meshConfig: input.config });
+    } catch (error) {
+      log.error('the last snapshot serves on: a new one could not be built', {
+        problem: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
+      return { snapshot: undefined, problems: [internalProblem(error, '')] };
+    }
   }
 
   /** What would be wrong if `added` were applied. Changes nothing. */
@@ -125,7 +157,11 @@ export class Model {
     const rest = mergeSources(this.#options.sources).resources.filter((r) => !replaced.has(resourceKey(r)));
     const { pipeline, instances, settings } = this.#options;
     const input = { resources: [...rest, ...added], instances: [...instances.list()], meshConfig: settings().config };
-    return pipeline.buildSnapshot(input).problems;
+    try {
+      return pipeline.buildSnapshot(input).problems;
+    } catch (error) {
+      return [internalProblem(error, added[0]?.origin.file ?? '')];
+    }
   }
 
   #announce(before: readonly Problem[], after: readonly Problem[]): void {
@@ -139,14 +175,25 @@ export class Model {
   }
 }
 
+interface Input {
+  readonly resources: readonly Resource[];
+  readonly instances: readonly Instance[];
+  readonly config: MeshConfig;
+}
+
+const sameInput = (a: Input, b: Input): boolean =>
+  a.config === b.config && sameItems(a.resources, b.resources) && sameItems(a.instances, b.instances);
+
+const sameItems = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((item, i) => item === b[i]);
+
 const problemKey = (p: Problem): string => JSON.stringify([p.file, p.line, p.column, p.code, p.path, p.message]);
 
 const distinct = (problems: readonly Problem[]): readonly Problem[] => [...new Map(problems.map((p) => [problemKey(p), p])).values()];
 
-const internalProblem = (error: unknown): Problem => ({
+const internalProblem = (error: unknown, file: string): Problem => ({
   code: 'INTERNAL',
   severity: 'error',
-  file: '',
+  file,
   line: 0,
   column: 0,
   path: '',

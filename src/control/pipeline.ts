@@ -5,6 +5,7 @@ import { parseMeshConfig } from '../api/mesh-config.ts';
 import { type ParsedDocuments, parseDocuments } from '../api/parse-documents.ts';
 import type { Problem } from '../api/problem.ts';
 import type { Result } from '../base/result.ts';
+import { http2Problems } from '../mesh/findings.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import { buildSnapshot } from '../mesh/snapshot.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
@@ -22,6 +23,8 @@ export interface Pipeline {
   /** Undefined when the node's id or metadata is not one of a mesh proxy. */
   parseNode(node: Node): ProxyNode | undefined;
   translate(snapshot: Snapshot, node: ProxyNode): ProxyConfig;
+  /** What proxies without HTTP/2 do not do for the mesh. */
+  http2Problems(snapshot: Snapshot): readonly Problem[];
 }
 
-export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translate };
+export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translate, http2Problems };

@@ -6,19 +6,20 @@ import { dirname, join } from 'node:path';
 const TEMPORARY = '.tmp';
 let sequence = 0;
 
-export const writeStateFile = (path: string, content: string | Uint8Array): void => {
+/** Not durable: whole for every reader, but a power failure may bring back the old content. */
+export const writeStateFile = (path: string, content: string | Uint8Array, { durable } = { durable: true }): void => {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   sequence += 1;
   const temporary = `${path}.${process.pid}.${sequence}${TEMPORARY}`;
   const fd = openSync(temporary, 'wx', 0o600);
   try {
     writeFileSync(fd, content);
-    fsyncSync(fd);
+    if (durable) fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
   renameSync(temporary, path);
-  syncFolder(dirname(path));
+  if (durable) syncFolder(dirname(path));
 };
 
 export const removeStateFile = (path: string): void => {

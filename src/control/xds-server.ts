@@ -16,6 +16,7 @@ import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { CodecError, decode, encode } from '../xds/codec.ts';
 import { ADS_METHOD, RESOURCE_TYPES, streamMethod } from '../xds/resource-types.ts';
+import type { AdsConnection } from './ads-connection.ts';
 import type { AdsService } from './ads-service.ts';
 import type { CertificateAuthority } from './ca.ts';
 import { OPERATOR_REPLY_BYTES_MAX, SHUTDOWN_GRACE_MS, XDS_REQUEST_BYTES_MAX } from './limits.ts';
@@ -161,7 +162,7 @@ const serveDiscovery = (call: Call, onlyType: string | undefined, options: XdsSe
   };
   call.on('data', (bytes: Bytes) => {
     if (!open) return;
-    const taken = connection.received(bytes);
+    const taken = receive(connection, bytes, options);
     if (taken.ok) return;
     options.log.warning('an xDS stream was refused', { problem: taken.error.message });
     options.metrics.count('pilot_xds_stream_refusals');
@@ -175,6 +176,16 @@ const serveDiscovery = (call: Call, onlyType: string | undefined, options: XdsSe
   call.on('cancelled', close);
   call.on('error', close);
   call.on('close', close);
+};
+
+/** A defect met by one request ends that stream, not the process. */
+const receive = (connection: AdsConnection, bytes: Bytes, { log }: XdsServerOptions): Result<void, CallError> => {
+  try {
+    return connection.received(bytes);
+  } catch (error) {
+    log.error('an xDS request could not be served', { problem: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    return err({ code: status.INTERNAL, message: 'internal error of the control plane' });
+  }
 };
 
 const serveOperator = (call: Call, options: XdsServerOptions): void => {

@@ -4,9 +4,6 @@
 const RENEW_AT = 0.5;
 /** Up to this share of the life earlier or later. */
 const JITTER = 0.05;
-/** After a failed renewal: doubled from the first to the last, then steady. */
-const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 60_000;
 
 export interface Validity {
   readonly notBeforeMs: number;
@@ -21,7 +18,3 @@ export const renewAtMs = (validity: Validity, random: number): number => {
 
 /** Milliseconds from now until the renewal; 0 when it is due. */
 export const renewInMs = (validity: Validity, nowMs: number, random: number): number => Math.max(0, renewAtMs(validity, random) - nowMs);
-
-/** The wait before attempt `failures + 1`, between half and all of the doubled step. */
-export const retryInMs = (failures: number, random: number): number =>
-  Math.min(RETRY_FIRST_MS * 2 ** Math.min(failures, 20), RETRY_LAST_MS) * (0.5 + random / 2);

@@ -7,7 +7,17 @@ import type { NetlinkRequest } from '../agent/capture/netlink-message.ts';
 import { EEXIST, ESRCH, NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkError, NetlinkSocket } from '../agent/capture/netlink-socket.ts';
 import { replaceChainBatch } from '../agent/capture/nftables.ts';
 import { type CaptureOptions, captureProgram, DEFAULT_CAPTURE } from '../agent/capture/program.ts';
-import * as route from '../agent/capture/route-messages.ts';
+import {
+  addAddress,
+  addBridge,
+  addRoute,
+  addVeth,
+  deleteLink,
+  deleteRoute,
+  linkIndexes,
+  listLinks,
+  setLinkUp,
+} from '../agent/capture/route-messages.ts';
 import type { Action, Chain, Match, Rule, Ruleset } from '../agent/capture/ruleset.ts';
 import {
   APPLICATION_RANGE,
@@ -45,11 +55,11 @@ const LOOPBACK = 1;
 export const setUpHub = (): void => {
   const socket = NetlinkSocket.open(NETLINK_ROUTE);
   try {
-    socket.transact([route.setLinkUp(LOOPBACK)]);
-    tolerate(EEXIST, () => socket.transact([route.addBridge(BRIDGE, BRIDGE_MAC)]));
+    socket.transact([setLinkUp(LOOPBACK)]);
+    tolerate(EEXIST, () => socket.transact([addBridge(BRIDGE, BRIDGE_MAC)]));
     const bridge = indexOf(socket, BRIDGE);
-    socket.transact([route.setLinkUp(bridge), route.addAddress(bridge, `${HUB_ADDRESS}/16`)]);
-    socket.transact([route.addRoute({ destination: APPLICATION_RANGE, device: bridge })]);
+    socket.transact([setLinkUp(bridge), addAddress(bridge, `${HUB_ADDRESS}/16`)]);
+    socket.transact([addRoute({ destination: APPLICATION_RANGE, device: bridge })]);
   } finally {
     socket.close();
   }
@@ -65,8 +75,8 @@ export const attachWorkload = (to: Attachment): void => {
   const hub = NetlinkSocket.open(NETLINK_ROUTE);
   try {
     const old = indexes(hub).get(to.link);
-    if (old !== undefined) tolerate(ESRCH, () => hub.transact([route.deleteLink(old)]));
-    hub.transact([route.addVeth(to.link, indexOf(hub, BRIDGE), 'eth0', to.holder)]);
+    if (old !== undefined) tolerate(ESRCH, () => hub.transact([deleteLink(old)]));
+    hub.transact([addVeth(to.link, indexOf(hub, BRIDGE), 'eth0', to.holder)]);
   } finally {
     hub.close();
   }
@@ -114,22 +124,20 @@ const workloadRequests = (device: number, to: Attachment): NetlinkRequest[] => {
   const onLink = to.applicationSource !== undefined || inMeshedRange(to.address);
   const self = { destination: `${to.address}/32`, device, local: true };
   return [
-    route.setLinkUp(LOOPBACK),
-    route.addAddress(device, `${to.address}/32`),
-    ...(to.applicationSource === undefined ? [] : [route.addAddress(device, `${to.applicationSource}/32`)]),
-    route.setLinkUp(device),
+    setLinkUp(LOOPBACK),
+    addAddress(device, `${to.address}/32`),
+    ...(to.applicationSource === undefined ? [] : [addAddress(device, `${to.applicationSource}/32`)]),
+    setLinkUp(device),
     // A call of the application to its own address must not look like one of the sidecar.
-    ...(to.applicationSource === undefined
-      ? []
-      : [route.deleteRoute(self), route.addRoute({ ...self, preferredSource: to.applicationSource })]),
-    route.addRoute({ destination: onLink ? MESHED_RANGE : `${HUB_ADDRESS}/32`, device, preferredSource: source }),
-    route.addRoute({ destination: '0.0.0.0/0', device, gateway: HUB_ADDRESS, preferredSource: source }),
+    ...(to.applicationSource === undefined ? [] : [deleteRoute(self), addRoute({ ...self, preferredSource: to.applicationSource })]),
+    addRoute({ destination: onLink ? MESHED_RANGE : `${HUB_ADDRESS}/32`, device, preferredSource: source }),
+    addRoute({ destination: '0.0.0.0/0', device, gateway: HUB_ADDRESS, preferredSource: source }),
   ];
 };
 
 const inMeshedRange = (address: string): boolean => Number(address.split('.')[2]) < 128;
 
-const indexes = (socket: NetlinkSocket): ReadonlyMap<string, number> => route.linkIndexes(socket.transact([route.listLinks()]));
+const indexes = (socket: NetlinkSocket): ReadonlyMap<string, number> => linkIndexes(socket.transact([listLinks()]));
 
 const indexOf = (socket: NetlinkSocket, name: string): number => {
   const index = indexes(socket).get(name);
@@ -146,6 +154,8 @@ const jump: Action = { kind: 'jump', chain: SERVICES };
 // Virtual addresses become endpoints; connections to anywhere outside the mesh's ranges go to the relay to the host's network.
 const hubRuleset = (): Ruleset => {
   const rules: Rule[] = [
+    // Replies to a workload in the mesh would not come back through here: no route, and the caller hears so at once.
+    { matches: [{ kind: 'source', cidr: MESHED_RANGE }, to(VIRTUAL_RANGE)], action: { kind: 'return' } },
     { matches: [to(VIRTUAL_RANGE)], action: jump },
     ...[VIRTUAL_RANGE, WORKLOAD_RANGE, APPLICATION_RANGE].map((range): Rule => ({ matches: [to(range)], action: { kind: 'return' } })),
     { matches: [FROM_WORKLOAD, TCP], action: { kind: 'redirect', port: EGRESS_PORT } },

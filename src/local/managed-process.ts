@@ -28,7 +28,7 @@ export interface ManagedProcessOptions {
 
 const BACK_OFF_FIRST_MS = 100;
 const BACK_OFF_MAX_MS = 10_000;
-const STABLE_MS = 30_000;
+const STABLE_MS = 5_000;
 const LOG_CHECK_MS = 5_000;
 
 export class ManagedProcess {

@@ -79,7 +79,7 @@ export const hubTable = (services: readonly ServiceDocument[], instances: readon
 
 const keyOf = (service: ServiceDocument): string => `${service.namespace}/${service.name}`;
 
-const selects = (selector: Readonly<Record<string, string>> | undefined, labels: Readonly<Record<string, string>>): boolean => {
+export const selects = (selector: Readonly<Record<string, string>> | undefined, labels: Readonly<Record<string, string>>): boolean => {
   const wanted = Object.entries(selector ?? {});
   return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value);
 };

@@ -7,14 +7,16 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AddressPool } from './addresses.ts';
 import { AdminClient } from './admin-client.ts';
+import { type GatewayDocument, gatewaysOf, type IngressAddress, ingressPlan } from './ingress-plan.ts';
 import { environmentFor, notesOf, sidecarCommand } from './launch-plan.ts';
 import { openLog } from './log-file.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { folderMark, type MeshFolder, type WorkloadPlan } from './mesh-folder.ts';
+import { meshConfigFile } from './mesh-settings.ts';
 import { type Command, enterAsRoot, hubHolder, type Privilege } from './namespaces.ts';
 import { identify, type ProcessIdentity } from './process-identity.ts';
 import { Registrar } from './registrar.ts';
-import { ask, type IngressRule } from './relay-protocol.ts';
+import { ask } from './relay-protocol.ts';
 import { endHolder, Replica, type ReplicaContext, type SidecarRequest, startHolder } from './replica.ts';
 import { relayCommand, skeinCommand } from './runtime-paths.ts';
 import { hubTable, type ServiceDocument, servicesOf } from './service-table.ts';
@@ -60,8 +62,10 @@ export class Supervisor {
   #relayHub: ManagedProcess | undefined;
   #relayHost: ManagedProcess | undefined;
   #controlPlane: ManagedProcess | undefined;
-  #ingressRules: readonly IngressRule[] = [];
+  #ingress: readonly IngressAddress[] = [];
+  #ingressWork: Promise<void> = Promise.resolve();
   #services: readonly ServiceDocument[] = [];
+  #gateways: readonly GatewayDocument[] = [];
   #state: RunRecord['state'] = 'starting';
   #writeTimer: NodeJS.Timeout | undefined;
   #tableTimer: NodeJS.Timeout | undefined;
@@ -95,10 +99,7 @@ export class Supervisor {
   }
 
   get addresses(): RunRecord['addresses'] {
-    return this.#ingressRules.map(({ listen, target }) => ({
-      url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`,
-      target: `${this.#nameAt(target.host)}:${target.port}`,
-    }));
+    return this.#ingress.map((address) => this.#urlOf(address));
   }
 
   get notes(): readonly string[] {
@@ -127,7 +128,15 @@ export class Supervisor {
       await this.#startReplica(replica);
       progress(replica.ready ? `  ready ${replica.id} (${replica.address.address})` : `  not ready yet: ${replica.id}`);
     });
+    await this.#readTables();
     await this.#updateIngress();
+    if (
+      this.replicas.some((r) => r.plan.kind === 'gateway') &&
+      !this.#ingress.some((a) => a.rule.listen.port === this.#options.ingress.port)
+    ) {
+      const { host, port } = this.#options.ingress;
+      throw new Error(`cannot listen on ${host}:${port}; choose another address with --ingress HOST:PORT`);
+    }
     await this.#awaitPushes();
     this.#folderTimer = setInterval(() => this.#checkFolder(), FOLDER_POLL_MS);
   }
@@ -195,7 +204,7 @@ export class Supervisor {
 
   #relayOptions(): string {
     const { hubSocket, hostSocket } = this.#options.paths;
-    return JSON.stringify({ hubSocketPath: hubSocket, hostSocketPath: hostSocket, ingress: this.#ingressRules });
+    return JSON.stringify({ hubSocketPath: hubSocket, hostSocketPath: hostSocket, ingress: this.#ingress.map((a) => a.rule) });
   }
 
   async #relayReady(name: string, ask: () => Promise<{ destroy(): void }>): Promise<void> {
@@ -219,6 +228,8 @@ export class Supervisor {
       'control-plane',
       '--config',
       join(directory, 'mesh'),
+      '--mesh-config',
+      meshConfigFile(directory, paths),
       '--state',
       paths.root,
       '--xds',
@@ -253,9 +264,9 @@ export class Supervisor {
     const instances = (known as { readonly instances?: readonly { readonly namespace: string; readonly name: string }[] }).instances ?? [];
     this.#registrar.forgetTold(instances);
     while (current()) {
-      await this.#readServices();
+      await this.#readTables();
       await this.#admin.events((data) => {
-        if (data.includes('"generation"')) void this.#readServices();
+        if (data.includes('"generation"')) void this.#readTables();
       });
       await pause(500);
     }
@@ -273,10 +284,12 @@ export class Supervisor {
     }
   }
 
-  async #readServices(): Promise<void> {
+  async #readTables(): Promise<void> {
     try {
       this.#services = servicesOf(await this.#admin.get('/v1/resources?kind=Service'));
+      this.#gateways = gatewaysOf(await this.#admin.get('/v1/resources?kind=Gateway'));
       this.#scheduleTable();
+      if (this.#state === 'ready') await this.#updateIngress();
     } catch {
       // It is restarting: read again when it is back.
     }
@@ -319,28 +332,47 @@ export class Supervisor {
     return Array.from({ length: plan.replicas }, (_, i) => `${plan.name}-${i}`);
   }
 
-  // A gateway's ports become the host's: the first at the chosen port, others at their own number or, below 1024, 8000 above it.
-  async #updateIngress(): Promise<void> {
-    const { ingress } = this.#options;
-    const gateways = this.replicas.filter((r) => r.plan.kind === 'gateway' && r.name.endsWith('-0'));
-    const taken = new Set<number>();
-    const rules = gateways.flatMap((gateway) =>
-      gateway.plan.ports.map(({ port }): IngressRule => {
-        let listen = taken.size === 0 ? ingress.port : port < 1024 ? 8000 + port : port;
-        while (taken.has(listen)) listen++;
-        taken.add(listen);
-        return { listen: { host: ingress.host, port: listen }, target: { host: gateway.address.address, port } };
-      }),
-    );
-    if (JSON.stringify(rules) === JSON.stringify(this.#ingressRules)) return;
-    this.#ingressRules = rules; // also for a relay that has to start again
-    try {
-      (await ask(this.#options.paths.hostSocket, { op: 'ingress', rules })).destroy();
-    } catch (error) {
-      throw new Error(
-        `cannot listen on ${ingress.host}: ${error instanceof Error ? error.message : String(error)}; choose another port with --ingress`,
+  // Also after each change of Gateways. One that cannot be had is said and tried again with the next change; the others work.
+  #updateIngress(): Promise<void> {
+    this.#ingressWork = this.#ingressWork.then(async () => {
+      if (this.#state === 'stopping') return;
+      const replicas = this.replicas.filter((r) => r.plan.kind === 'gateway' && r.name.endsWith('-0'));
+      const wanted = ingressPlan(
+        this.#options.ingress,
+        replicas.map(({ plan, address: { address } }) => ({ ...plan, address })),
+        this.#gateways,
+        this.#services,
       );
-    }
+      const key = (a: IngressAddress): string => JSON.stringify(a);
+      const held = new Set(this.#ingress.map(key));
+      if (wanted.length === held.size && wanted.every((a) => held.has(key(a)))) return;
+      const kept = wanted.filter((a) => held.has(key(a)));
+      const listening = [...kept];
+      if (kept.length < held.size) await this.#setIngress(kept);
+      for (const address of wanted.filter((a) => !held.has(key(a)))) {
+        const { host, port } = address.rule.listen;
+        try {
+          await this.#setIngress([...listening, address]);
+          listening.push(address);
+          if (this.#state === 'ready') this.#options.progress(`open: ${this.#urlOf(address).url}`);
+        } catch (error) {
+          const reason = error instanceof Error ? error.message : String(error);
+          this.#options.progress(`cannot listen on ${host}:${port} for the ingress gateway: ${reason}`);
+        }
+      }
+      this.#ingress = listening; // also for a relay that has to start again
+      this.#scheduleWrite();
+    });
+    return this.#ingressWork;
+  }
+
+  async #setIngress(addresses: readonly IngressAddress[]): Promise<void> {
+    (await ask(this.#options.paths.hostSocket, { op: 'ingress', rules: addresses.map((a) => a.rule) })).destroy();
+  }
+
+  #urlOf({ rule: { listen, target }, scheme }: IngressAddress): { readonly url: string; readonly target: string } {
+    const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
+    return { url: `${scheme}://${host}:${listen.port}`, target: `${this.#nameAt(target.host)}:${target.port}` };
   }
 
   #nameAt(address: string): string {

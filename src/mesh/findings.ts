@@ -4,9 +4,11 @@
 import type { Problem } from '../api/problem.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination } from '../api/specs.ts';
-import { gatewayKey } from './gateways.ts';
+import { gatewayKey, serverConflicts } from './gateways.ts';
 import { isWildcard } from './host.ts';
 import { compareText } from './order.ts';
+import { isHttp2 } from './protocol.ts';
+import { type Endpoint, endpointsOf, selects } from './service.ts';
 import type { Snapshot } from './snapshot.ts';
 import { MESH_GATEWAY, type MissingDelegate, type VirtualServiceRule } from './virtual-services.ts';
 
@@ -19,6 +21,8 @@ export const meshProblemCodes = {
   DELEGATE_UNKNOWN: 'a rule delegates to a VirtualService that does not exist or is not exported to it; the rule is dropped',
   ROUTE_SHADOWED: 'an older VirtualService owns the same host in the mesh; this one has no effect there',
   SUBSET_SHADOWED: 'an older DestinationRule defines the same subset; this one has no effect',
+  SERVER_CONFLICT: 'an older Gateway holds the same port for the same proxies; this server has no effect',
+  HTTP2_NOT_YET: 'a port speaks HTTP/2 and a connected proxy does not read it: its streams pass as bytes, without routes and retries',
 } as const;
 
 export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelegate[]): readonly Problem[] => {
@@ -41,11 +45,30 @@ export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelega
       problem('SUBSET_SHADOWED', s.resource, `spec.subsets[${s.index}]`, `DestinationRule ${s.winner} already defines this subset`),
     );
   }
+  for (const c of serverConflicts(snapshot.gateways)) problems.push(problem('SERVER_CONFLICT', c.gateway.resource, c.path, c.message));
   return problems.sort(
     (a, b) =>
       compareText(a.file, b.file) || a.line - b.line || a.column - b.column || compareText(a.path, b.path) || compareText(a.code, b.code),
   );
 };
+
+/** Ports whose HTTP/2 a proxy without HTTP/2 does not read. Ports of gateways are served by proxies, which speak HTTP/1.1 too. */
+export const http2Problems = (snapshot: Snapshot): readonly Problem[] =>
+  snapshot.services.all.flatMap((service) =>
+    service.ports.flatMap((port, i) => {
+      if (!isHttp2(port.protocol) || isGatewayPort(snapshot, endpointsOf(service, port.port))) return [];
+      const path = `spec.ports[${i}]`;
+      const what = `port ${port.name === '' ? '' : `${port.name} `}(${port.port}) of ${service.namespace}/${service.name} is ${port.protocol}`;
+      const message = `${what}: connected Skein proxies read HTTP/1.1 only, so HTTP/2 passes sidecars as bytes (no routes, retries or request metrics) and gateways send HTTP/1.1`;
+      return [
+        { code: 'HTTP2_NOT_YET', severity: 'warning', file: service.origin.file, ...service.origin.at(path), path, message } as const,
+      ];
+    }),
+  );
+
+const isGatewayPort = (snapshot: Snapshot, endpoints: readonly Endpoint[]): boolean =>
+  endpoints.length > 0 &&
+  endpoints.every((e) => snapshot.gateways.some((g) => Object.keys(g.selector).length > 0 && selects(g.selector, e.labels)));
 
 const problem = (code: keyof typeof meshProblemCodes, resource: Resource, path: string, message: string): Problem => {
   const { line, column } = resource.origin.at(path);

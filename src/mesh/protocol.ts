@@ -63,7 +63,6 @@ export const isHttp = (p: Protocol): boolean => p === 'HTTP' || p === 'HTTP2' ||
 export const isHttp2 = (p: Protocol): boolean => p === 'HTTP2' || p === 'GRPC' || p === 'GRPC-WEB';
 export const isGrpc = (p: Protocol): boolean => p === 'GRPC' || p === 'GRPC-WEB';
 export const isTls = (p: Protocol): boolean => p === 'HTTPS' || p === 'TLS';
-export const isTcp = (p: Protocol): boolean => !isHttp(p) && p !== 'UNSUPPORTED' && p !== 'UDP';
 export const isHttpOrSniffed = (p: Protocol): boolean => isHttp(p) || p === 'UNSUPPORTED';
 
 /** What a listener has to be able to do for a port. */

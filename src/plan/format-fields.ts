@@ -82,7 +82,6 @@ export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
   VIRTUAL_CLUSTER_NAME: (info) => text(info.virtualClusterName),
   FILTER_CHAIN_NAME: (info) => text(info.filterChainName),
   LISTENER_NAME: (info) => text(info.listenerName),
-  HOSTNAME: (info) => text(info.hostname),
   ACCESS_LOG_TYPE: (info) => info.accessLogType,
   CUSTOM_FLAGS: (info) => text(info.customFlags),
   TLS_JA3_FINGERPRINT: (info) => text(info.ja3Fingerprint),

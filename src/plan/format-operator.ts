@@ -12,8 +12,37 @@ import { compileTimeFormat } from './time-format.ts';
 export type OperatorValue = JsonValue | undefined;
 export type Operator = (info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock) => OperatorValue;
 
+/** What the operators say of the process itself: given by the caller, the same for every exchange. */
+export interface ProcessFacts {
+  readonly hostname: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+const PROCESS_OPERATORS: Readonly<Record<string, (process: ProcessFacts, argument: string, path: string) => Operator>> = {
+  HOSTNAME:
+    ({ hostname }) =>
+    () =>
+      hostname === '' ? undefined : hostname,
+  ENVIRONMENT: ({ environment }, argument, path) => {
+    if (argument === '') throw new PlanError(path, 'a variable name is required');
+    const value = environment[argument];
+    return () => value;
+  },
+};
+
 /** `%NAME(argument):max%` without the percent signs. `argument` undefined: no parentheses. */
-export const compileOperator = (name: string, argument: string | undefined, max: number | undefined, path: string): Operator => {
+export const compileOperator = (
+  name: string,
+  argument: string | undefined,
+  max: number | undefined,
+  path: string,
+  process?: ProcessFacts,
+): Operator => {
+  const ofProcess = PROCESS_OPERATORS[name];
+  if (ofProcess !== undefined) {
+    if (process === undefined) throw new PlanError(path, `operator %${name}% is not supported here`);
+    return truncated(ofProcess(process, argument ?? '', path), max);
+  }
   const withArgument = ARGUMENT_OPERATORS[name];
   if (withArgument !== undefined) return truncated(withArgument(argument ?? '', path, name), max);
   const plain = PLAIN_OPERATORS[name] ?? ADDRESS_OPERATORS[name] ?? CERTIFICATE_OPERATORS[name];
@@ -228,11 +257,6 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string, path: strin
   FILTER_STATE: (argument, path) => filterStateOperator((info) => info.filterState, argument, path),
   UPSTREAM_FILTER_STATE: (argument, path) => filterStateOperator((info) => info.upstreamFilterState, argument, path),
   PER_REQUEST_STATE: (argument, path) => filterStateOperator((info) => info.filterState, `${argument}:PLAIN`, path),
-  ENVIRONMENT: (argument, path) => {
-    if (argument === '') throw new PlanError(path, 'a variable name is required');
-    const value = process.env[argument];
-    return () => value;
-  },
   UPSTREAM_PEER_CERT_V_START: certificateTime((info) => info.upstreamTls?.peer?.notBefore),
   UPSTREAM_PEER_CERT_V_END: certificateTime((info) => info.upstreamTls?.peer?.notAfter),
   DOWNSTREAM_PEER_CERT_V_START: certificateTime((info) => info.downstreamTls?.peer?.notBefore),

@@ -1,10 +1,10 @@
 // A format text cut into literals and compiled operators. `%%` is a percent sign.
-import { compileOperator, type Operator } from './format-operator.ts';
+import { compileOperator, type Operator, type ProcessFacts } from './format-operator.ts';
 import { PlanError } from './plan-error.ts';
 
 export type FormatPiece = string | Operator;
 
-export const compileFormatText = (format: string, path: string): readonly FormatPiece[] => {
+export const compileFormatText = (format: string, path: string, process?: ProcessFacts): readonly FormatPiece[] => {
   const pieces: FormatPiece[] = [];
   let literal = '';
   for (let at = 0; at < format.length; ) {
@@ -22,7 +22,7 @@ export const compileFormatText = (format: string, path: string): readonly Format
     OPERATOR.lastIndex = at;
     const m = OPERATOR.exec(format);
     if (m === null) throw new PlanError(path, `no operator at "${format.slice(at, at + 40)}"`);
-    const operator = compileOperator(m[1] as string, m[2], m[3] === undefined ? undefined : Number(m[3]), path);
+    const operator = compileOperator(m[1] as string, m[2], m[3] === undefined ? undefined : Number(m[3]), path, process);
     if (literal !== '') pieces.push(literal);
     literal = '';
     pieces.push(operator);

@@ -2,7 +2,7 @@
 // is decided while compiling; a line is concatenation. Header bytes are taken as UTF-8.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { JsonObject, JsonValue, SubstitutionFormatString } from '../xds/gen/types.ts';
-import type { OperatorValue } from './format-operator.ts';
+import type { OperatorValue, ProcessFacts } from './format-operator.ts';
 import { compileFormatText, type FormatPiece } from './format-text.ts';
 import { PlanError } from './plan-error.ts';
 import type { StreamInfo } from './stream-info.ts';
@@ -17,29 +17,35 @@ export const DEFAULT_TEXT_FORMAT =
   '"%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"\n';
 
 /** A JSON line ends with a newline as Envoy's does; a text line ends as its format does. */
-export const compileLogFormat = (format: LogFormat, omitEmpty: boolean, path = 'log_format'): LogLine => {
-  if ('text' in format) return compileText(compileFormatText(format.text, path), omitEmpty ? '' : '-');
-  const emit = compileJson(format.json, omitEmpty, path);
+export const compileLogFormat = (format: LogFormat, omitEmpty: boolean, path = 'log_format', process: ProcessFacts = NO_FACTS): LogLine => {
+  if ('text' in format) return compileText(compileFormatText(format.text, path, process), omitEmpty ? '' : '-');
+  const emit = compileJson(format.json, omitEmpty, path, process);
   return (info, req, resp, trailers) => `${emit(info, req, resp, trailers) ?? '{}'}\n`;
 };
 
 /** From `log_format` of an access log; undefined: Envoy's default text. */
-export const compileSubstitutionFormat = (format: SubstitutionFormatString | undefined, path = 'log_format'): LogLine => {
-  if (format === undefined) return compileLogFormat({ text: DEFAULT_TEXT_FORMAT }, false, path);
+export const compileSubstitutionFormat = (
+  format: SubstitutionFormatString | undefined,
+  path = 'log_format',
+  process: ProcessFacts = NO_FACTS,
+): LogLine => {
+  if (format === undefined) return compileLogFormat({ text: DEFAULT_TEXT_FORMAT }, false, path, process);
   const omitEmpty = format.omit_empty_values === true;
   // The formatters Istio names stand for operators that are built in here.
   format.formatters?.forEach((f, i) => {
     if (!BUILT_IN_FORMATTERS.has(f.name ?? '')) throw new PlanError(`${path}.formatters[${i}]`, `${f.name} is not supported`);
   });
-  if (format.json_format !== undefined) return compileLogFormat({ json: format.json_format }, omitEmpty, `${path}.json_format`);
+  if (format.json_format !== undefined) return compileLogFormat({ json: format.json_format }, omitEmpty, `${path}.json_format`, process);
   const source = format.text_format_source;
   const text =
     format.text_format ??
     source?.inline_string ??
     (source?.inline_bytes === undefined ? undefined : Buffer.from(source.inline_bytes).toString());
   if (text === undefined) throw new PlanError(path, 'text_format, text_format_source (inline) or json_format is required');
-  return compileLogFormat({ text }, omitEmpty, `${path}.text_format`);
+  return compileLogFormat({ text }, omitEmpty, `${path}.text_format`, process);
 };
+
+const NO_FACTS: ProcessFacts = { hostname: '', environment: {} };
 
 const BUILT_IN_FORMATTERS: ReadonlySet<string> = new Set([
   'envoy.formatter.metadata',
@@ -72,19 +78,27 @@ const asUtf8 = (text: string): string => {
   return text;
 };
 
+const jsonText = (text: string): string => {
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c < 32 || c > 126 || c === 34 || c === 92) return JSON.stringify(asUtf8(text));
+  }
+  return `"${text}"`;
+};
+
 type JsonEmit = (info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock) => string | undefined;
 
 /** undefined: leave the key out. */
-const compileJson = (value: JsonValue, omitEmpty: boolean, path: string): JsonEmit => {
-  if (typeof value === 'string') return compileJsonText(value, omitEmpty, path);
+const compileJson = (value: JsonValue, omitEmpty: boolean, path: string, process: ProcessFacts): JsonEmit => {
+  if (typeof value === 'string') return compileJsonText(value, omitEmpty, path, process);
   if (Array.isArray(value)) {
-    const items = value.map((v: JsonValue, i) => compileJson(v, omitEmpty, `${path}[${i}]`));
+    const items = value.map((v: JsonValue, i) => compileJson(v, omitEmpty, `${path}[${i}]`, process));
     return (info, req, resp, trailers) => `[${items.map((emit) => emit(info, req, resp, trailers) ?? 'null').join(',')}]`;
   }
   if (typeof value === 'object' && value !== null) {
     const members = Object.entries(value as JsonObject)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, v]) => ({ key: `${JSON.stringify(key)}:`, emit: compileJson(v, omitEmpty, `${path}.${key}`) }));
+      .map(([key, v]) => ({ key: `${JSON.stringify(key)}:`, emit: compileJson(v, omitEmpty, `${path}.${key}`, process) }));
     return (info, req, resp, trailers) => {
       let out = '{';
       for (const { key, emit } of members) {
@@ -98,15 +112,24 @@ const compileJson = (value: JsonValue, omitEmpty: boolean, path: string): JsonEm
   return () => text;
 };
 
-const compileJsonText = (format: string, omitEmpty: boolean, path: string): JsonEmit => {
-  const pieces = compileFormatText(format, path);
+const compileJsonText = (format: string, omitEmpty: boolean, path: string, process: ProcessFacts): JsonEmit => {
+  const pieces = compileFormatText(format, path, process);
   const only = pieces[0];
   if (pieces.length === 1 && typeof only === 'function') {
     const missing = omitEmpty ? undefined : 'null';
+    // Most values are the same from line to line: hosts, routes, clusters, codes.
+    let before = '';
+    let quoted = '""';
     return (info, req, resp, trailers) => {
       const value = only(info, req, resp, trailers);
       if (typeof value === 'number') return String(value);
-      if (typeof value === 'string') return JSON.stringify(asUtf8(value));
+      if (typeof value === 'string') {
+        if (value !== before) {
+          quoted = jsonText(value);
+          before = value;
+        }
+        return quoted;
+      }
       return value === undefined || value === null ? missing : JSON.stringify(value);
     };
   }

@@ -77,9 +77,6 @@ export const redirectLocation = (match: RouteMatch, req: RequestView): string =>
   return `${scheme}://${host}${port}${redirectPath(match, req)}`;
 };
 
-/** `location` for require_tls: the same address over https. */
-export const httpsLocation = (req: RequestView): string => `https://${req.authority}${req.path}`;
-
 const redirectPath = (match: RouteMatch, req: RequestView): string => {
   const plan = match.route.redirect;
   if (plan === undefined) return '';

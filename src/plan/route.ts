@@ -56,9 +56,6 @@ export const matchRoute = (plan: RoutePlan, req: RequestView, random: () => numb
   return found === undefined ? NO_ROUTE : found.choose(req, random);
 };
 
-/** Whether the decision is the redirect that `require_tls` of the virtual host asks for (301 to `httpsLocation`). */
-export const mustRedirectToHttps = (match: RouteMatch, _req: RequestView): boolean => match.route === HTTPS_REDIRECT;
-
 /** Throws PlanError for what must be refused. */
 export const compileRoutes = (rc: RouteConfiguration): RoutePlan => {
   if (rc.vhds !== undefined) throw new PlanError('vhds', 'virtual host discovery is not supported');

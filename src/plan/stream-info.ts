@@ -225,13 +225,13 @@ export class StreamInfo {
     this.upstreamLocalAddress = '';
     this.upstreamHost = '';
     this.upstreamHostName = '';
-    if (this.upstreamHostsAttempted.length > 0) this.upstreamHostsAttempted = [];
-    if (this.upstreamHostNamesAttempted.length > 0) this.upstreamHostNamesAttempted = [];
+    this.upstreamHostsAttempted.length = 0;
+    this.upstreamHostNamesAttempted.length = 0;
     this.requestedServerName = '';
     this.upstreamRequestedServerName = '';
     this.connectionId = 0;
     this.upstreamConnectionId = 0;
-    if (this.upstreamConnectionIdsAttempted.length > 0) this.upstreamConnectionIdsAttempted = [];
+    this.upstreamConnectionIdsAttempted.length = 0;
     this.streamId = '';
     this.uniqueId = '';
     this.traceId = '';
@@ -241,15 +241,20 @@ export class StreamInfo {
     this.ja3Fingerprint = '';
     this.ja4Fingerprint = '';
     this.downstreamTransportIsTls = false;
-    this.dynamicMetadata = {};
-    this.filterState = {};
-    this.upstreamFilterState = {};
+    if (!isEmpty(this.dynamicMetadata)) this.dynamicMetadata = {};
+    if (!isEmpty(this.filterState)) this.filterState = {};
+    if (!isEmpty(this.upstreamFilterState)) this.upstreamFilterState = {};
     this.accessLogType = 'NotSet';
     this.customFlags = '';
     this.healthCheck = false;
     this.hostname = '';
   }
 }
+
+const isEmpty = (object: object): boolean => {
+  for (const _ in object) return false;
+  return true;
+};
 
 /** One side's certificates and session. SANs of the peer's leaf, in certificate order. */
 export interface TlsFacts {

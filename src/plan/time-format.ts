@@ -4,8 +4,23 @@ import { PlanError } from './plan-error.ts';
 
 export type TimeFormat = (ms: number) => string;
 
+// Lines come many to a second: its text is made once.
+const isoTime = (): TimeFormat => {
+  let second = Number.NaN;
+  let text = '';
+  return (ms) => {
+    const whole = Math.floor(ms / 1000);
+    if (whole !== second) {
+      second = whole;
+      text = new Date(whole * 1000).toISOString().slice(0, 20);
+    }
+    const rest = Math.floor(ms) - whole * 1000;
+    return `${text}${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}Z`;
+  };
+};
+
 /** '' : `2026-01-31T12:00:00.123Z`. */
-export const compileTimeFormat = (format: string, path: string, plain: TimeFormat = (ms) => new Date(ms).toISOString()): TimeFormat => {
+export const compileTimeFormat = (format: string, path: string, plain: TimeFormat = isoTime()): TimeFormat => {
   if (format === '') return plain;
   const pieces: (string | ((d: Date, ms: number) => string))[] = [];
   for (let i = 0; i < format.length; i++) {

@@ -3,12 +3,12 @@
 
 import { PlanError } from '../plan/plan-error.ts';
 import type { Cluster } from '../xds/gen/types.ts';
-import { compileRingHash } from './balancer-hash.ts';
+import { compileHashBalancer } from './balancer-hash.ts';
 import type { Host } from './host.ts';
 import type { HostGroup } from './host-set.ts';
 
-/** `hash` is the request's hash policy value; undefined when it has none. */
-export type Balancer = (group: HostGroup, random: () => number, hash: bigint | undefined) => Host | undefined;
+/** `hash` is the request's hash policy value; undefined when it has none. `attempt` above 0 asks for another host than before. */
+export type Balancer = (group: HostGroup, random: () => number, hash: bigint | undefined, attempt: number) => Host | undefined;
 
 export const compileBalancer = (cluster: Cluster): Balancer => {
   const policy = cluster.lb_policy ?? 'ROUND_ROBIN';
@@ -25,7 +25,7 @@ export const compileBalancer = (cluster: Cluster): Balancer => {
       return roundRobin;
     case 'RING_HASH':
     case 'MAGLEV':
-      return compileRingHash(cluster);
+      return compileHashBalancer(cluster);
     default:
       throw new PlanError('lb_policy', `${policy} is not supported`);
   }

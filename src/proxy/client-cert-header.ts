@@ -35,7 +35,8 @@ const clientCertElement = (plan: HcmPlan, peer: CertificateFacts, local: string)
   if (details.cert) parts.push(`Cert="${peer.pem}"`);
   if (details.chain) parts.push(`Chain="${peer.pem}"`);
   if (details.subject) parts.push(`Subject="${peer.subject.replaceAll('"', '\\"')}"`);
-  if (details.uri) for (const uri of peer.uriSans) parts.push(`URI=${uri}`);
+  // The key stands there even for a certificate without one.
+  if (details.uri) for (const uri of peer.uriSans.length > 0 ? peer.uriSans : ['']) parts.push(`URI=${uri}`);
   if (details.dns) for (const dns of peer.dnsSans) parts.push(`DNS=${dns}`);
   return parts.join(';');
 };

@@ -39,6 +39,8 @@ export interface ClusterEnvironment {
 export interface PickRequest {
   readonly originalDestination: { readonly ip: string; readonly port: number } | undefined;
   readonly hash: bigint | undefined;
+  /** How many hosts were turned down before. */
+  readonly attempt?: number;
 }
 
 const REFUSED = ['load_balancing_policy', 'cluster_type', 'upstream_config'] as const;
@@ -63,6 +65,7 @@ export class ClusterRuntime {
   readonly #balancer: Balancer;
   readonly #panicThreshold: number;
   readonly #byLocality: boolean;
+  readonly #hashed: boolean;
   readonly #defaultTransport: UpstreamTransport;
   readonly #transportMatches: readonly TransportMatch[];
   readonly #outlier: OutlierDetector | undefined;
@@ -89,6 +92,7 @@ export class ClusterRuntime {
     this.#panicThreshold =
       config.common_lb_config?.healthy_panic_threshold?.value ?? (config.common_lb_config?.healthy_panic_threshold ? 0 : 50);
     this.#byLocality = config.common_lb_config?.locality_weighted_lb_config !== undefined;
+    this.#hashed = config.lb_policy === 'RING_HASH' || config.lb_policy === 'MAGLEV';
     this.stats = createClusterStats(environment.stats, this.statName);
     const changed = () => environment.changed();
     this.#defaultTransport = compileUpstreamTransport(config.transport_socket, environment.secrets, 'transport_socket', changed);
@@ -111,7 +115,7 @@ export class ClusterRuntime {
       requestsPerConnection: this.protocol.requestsPerConnection,
       bindAddress: bindAddress(config) ?? environment.bindAddress,
     };
-    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random);
+    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random, this.#hashed);
     const outlier = config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection);
     this.#outlier =
       outlier === undefined
@@ -174,11 +178,12 @@ export class ClusterRuntime {
     const { membership, hosts } = buildMembership(assignment, this.#hosts);
     this.#assignment = assignment;
     const seen = new Set(hosts);
+    const gone: Host[] = [];
     for (const [key, host] of this.#hosts)
       if (!seen.has(host)) {
         this.#hosts.delete(key);
         host.removed = true;
-        for (const pool of host.pools) pool.drain();
+        gone.push(host);
       }
     for (const host of hosts) {
       this.#hosts.set(`${host.hostname}|${host.address}`, host);
@@ -194,13 +199,16 @@ export class ClusterRuntime {
     this.stats.updateSuccess.value++;
     this.#healthChanged();
     this.#environment.changed();
+    // Last: who waited for them chooses from what is there now.
+    for (const host of gone) for (const pool of host.pools) pool.leave();
   }
 
   /** A host for a request, or undefined when none may be used. */
   pick(request: PickRequest): Host | undefined {
     if (this.type === 'ORIGINAL_DST') return this.#originalDestination(request.originalDestination);
-    const group: HostGroup | undefined = this.#view.group(this.#environment.random);
-    const host = group === undefined ? undefined : this.#balancer(group, this.#environment.random, request.hash);
+    const hash = this.#hashed ? request.hash : undefined;
+    const group: HostGroup | undefined = this.#view.group(this.#environment.random, hash);
+    const host = group === undefined ? undefined : this.#balancer(group, this.#environment.random, hash, request.attempt ?? 0);
     if (host === undefined) this.stats.noneHealthy.value++;
     return host;
   }
@@ -278,7 +286,7 @@ export class ClusterRuntime {
   }
 
   #healthChanged(): void {
-    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, this.#environment.random);
+    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, this.#environment.random, this.#hashed);
     this.stats.membershipTotal.value = this.#hostList.length;
     this.stats.membershipHealthy.value = this.#hostList.reduce((n, h) => n + (h.healthy ? 1 : 0), 0);
     this.stats.ejectionsActive.value = this.#hostList.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);

@@ -16,6 +16,9 @@ export interface DownstreamFacts {
   readonly listenerName: string;
   readonly listenerMetadata: Metadata | undefined;
   readonly listenerContext: ListenerContext;
+  /** Both addresses as texts, made when first told. */
+  remoteText?: string;
+  localText?: string;
   filterChainName: string;
   sni: string;
   alpn: readonly string[];
@@ -27,6 +30,10 @@ export interface DownstreamFacts {
 
 export const addressText = (ip: string, port: number): string => (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`);
 
+/** The same for every request of one client connection, as Envoy names it in the cookies it makes. */
+export const connectionKey = (facts: DownstreamFacts): string =>
+  `${addressText(facts.remoteIp, facts.remotePort)}${addressText(facts.localIp, facts.localPort)}`;
+
 /** Node prints IPv4 clients of a dual-stack socket as ::ffff:a.b.c.d. */
 export const plainIp = (ip: string | undefined): string => {
   const text = ip ?? '';
@@ -35,9 +42,11 @@ export const plainIp = (ip: string | undefined): string => {
 
 export const describeConnection = (info: StreamInfo, facts: DownstreamFacts): void => {
   info.connectionId = facts.id;
-  info.downstreamRemoteAddress = addressText(facts.remoteIp, facts.remotePort);
+  facts.remoteText ??= addressText(facts.remoteIp, facts.remotePort);
+  facts.localText ??= addressText(facts.localIp, facts.localPort);
+  info.downstreamRemoteAddress = facts.remoteText;
   info.downstreamDirectRemoteAddress = info.downstreamRemoteAddress;
-  info.downstreamLocalAddress = addressText(facts.localIp, facts.localPort);
+  info.downstreamLocalAddress = facts.localText;
   info.downstreamDirectLocalAddress = facts.directLocal;
   info.listenerName = facts.listenerName;
   info.listenerMetadata = facts.listenerMetadata;

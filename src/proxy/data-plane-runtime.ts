@@ -1,5 +1,6 @@
 // The data plane: what configuration is there, what of it is warm, and who serves whom. See data-plane.ts for the contract.
 
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { Http1Writer } from '../wire/http1-writer.ts';
@@ -38,6 +39,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   #changed: () => void = () => {};
   #connectionIds = 0;
   #draining = false;
+  /** Listeners that hand connections to others listen. */
+  #begun = false;
   #closed = false;
   #dateSecond = -1;
   #dateText = '';
@@ -141,6 +144,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     runtime.active?.replace();
     runtime.warming?.replace();
     this.#index();
+    if (!this.#begun) queueMicrotask(() => this.#begin());
     this.#changed();
   }
 
@@ -218,6 +222,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 
   async settled(): Promise<void> {
+    await Promise.resolve(); // what is set now begins to listen a moment later
     for (const listener of this.#listeners.values()) await listener.binding;
   }
 
@@ -276,14 +281,31 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       this.#drainState(before);
       before?.replace();
       swapped = true;
-      if (!this.#draining)
-        listener.bind(
-          (owner, socket) => this.#accept(owner, socket),
-          () => this.#changed(),
-        );
+      if (this.#draining) continue;
+      if (this.#begun || next.config.use_original_dst !== true) this.#bind(listener);
     }
+    // Not at once: the listeners of one answer are set one after the other.
+    if (!this.#begun) queueMicrotask(() => this.#begin());
     if (swapped) this.#index();
     this.#changed();
+  }
+
+  #bind(listener: ListenerRuntime): void {
+    listener.bind(
+      (owner, socket) => this.#accept(owner, socket),
+      () => this.#changed(),
+    );
+  }
+
+  // What hands connections to other listeners first listens when all of them are warm, as Envoy's workers do: before, a connection to a
+  // service whose listener still waits for its routes would be passed on to the service's virtual address, where nobody answers.
+  #begin(): void {
+    const listeners = [...this.#listeners.values()];
+    if (this.#begun || this.#draining || listeners.some((l) => l.active === undefined)) return;
+    const handing = listeners.filter((l) => l.active?.config.use_original_dst === true);
+    if (handing.length === 0) return;
+    this.#begun = true;
+    for (const listener of handing) this.#bind(listener);
   }
 
   // Connections of a replaced listener go on under what they began with and are asked to come back when they are idle.
@@ -348,5 +370,16 @@ const stable = (value: object): string =>
 const ownAddress = (): string => {
   for (const addresses of Object.values(networkInterfaces()))
     for (const address of addresses ?? []) if (address.family === 'IPv4' && !isLoopback(address.address)) return address.address;
-  return '127.0.0.1';
+  return routedAddress() ?? '127.0.0.1';
+};
+
+// An interface without carrier still has its address, but only the kernel's table of local routes lists it.
+const routedAddress = (): string | undefined => {
+  try {
+    const found = readFileSync('/proc/net/fib_trie', 'utf8').matchAll(/\|-- (\d+\.\d+\.\d+\.\d+)\n\s*\/32 host LOCAL/g);
+    for (const [, ip] of found) if (ip !== undefined && !isLoopback(ip)) return ip;
+  } catch {
+    // not on Linux
+  }
+  return undefined;
 };

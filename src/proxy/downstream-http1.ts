@@ -156,7 +156,8 @@ export class DownstreamHttp1 implements Http1Sink {
     info.endTime = info.startTime;
     info.protocol = 'HTTP/1.1';
     info.method = this.#parser.method;
-    info.path = this.#parser.path;
+    // A head that was refused early has not been taken apart.
+    info.path = this.#parser.path === '' ? this.#parser.target : this.#parser.path;
     info.responseCode = status;
     info.bytesSent = body.length;
     info.responseCodeDetails = problem.code;

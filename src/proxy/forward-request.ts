@@ -57,7 +57,13 @@ export const requestTimeouts = (route: CompiledRoute, headers: HeaderBlock, grpc
     if (/^\d+$/.test(askedTry)) tryMs = Number(askedTry);
   }
   if (routeMs > 0 && tryMs >= routeMs) tryMs = 0;
-  return { routeMs, tryMs, expectedMs: tryMs > 0 ? tryMs : routeMs };
+  return { routeMs, tryMs, expectedMs: expectedTimeoutMs(routeMs, tryMs, 0) };
+};
+
+/** What an attempt may take, `elapsedMs` after the whole request was here; 0: no bound. Out of time is 1: 0 would mean for ever. */
+export const expectedTimeoutMs = (routeMs: number, tryMs: number, elapsedMs: number): number => {
+  const wanted = tryMs > 0 ? tryMs : routeMs;
+  return routeMs > 0 ? Math.min(wanted, Math.max(1, routeMs - elapsedMs)) : wanted;
 };
 
 const UNITS: { readonly [unit: string]: number } = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000001 };

@@ -19,6 +19,9 @@ export interface Membership {
   readonly overprovisioning: number; // percent, Envoy's 140
 }
 
+/** Where a hash leads among the hosts of one group. */
+export type HashTable = (hash: bigint, attempt: number) => Host | undefined;
+
 /** One list a balancer picks from, with its own place in the rotation. */
 export class HostGroup {
   readonly hosts: readonly Host[];
@@ -27,9 +30,14 @@ export class HostGroup {
   /** EDF's current time. */
   edfNow = 0;
   readonly deadlines: Float64Array;
+  /** Of each host, where localities have weights and hashing takes them all together. */
+  readonly shares: readonly number[] | undefined;
+  /** The consistent-hash balancers'. */
+  table: HashTable | undefined;
 
-  constructor(hosts: readonly Host[], random: () => number) {
+  constructor(hosts: readonly Host[], random: () => number, shares?: readonly number[]) {
     this.hosts = hosts;
+    this.shares = shares;
     const first = hosts[0]?.weight ?? 1;
     this.equalWeights = hosts.every((h) => h.weight === first);
     this.cursor = Math.floor(random() * Math.max(1, hosts.length));
@@ -51,12 +59,15 @@ export class HealthView {
   readonly #priorities: readonly PriorityView[];
   readonly hostCount: number;
 
-  constructor(membership: Membership, panicThreshold: number, byLocality: boolean, random: () => number) {
+  /** `hashed`: a level is one group, whose hosts have shares by locality, so that a hash alone decides. */
+  constructor(membership: Membership, panicThreshold: number, byLocality: boolean, random: () => number, hashed = false) {
     const loads = priorityLoads(membership, panicThreshold);
     this.hostCount = membership.priorities.reduce((sum, p) => sum + p.hosts.length, 0);
     this.#priorities = membership.priorities.map((priority, index) => {
       const load = loads[index] ?? { load: 0, panic: false };
       const usable = (hosts: readonly Host[]) => (load.panic ? hosts : hosts.filter((h) => h.healthy));
+      if (byLocality && hashed)
+        return { load: load.load, groups: [sharedGroup(priority, usable, random)], weights: undefined, weightTotal: 0 };
       if (!byLocality)
         return { load: load.load, groups: [new HostGroup(usable(priority.hosts), random)], weights: undefined, weightTotal: 0 };
       const groups: HostGroup[] = [];
@@ -73,8 +84,8 @@ export class HealthView {
   }
 
   /** The group to pick from, or undefined when no level has a host to offer. */
-  group(random: () => number): HostGroup | undefined {
-    const priority = this.#priority(random);
+  group(random: () => number, hash?: bigint): HostGroup | undefined {
+    const priority = this.#priority(random, hash);
     if (priority === undefined) return undefined;
     if (priority.weights === undefined || priority.groups.length === 1) return priority.groups[0];
     let at = random() * priority.weightTotal;
@@ -85,10 +96,10 @@ export class HealthView {
     return priority.groups[priority.groups.length - 1];
   }
 
-  #priority(random: () => number): PriorityView | undefined {
+  #priority(random: () => number, hash: bigint | undefined): PriorityView | undefined {
     const first = this.#priorities[0];
     if (first === undefined || first.load === 100) return first;
-    let at = random() * 100;
+    let at = hash === undefined ? random() * 100 : Number(hash % 100n);
     for (const priority of this.#priorities) {
       at -= priority.load;
       if (at < 0) return priority;
@@ -96,6 +107,22 @@ export class HealthView {
     return this.#priorities.findLast((p) => p.load > 0) ?? first;
   }
 }
+
+const sharedGroup = (priority: PriorityHosts, usable: (hosts: readonly Host[]) => readonly Host[], random: () => number): HostGroup => {
+  const total = priority.localities.reduce((sum, l) => sum + l.weight, 0);
+  const hosts: Host[] = [];
+  const shares: number[] = [];
+  for (const locality of priority.localities) {
+    if (locality.weight === 0) continue;
+    const chosen = usable(locality.hosts);
+    const sum = chosen.reduce((n, h) => n + h.weight, 0);
+    for (const host of chosen) {
+      hosts.push(host);
+      shares.push(((locality.weight / total) * host.weight) / sum);
+    }
+  }
+  return new HostGroup(hosts, random, shares);
+};
 
 interface Load {
   load: number;

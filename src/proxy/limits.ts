@@ -29,3 +29,6 @@ export const ORIGINAL_DST_HOSTS_MAX = 10_000;
 export const TLS_SESSIONS_MAX = 1_000;
 /** tcpProgress period. */
 export const TCP_PROGRESS_MS = 5_000;
+
+/** How long a host that left its cluster may acknowledge nothing before requests still running there fail. */
+export const SILENT_PEER_MS = 2000;

@@ -55,6 +55,14 @@ export const upstreamReset = (reason: ResetReason, transport: string, retried: b
 
 export const resetFlag = (reason: ResetReason): ResponseFlag => FLAGS[reason];
 
+/** A text as grpc-message carries it: percent signs and what is not printable ASCII are escaped, byte by byte. */
+export const grpcMessage = (text: string): string =>
+  [...Buffer.from(text)]
+    .map((byte) =>
+      byte < 0x20 || byte > 0x7e || byte === 0x25 ? `%${byte.toString(16).toUpperCase().padStart(2, '0')}` : String.fromCharCode(byte),
+    )
+    .join('');
+
 /** gRPC clients are answered 200 with a grpc-status (Envoy's httpToGrpcStatus). */
 export const grpcStatusOf = (status: number): number => {
   switch (status) {

@@ -1,6 +1,7 @@
 // A copy of a request sent to another cluster, its response dropped. Never slows, retries or fails the request it copies:
 // a copy that cannot keep up is cut.
 
+import type { CompiledRoute } from '../plan/route.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
@@ -11,7 +12,7 @@ import type { ProxyEnvironment } from './proxy-environment.ts';
 import { isLoopback } from './request-headers.ts';
 import type { UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
 
-export const mirrorRequest = (
+const mirrorRequest = (
   env: ProxyEnvironment,
   cluster: ClusterRuntime,
   request: OutgoingRequest,
@@ -24,6 +25,25 @@ export const mirrorRequest = (
   const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked);
   if (cluster.pool(host).acquire(copy, cluster.breakers.default) === 'overflow') return undefined;
   return copy;
+};
+
+/** A copy to every mirror whose share is drawn. */
+export const startMirrors = (
+  env: ProxyEnvironment,
+  mirrors: CompiledRoute['mirrors'],
+  request: OutgoingRequest,
+  facts: DownstreamFacts,
+  chunked: boolean,
+): readonly MirrorRequest[] => {
+  const copies: MirrorRequest[] = [];
+  for (const mirror of mirrors) {
+    if (mirror.probability < 1 && env.random() >= mirror.probability) continue;
+    const name = mirror.clusterHeader !== '' ? (request.requestHeaders.get(mirror.clusterHeader.toLowerCase()) ?? '') : mirror.clusterName;
+    const cluster = env.cluster(name);
+    const copy = cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked);
+    if (copy !== undefined) copies.push(copy);
+  }
+  return copies;
 };
 
 export class MirrorRequest implements UpstreamClient {
@@ -98,6 +118,9 @@ export class MirrorRequest implements UpstreamClient {
     this.#over = true;
   }
   onConnectFailure(): void {
+    this.#over = true;
+  }
+  onHostGone(): void {
     this.#over = true;
   }
   onInformational(): void {}

@@ -29,7 +29,7 @@ export class SocketOutput {
       this.#pending = bytes;
       return;
     }
-    this.#writer.append(pending);
+    this.#writer.reopen(pending);
     this.#writer.append(bytes);
     this.#pending = this.#writer.take();
   }
@@ -40,11 +40,8 @@ export class SocketOutput {
     const pending = this.#pending;
     if (size <= JOIN_BYTES && (chunked || pending !== undefined)) {
       const writer = this.#writer;
-      if (pending !== undefined) writer.append(pending);
-      if (chunked) {
-        writer.append(Buffer.from(size.toString(16), 'latin1'));
-        writer.append(CRLF_BYTES);
-      }
+      if (pending !== undefined) writer.reopen(pending);
+      if (chunked) writer.chunkSize(size);
       writer.append(buf, start, end);
       if (chunked) writer.append(CRLF_BYTES);
       const joined = writer.take();

@@ -16,6 +16,7 @@ import type { ProxyEnvironment } from './proxy-environment.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportReason } from './upstream-http1.ts';
 import { PLAIN_VARIANT, rawTransport } from './upstream-transport.ts';
+import { xxHash64 } from './xx-hash64.ts';
 
 export interface TcpPlan {
   readonly context: ListenerContext;
@@ -24,6 +25,8 @@ export interface TcpPlan {
   readonly idleTimeoutMs: number;
   readonly connectAttempts: number;
   readonly maxDurationMs: number;
+  /** A client address keeps its host under a consistent-hash balancer. */
+  readonly hashSource: boolean;
 }
 
 export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): TcpPlan => {
@@ -39,6 +42,7 @@ export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): Tcp
     idleTimeoutMs: config.idle_timeout === undefined ? IDLE_TIMEOUT_MS : durationMs(config.idle_timeout),
     connectAttempts: config.max_connect_attempts ?? 1,
     maxDurationMs: config.max_downstream_connection_duration === undefined ? 0 : durationMs(config.max_downstream_connection_duration),
+    hashSource: config.hash_policy?.some((policy) => policy.source_ip !== undefined) === true,
   };
 };
 
@@ -118,7 +122,8 @@ export class TcpTunnel {
     info.upstreamCluster = cluster.statName;
     info.clusterMetadata = cluster.config.metadata;
     const limits = cluster.breakers.default;
-    const host = cluster.pick({ originalDestination: this.#facts.originalDestination, hash: undefined });
+    const hash = this.#plan.hashSource ? xxHash64(this.#facts.remoteIp) : undefined;
+    const host = cluster.pick({ originalDestination: this.#facts.originalDestination, hash });
     if (host === undefined) {
       info.setFlag(FLAG.UH);
       this.#close('');

@@ -17,6 +17,8 @@ export interface UpstreamClient {
   onReady(connection: UpstreamHttp1): void;
   /** No connection could be made; `reason` is the transport's word. */
   onConnectFailure(kind: 'remote' | 'timeout' | 'overflow', reason: string): void;
+  /** The host left the cluster while this client waited for a connection to it: choose another. */
+  onHostGone(): void;
   onInformational(parser: Http1Parser): void;
   onHead(parser: Http1Parser): void;
   onBody(buf: Buffer, start: number, end: number): void;
@@ -34,6 +36,24 @@ export interface UpstreamClient {
   onTunnelData(buf: Buffer): void;
   onTunnelEnd(): void;
 }
+
+/** Reads a response to its end and forgets it. */
+export const DISCARD: UpstreamClient = {
+  onReady: () => {},
+  onConnectFailure: () => {},
+  onHostGone: () => {},
+  onInformational: () => {},
+  onHead: () => {},
+  onBody: () => {},
+  onTrailers: () => {},
+  onEnd: () => {},
+  onFlush: () => {},
+  onSettled: () => {},
+  onReset: () => {},
+  onDrain: () => {},
+  onTunnelData: () => {},
+  onTunnelEnd: () => {},
+};
 
 let connectionIds = 0;
 const nextId = (): number => ++connectionIds;
@@ -248,12 +268,19 @@ export class UpstreamHttp1 implements Http1Sink {
     if (this.#state !== BUSY) return;
     const client = this.client;
     this.client = undefined;
+    // Its client may have been slow to the last byte; the next one must hear the connection.
+    if (this.socket.isPaused()) this.socket.resume();
     if (!this.parser.keepAlive) this.close();
     else this.pool.finished(this);
     client?.onSettled();
   }
 
   #ended(): void {
+    if (this.#state === CONNECTING) {
+      // An end instead of a handshake: whoever waits must hear of it.
+      this.#failed(new Error('connection closed'));
+      return;
+    }
     if (this.#state !== BUSY) {
       this.close();
       return;

@@ -5,6 +5,8 @@ import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterStats } from './cluster-stats.ts';
 import type { Host } from './host.ts';
+import { SILENT_PEER_MS } from './limits.ts';
+import { boundSilence } from './socket-silence.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import { type UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
@@ -97,6 +99,19 @@ export class Http1Pool {
   drain(): void {
     this.#draining = true;
     for (const connection of this.#idle.splice(0)) connection.close();
+  }
+
+  /** Its host left the cluster: who waits chooses anew, running requests may end as long as the peer's kernel answers. */
+  leave(): void {
+    this.drain();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { limits } of waiting) this.#noLongerPending(limits);
+    for (const connection of [...this.#all]) {
+      if (connection.connecting) connection.close();
+      else boundSilence(connection.socket, SILENT_PEER_MS);
+    }
+    for (const { client } of waiting) client.onHostGone();
   }
 
   /** Ends everything, requests included. */

@@ -2,7 +2,7 @@
 
 import type { Cluster } from '../xds/gen/types.ts';
 import { clusterMetadata } from './cluster-outbound.ts';
-import { circuitBreakers, httpProtocolOptions, keepalive, upstreamHttp } from './connection-pool.ts';
+import { circuitBreakers, httpProtocolOptions, keepalive, speakable, upstreamHttp } from './connection-pool.ts';
 import type { Context } from './context.ts';
 import type { InboundPort } from './inbound-ports.ts';
 import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, PASSTHROUGH, statName } from './names.ts';
@@ -34,7 +34,7 @@ export const inboundClusters = (c: Context, ports: readonly InboundPort[]): read
       metadata: { filter_metadata: { istio: clusterMetadata(p.services, rule?.spec.trafficPolicy === undefined ? undefined : rule) } },
       common_lb_config: {},
       alt_stat_name: statName(name),
-      ...httpProtocolOptions({ http: upstreamHttp(p.servicePort.protocol, undefined, false), pool }),
+      ...httpProtocolOptions({ http: speakable(upstreamHttp(p.servicePort.protocol, undefined, false), c.node.http2), pool }),
     };
   });
 
@@ -52,7 +52,7 @@ const passthrough = (c: Context, name: string): Cluster => ({
   lb_policy: 'CLUSTER_PROVIDED',
   circuit_breakers: circuitBreakers(undefined),
   alt_stat_name: statName(PASSTHROUGH),
-  ...httpProtocolOptions({ http: 'as-client', pool: undefined, idleTimeout: PASSTHROUGH_IDLE }),
+  ...httpProtocolOptions({ http: speakable('as-client', c.node.http2), pool: undefined, idleTimeout: PASSTHROUGH_IDLE }),
 });
 
 export const passthroughClusters = (c: Context): readonly Cluster[] => [

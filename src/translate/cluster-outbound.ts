@@ -5,7 +5,7 @@ import type { MergedRule } from '../mesh/destination-rules.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
 import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
 import { clusterTls } from './cluster-tls.ts';
-import { circuitBreakers, httpProtocolOptions, keepalive, upstreamHttp } from './connection-pool.ts';
+import { circuitBreakers, httpProtocolOptions, keepalive, speakable, upstreamHttp } from './connection-pool.ts';
 import type { Context } from './context.ts';
 import { type EndpointsInput, loadAssignment } from './endpoints.ts';
 import { isPassthrough, loadBalancing, localitySetting, weighsLocalities } from './load-balancing.ts';
@@ -66,7 +66,7 @@ const outbound = (
   const policy = trafficPolicy(rule, subset, port.port);
   const type = discovery(c, service, isPassthrough(policy));
   const pool = policy.connectionPool;
-  const http = upstreamHttp(port.protocol, pool, c.mesh.h2UpgradePolicy === 'UPGRADE');
+  const http = speakable(upstreamHttp(port.protocol, pool, c.mesh.h2UpgradePolicy === 'UPGRADE'), c.node.http2);
   const tls = clusterTls(c, {
     service,
     port: port.port,

@@ -52,6 +52,9 @@ export const keepalive = (pool: ConnectionPoolSettings | undefined): Cluster => 
 /** How the upstream speaks HTTP: as HTTP/2, as the client did, or (the default) HTTP/1.1. */
 export type UpstreamHttp = 'http1' | 'http2' | 'as-client';
 
+/** What is asked for, cut down to what the proxy speaks. */
+export const speakable = (wanted: UpstreamHttp, speaksHttp2: boolean): UpstreamHttp => (speaksHttp2 ? wanted : 'http1');
+
 export interface HttpOptions {
   readonly http: UpstreamHttp;
   readonly pool: ConnectionPoolSettings | undefined;

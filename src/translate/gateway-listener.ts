@@ -1,16 +1,17 @@
 // Listeners of a gateway: HTTP by route configuration, TLS by server name, TCP straight to the rule's destinations.
 
 import type { ServerTLSSettings } from '../api/specs.ts';
+import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
 import type { CommonTlsContext, FilterChain, Listener, RouteConfiguration, TlsParameters, TransportSocket } from '../xds/gen/types.ts';
 import { listenerAccessLogs } from './access-log.ts';
 import type { Context } from './context.ts';
 import { gatewayRoutes, intersection } from './gateway-routes.ts';
-import { type BoundServer, type GatewayListenerPlan, planGatewayListeners, serverHosts, terminatesTls } from './gateway-servers.ts';
+import { type BoundServer, type GatewayListenerPlan, planGatewayListeners } from './gateway-servers.ts';
 import { connectionManager } from './http-connection.ts';
 import { TLS_INSPECTOR } from './inspectors.ts';
 import { concernsL4, matchKey, TRANSPORT_SOCKET_TIMEOUT } from './tcp-chains.ts';
 import { tcpToDestinations } from './tcp-proxy.ts';
-import { downstreamTls, exactNames, fileSecret, meshSecret, workloadServerTls } from './tls-context.ts';
+import { downstreamTls, exactNames, fileSecret, meshSecret, serverAlpn, workloadServerTls } from './tls-context.ts';
 
 export interface GatewayConfig {
   readonly listeners: readonly Listener[];
@@ -106,7 +107,10 @@ const VERSIONS: Readonly<Record<string, TlsParameters['tls_minimum_protocol_vers
 
 const serverTls = (c: Context, tls: ServerTLSSettings): TransportSocket => {
   const mode = tls.mode ?? 'PASSTHROUGH';
-  if (mode === 'ISTIO_MUTUAL') return workloadServerTls([c.mesh.trustDomain, ...c.mesh.trustDomainAliases], false);
+  if (mode === 'ISTIO_MUTUAL') {
+    const trustDomains = [c.mesh.trustDomain, ...c.mesh.trustDomainAliases];
+    return workloadServerTls({ trustDomains, http2: c.node.http2, exchangesMetadata: false });
+  }
   const credential = tls.credentialName ?? '';
   const params: TlsParameters = {
     ...(tls.minProtocolVersion === undefined || tls.minProtocolVersion === 'TLS_AUTO'
@@ -120,7 +124,7 @@ const serverTls = (c: Context, tls: ServerTLSSettings): TransportSocket => {
   const asksForClient = mode === 'MUTUAL' || mode === 'OPTIONAL_MUTUAL';
   const common: CommonTlsContext = {
     ...(Object.keys(params).length === 0 ? {} : { tls_params: params }),
-    alpn_protocols: ['h2', 'http/1.1'],
+    alpn_protocols: serverAlpn(c.node.http2),
     tls_certificate_sds_secret_configs: [
       credential === ''
         ? fileSecret(`file-cert:${tls.serverCertificate ?? ''}~${tls.privateKey ?? ''}`)

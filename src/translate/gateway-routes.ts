@@ -1,11 +1,12 @@
 // Route configurations of gateways: rules of all VirtualServices bound to the servers of a port, joined per host, catch-alls last.
 
+import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
 import { hostSubsetOf, hostsMatch } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
-import { type BoundServer, serverHosts, terminatesTls } from './gateway-servers.ts';
+import type { BoundServer } from './gateway-servers.ts';
 import { httpRoutes } from './route-http.ts';
 import { isCatchAll } from './route-match.ts';
 import { routeConfiguration } from './route-outbound.ts';

@@ -1,5 +1,7 @@
-// Listener filters that look at the first bytes of a connection, and on which ports they must not.
+// Listener filters that look at the first bytes of a connection, and on which ports they must not. What a proxy that does not
+// speak HTTP/2 finds to be HTTP/2 passes as bytes.
 
+import { isHttp2, type ListenerProtocol, listenerProtocol, type Protocol } from '../mesh/protocol.ts';
 import type { ListenerFilter, ListenerFilterChainMatchPredicate } from '../xds/gen/types.ts';
 
 const PREFIX = 'type.googleapis.com/envoy.extensions.filters.listener';
@@ -18,6 +20,13 @@ export const ORIGINAL_DESTINATION: ListenerFilter = {
   name: 'envoy.filters.listener.original_dst',
   typed_config: { '@type': `${PREFIX}.original_dst.v3.OriginalDst` },
 };
+
+/** What the HTTP inspector may find that an HTTP chain then reads. */
+export const sniffedHttp = (http2: boolean): readonly string[] => (http2 ? ['http/1.1', 'h2c'] : ['http/1.1']);
+
+/** How a port's connections are read: as declared, but looked at where the proxy could not read all that was declared. */
+export const readAs = (protocol: Protocol, http2: boolean): ListenerProtocol =>
+  isHttp2(protocol) && !http2 ? 'auto' : listenerProtocol(protocol);
 
 const anyOf = (ports: readonly number[]): ListenerFilterChainMatchPredicate | undefined => {
   const rules = [...ports]

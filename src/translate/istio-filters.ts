@@ -43,7 +43,7 @@ const exchange = (): { readonly name: string; readonly typed_config: AnyMessage 
 const DISCOVERY = [{ istio_headers: {} }, { workload_discovery: {} }];
 const PROPAGATION = [{ istio_headers: {} }];
 
-const alpnOverrides = [
+const ALPN_OVERRIDES = [
   { alpn_override: ['istio-http/1.0', 'istio', 'http/1.0'] },
   { upstream_protocol: 'HTTP11', alpn_override: ['istio-http/1.1', 'istio', 'http/1.1'] },
   { upstream_protocol: 'HTTP2', alpn_override: ['istio-h2', 'istio', 'h2'] },
@@ -78,7 +78,15 @@ export const istioFilters = (node: ProxyNode, mesh: MeshConfig): IstioFilters =>
       },
       alpn: (side) =>
         alpn && side !== 'inbound'
-          ? [{ name: 'istio.alpn', typed_config: { '@type': `type.googleapis.com/${ALPN}`, alpn_override: alpnOverrides } }]
+          ? [
+              {
+                name: 'istio.alpn',
+                typed_config: {
+                  '@type': `type.googleapis.com/${ALPN}`,
+                  alpn_override: ALPN_OVERRIDES.filter((o) => node.http2 || o.upstream_protocol !== 'HTTP2'),
+                },
+              },
+            ]
           : [],
       stats: (side) => (stats ? [{ name: 'istio.stats', typed_config: statsConfig(side) }] : []),
     },

@@ -1,22 +1,22 @@
 // The inbound listener of a sidecar: chains per application port by mutual TLS mode, and for every other port.
 
 import { type MtlsMode, modeForPort } from '../mesh/peer-authentication.ts';
-import { isGrpc, type ListenerProtocol, listenerProtocol } from '../mesh/protocol.ts';
+import { isGrpc, type ListenerProtocol } from '../mesh/protocol.ts';
 import type { FilterChain, FilterChainMatch, Listener, Listener_Filter, ListenerFilter, RouteConfiguration } from '../xds/gen/types.ts';
 import { listenerAccessLogs } from './access-log.ts';
 import type { Context } from './context.ts';
 import { connectionManager } from './http-connection.ts';
 import type { InboundPort } from './inbound-ports.ts';
-import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, TLS_INSPECTOR } from './inspectors.ts';
+import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, readAs, sniffedHttp, TLS_INSPECTOR } from './inspectors.ts';
 import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
 import { INBOUND_RETRY } from './route-retry.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
 import { workloadServerTls } from './tls-context.ts';
 
-const MESH_HTTP = ['istio-http/1.0', 'istio-http/1.1', 'istio-h2'];
+const MESH_HTTP1 = ['istio-http/1.0', 'istio-http/1.1'];
+const MESH_HTTP = [...MESH_HTTP1, 'istio-h2'];
 const MESH_TCP = ['istio-peer-exchange', 'istio'];
 const MESH_ANY = ['istio', 'istio-peer-exchange', ...MESH_HTTP];
-const PLAIN_HTTP = ['http/1.1', 'h2c'];
 
 interface ChainOption {
   readonly protocol: 'http' | 'tcp';
@@ -36,13 +36,16 @@ const option = (
 });
 
 /** Which connections a port takes, best match first as Istio orders them. PERMISSIVE leaves the application's own TLS alone. */
-const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode): readonly ChainOption[] => {
+const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode, http2: boolean): readonly ChainOption[] => {
+  const plainHttp = sniffedHttp(http2);
+  // Where HTTP/2 cannot be read, detected HTTP/2 passes as bytes.
+  const meshHttp = http2 ? MESH_HTTP : MESH_HTTP1;
   switch (mode) {
     case 'STRICT':
-      if (protocol === 'auto') return [option('http', 'tls', MESH_HTTP, true), option('tcp', 'tls', [], true)];
+      if (protocol === 'auto') return [option('http', 'tls', meshHttp, true), option('tcp', 'tls', [], true)];
       return [option(protocol, 'tls', [], true)];
     case 'DISABLE':
-      if (protocol === 'auto') return [option('http', 'raw_buffer', PLAIN_HTTP), option('tcp', 'raw_buffer', [])];
+      if (protocol === 'auto') return [option('http', 'raw_buffer', plainHttp), option('tcp', 'raw_buffer', [])];
       return [option(protocol, 'raw_buffer', [])];
     case 'PERMISSIVE':
       switch (protocol) {
@@ -52,8 +55,8 @@ const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode): readonly Chai
           return [option('tcp', 'tls', MESH_ANY, true), option('tcp', 'tls', []), option('tcp', 'raw_buffer', [])];
         case 'auto':
           return [
-            option('http', 'tls', MESH_HTTP, true),
-            option('http', 'raw_buffer', PLAIN_HTTP),
+            option('http', 'tls', meshHttp, true),
+            option('http', 'raw_buffer', plainHttp),
             option('tcp', 'tls', MESH_TCP, true),
             option('tcp', 'raw_buffer', []),
             option('tcp', 'tls', []),
@@ -103,10 +106,11 @@ const build = (
     filters: [...c.filters.network.metadataExchange(), ...filters(o)],
     ...(o.terminatesTls
       ? {
-          transport_socket: workloadServerTls(
-            [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
-            c.filters.exchangesMetadata && o.protocol === 'tcp',
-          ),
+          transport_socket: workloadServerTls({
+            trustDomains: [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
+            http2: c.node.http2,
+            exchangesMetadata: c.filters.exchangesMetadata && o.protocol === 'tcp',
+          }),
         }
       : {}),
     name: name(o),
@@ -116,7 +120,7 @@ const build = (
 const passthroughChains = (c: Context, mode: MtlsMode, port: number | undefined): readonly FilterChain[] =>
   build(
     c,
-    chainOptions('auto', mode),
+    chainOptions('auto', mode, c.node.http2),
     port,
     (o) => (o.protocol === 'http' ? 'virtualInbound-catchall-http' : VIRTUAL_INBOUND),
     (o) =>
@@ -136,7 +140,7 @@ const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly Filter
   const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.service.host}:${p.servicePort.port}/*`, grpc);
   return build(
     c,
-    chainOptions(listenerProtocol(p.servicePort.protocol), mode),
+    chainOptions(readAs(p.servicePort.protocol, c.node.http2), mode, c.node.http2),
     p.targetPort,
     () => name,
     (o) =>
@@ -176,7 +180,7 @@ const listenerFilters = (chains: readonly FilterChain[]): readonly ListenerFilte
     const port = m?.destination_port ?? 0;
     const needs = ports.get(port) ?? { tls: false, http: false };
     needs.tls ||= m?.transport_protocol === 'tls';
-    needs.http ||= (m?.application_protocols ?? []).some((a) => PLAIN_HTTP.includes(a));
+    needs.http ||= m?.transport_protocol === 'raw_buffer' && (m.application_protocols ?? []).length > 0;
     ports.set(port, needs);
   }
   const inspector = (filter: ListenerFilter, need: 'tls' | 'http'): readonly ListenerFilter[] => {

@@ -1,13 +1,13 @@
 // Outbound listeners of a sidecar: one per HTTP port for all services, one per address and port for the rest, and the listener that
 // takes every captured connection and hands it to them.
 
-import { listenerProtocol } from '../mesh/protocol.ts';
+import { isHttp } from '../mesh/protocol.ts';
 import { endpointsOf, listenAddress, type Service, type ServicePort } from '../mesh/service.ts';
 import type { FilterChain, Listener, ListenerFilter } from '../xds/gen/types.ts';
 import { listenerAccessLogs } from './access-log.ts';
 import type { Context } from './context.ts';
 import { connectionManager } from './http-connection.ts';
-import { HTTP_INSPECTOR, TLS_INSPECTOR } from './inspectors.ts';
+import { HTTP_INSPECTOR, readAs, sniffedHttp, TLS_INSPECTOR } from './inspectors.ts';
 import { BLACKHOLE, PASSTHROUGH, VIRTUAL_OUTBOUND, WILDCARD_ADDRESS } from './names.ts';
 import { matchKey, TRANSPORT_SOCKET_TIMEOUT, tcpChains } from './tcp-chains.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
@@ -46,11 +46,10 @@ const entryAt = (entries: Map<string, Entry>, bind: string, port: number): Entry
 };
 
 const addPort = (c: Context, entries: Map<string, Entry>, service: Service, port: ServicePort): void => {
-  const kind = listenerProtocol(port.protocol);
-  if (kind === 'http') {
-    entryAt(entries, WILDCARD_ADDRESS, port.port).rds = String(port.port);
-    return;
-  }
+  const kind = readAs(port.protocol, c.node.http2);
+  // HTTP is routed by its host, wherever it was going.
+  if (isHttp(port.protocol)) entryAt(entries, WILDCARD_ADDRESS, port.port).rds = String(port.port);
+  if (kind === 'http') return;
   for (const bind of bindAddresses(c, service, port)) {
     const entry = entryAt(entries, bind, port.port);
     addChains(entry, tcpChains(c, service, port, bind));
@@ -82,7 +81,7 @@ const toListener = (c: Context, e: Entry): Listener => {
       ? []
       : [
           {
-            filter_chain_match: { transport_protocol: 'raw_buffer', application_protocols: ['http/1.1', 'h2c'] },
+            filter_chain_match: { transport_protocol: 'raw_buffer', application_protocols: sniffedHttp(c.node.http2) },
             filters: [connectionManager(c, 'outbound', `outbound_${e.bind}_${e.port}`, { rds: e.rds })],
             transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
           },

@@ -1,6 +1,7 @@
 // Who asks for configuration: Envoy's Node read as Istio's agents fill it.
 
 import { type Locality, NO_LOCALITY } from '../mesh/service.ts';
+import { HTTP2_FEATURE } from '../xds/client-features.ts';
 import type { JsonObject, Node } from '../xds/gen/types.ts';
 
 export interface ProxyNode {
@@ -24,7 +25,11 @@ export interface ProxyNode {
   /** Message types of the extensions the proxy announced, without URL prefix. */
   readonly extensionTypes: ReadonlySet<string>;
   readonly extensionNames: ReadonlySet<string>;
+  /** Speaks HTTP/2 to clients and servers. Every proxy does but a Skein that has not announced it. */
+  readonly http2: boolean;
 }
+
+const SKEIN = 'skein';
 
 const text = (v: unknown): string => (typeof v === 'string' ? v : '');
 
@@ -70,6 +75,7 @@ export const parseNode = (node: Node): ProxyNode | undefined => {
     metadata,
     extensionTypes: types,
     extensionNames: names,
+    http2: node.user_agent_name !== SKEIN || (node.client_features ?? []).includes(HTTP2_FEATURE),
   };
 };
 

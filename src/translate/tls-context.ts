@@ -61,12 +61,21 @@ export const upstreamTls = (context: UpstreamTlsContext): TransportSocket => ({
   typed_config: { '@type': `${PREFIX}.tls.v3.UpstreamTlsContext`, ...context },
 });
 
+export interface WorkloadServerTls {
+  readonly trustDomains: readonly string[];
+  readonly http2: boolean;
+  readonly exchangesMetadata: boolean;
+}
+
+/** What a server offers in ALPN. */
+export const serverAlpn = (http2: boolean): readonly string[] => (http2 ? ['h2', 'http/1.1'] : ['http/1.1']);
+
 /** A server's half of mutual TLS between workloads: any identity of the mesh's trust domains. */
-export const workloadServerTls = (trustDomains: readonly string[], exchangesMetadata: boolean): TransportSocket =>
+export const workloadServerTls = ({ trustDomains, http2, exchangesMetadata }: WorkloadServerTls): TransportSocket =>
   downstreamTls({
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3', cipher_suites: INBOUND_CIPHERS },
-      alpn_protocols: exchangesMetadata ? ['istio-peer-exchange', 'h2', 'http/1.1'] : ['h2', 'http/1.1'],
+      alpn_protocols: [...(exchangesMetadata ? ['istio-peer-exchange'] : []), ...serverAlpn(http2)],
       tls_certificate_sds_secret_configs: [WORKLOAD_CERTIFICATE],
       combined_validation_context: {
         default_validation_context: { match_subject_alt_names: trustDomains.map((d) => ({ prefix: `spiffe://${d}/` })) },

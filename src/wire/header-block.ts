@@ -24,6 +24,8 @@ const GONE = 1 << 19;
 const NO_BYTES = Buffer.alloc(0);
 /** Below this many bytes a loop beats a call into the runtime. */
 const LOOP_COPY_MAX = 48;
+/** Characters that are not written as they are. */
+const NEEDS_CARE = /[\0\r\n\u0100-\uffff]/;
 
 export class HeaderBlock {
   #base: Buffer = NO_BYTES;
@@ -356,14 +358,18 @@ export class HeaderBlock {
 
   /** Text of bytes (latin1) as it is; text beyond latin1 as UTF-8. Returns where it begins. */
   #writeOver(text: string): number {
-    this.#reserveOver(text.length);
+    const length = text.length;
+    this.#reserveOver(length);
+    const over = this.#over;
     const start = this.#overLength;
-    for (let i = 0; i < text.length; i++) {
-      const c = text.charCodeAt(i);
-      if (c > 255) return this.#writeOverUtf8(text);
-      this.#over[start + i] = c === 0 || c === 10 || c === 13 ? 32 : c;
-    }
-    this.#overLength = start + text.length;
+    if (length > LOOP_COPY_MAX && !NEEDS_CARE.test(text)) over.write(text, start, 'latin1');
+    else
+      for (let i = 0; i < length; i++) {
+        const c = text.charCodeAt(i);
+        if (c > 255) return this.#writeOverUtf8(text);
+        over[start + i] = c === 0 || c === 10 || c === 13 ? 32 : c;
+      }
+    this.#overLength = start + length;
     return start;
   }
 

@@ -15,6 +15,9 @@ export class Http1Writer implements ByteSink {
   buf: Buffer = Buffer.allocUnsafeSlow(WRITER_SLAB_BYTES);
   at = 0;
   #start = 0;
+  /** The view last handed out and where it ends. */
+  #last: Buffer | undefined;
+  #lastEnd = 0;
 
   /** `METHOD path HTTP/1.1` and `host`. The block's own host header belongs in the skip rule of `fields`. */
   requestLine(method: string, path: string, authority: string): void {
@@ -64,10 +67,25 @@ export class Http1Writer implements ByteSink {
   }
 
   /** Bytes behind the head in the same view: a small body. */
-  append(bytes: Uint8Array, start = 0, end = bytes.length): void {
+  append(bytes: Buffer, start = 0, end = bytes.length): void {
     this.ensure(end - start);
-    this.buf.set(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end), this.at);
+    bytes.copy(this.buf, this.at, start, end);
     this.at += end - start;
+  }
+
+  /** What is appended next goes behind `taken`, in one view with it: without a copy when nothing was written since it was taken. */
+  reopen(taken: Buffer): void {
+    if (taken === this.#last && this.at === this.#lastEnd) this.#start = this.#lastEnd - taken.length;
+    else {
+      this.#start = this.at;
+      this.append(taken);
+    }
+  }
+
+  /** A chunk's size line. */
+  chunkSize(length: number): void {
+    this.#latin1(length.toString(16));
+    this.#bytes(CRLF_BYTES);
   }
 
   /** The empty line. */
@@ -79,6 +97,8 @@ export class Http1Writer implements ByteSink {
   take(): Buffer {
     const view = this.buf.subarray(this.#start, this.at);
     this.#start = this.at;
+    this.#last = view;
+    this.#lastEnd = this.at;
     return view;
   }
 
@@ -107,6 +127,7 @@ export class Http1Writer implements ByteSink {
     const next = Buffer.allocUnsafeSlow(Math.max(WRITER_SLAB_BYTES, (begun + bytes) * 2));
     this.buf.copy(next, 0, this.#start, this.at);
     this.buf = next;
+    this.#last = undefined;
     this.#start = 0;
     this.at = begun;
   }

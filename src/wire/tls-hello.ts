@@ -11,8 +11,11 @@ const NEED_MORE = { kind: 'need-more' } as const;
 const NOT_TLS = { kind: 'not-tls' } as const;
 const RECORD_BYTES_MAX = 16384 + 256;
 
-/** `buf`: all bytes received so far. Answers not-tls as soon as it can. */
+const RECORD_HEAD_BYTES = 5;
+
+/** `buf`: all bytes received so far. As Envoy's inspector it rules TLS out only with a whole record header before it. */
 export const inspectClientHello = (buf: Uint8Array): ClientHello => {
+  if (buf.length < RECORD_HEAD_BYTES) return NEED_MORE;
   const joined = joinHandshake(buf);
   if (joined.kind !== 'hello') return joined;
   return readHello(joined.bytes) ?? NOT_TLS;
@@ -27,7 +30,7 @@ const joinHandshake = (buf: Uint8Array): Joined => {
   let want = -1;
   let at = 0;
   while (want < 0 || have < want) {
-    // Handshake record, version 3.x; checked byte by byte so that other protocols are known early.
+    // Handshake record, version 3.x; a later one is checked byte by byte so that nonsense is known early.
     if (at < buf.length && buf[at] !== 22) return NOT_TLS;
     if (at + 1 < buf.length && buf[at + 1] !== 3) return NOT_TLS;
     if (at + 5 > buf.length) return buf.length > CLIENT_HELLO_BYTES_MAX ? NOT_TLS : NEED_MORE;

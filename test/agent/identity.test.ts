@@ -5,7 +5,6 @@ import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:cry
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { renewalDelayMs } from '../../src/agent/certificate.ts';
 import { certificateRequest } from '../../src/agent/csr.ts';
 import { GrpcChannel } from '../../src/agent/grpc-channel.ts';
 import { createLog } from '../../src/base/log.ts';
@@ -47,22 +46,6 @@ test('openssl verifies the request and shows the URI', {
   });
   assert.match(`${stdout}${stderr}`, /verify OK/);
   assert.ok(stdout.includes(`URI:${uri}`));
-});
-
-test('renewal is asked for around the middle of what is left', () => {
-  assert.equal(
-    renewalDelayMs(2_000, 1_000, () => 0.5),
-    500,
-  );
-  assert.equal(
-    renewalDelayMs(2_000, 1_000, () => 0),
-    400,
-  );
-  assert.ok(renewalDelayMs(2_000, 1_000, () => 0.999) < 600);
-  assert.equal(
-    renewalDelayMs(1_000, 5_000, () => 0.5),
-    0,
-  );
 });
 
 const request = (names: readonly string[], more = {}): Uint8Array =>

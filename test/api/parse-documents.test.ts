@@ -251,19 +251,31 @@ describe('what is refused, and where', () => {
       refused(dr('{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}}}')),
       /FIELD_NOT_SUPPORTED .*warmup/,
     );
-    assert.match(refused(vs('hosts: [a]\ntls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]')), /TLS routes/);
+    assert.match(
+      refused(vs('hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]')),
+      /sourceSubnet/,
+    );
     const gateway = (server: string): string =>
       `apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {servers: [${server}]}\n`;
     accepted(gateway("{hosts: ['*'], port: {number: 80, name: http, protocol: http}}"));
+    accepted(
+      gateway(
+        "{hosts: ['*'], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, serverCertificate: /c.pem, privateKey: /k.pem}}",
+      ),
+    );
+    accepted(gateway("{hosts: ['*'], port: {number: 9000, name: tcp, protocol: TCP}}"));
+    accepted(vs('hosts: [a]\ntls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]'));
+    assert.match(
+      refused(gateway("{hosts: ['*'], port: {number: 443, name: tls, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}}")),
+      /AUTO_PASSTHROUGH is not yet supported/,
+    );
+    assert.match(refused(dr('{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}}')), /name files/);
     const tls = parse(
       gateway("{hosts: ['*'], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}"),
     ).problems;
     assert.deepEqual(
       tls.map((p) => [p.code, p.path]),
-      [
-        ['FIELD_NOT_SUPPORTED', 'spec.servers[0].port.protocol'],
-        ['FIELD_NOT_SUPPORTED', 'spec.servers[0].tls'],
-      ],
+      [['FIELD_NOT_SUPPORTED', 'spec.servers[0].tls.credentialName']],
     );
   });
 

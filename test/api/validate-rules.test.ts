@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import type { Kind } from '../../src/api/resource.ts';
-import { validateSpec } from '../../src/api/validate.ts';
+import { validateSpec } from './validate-spec.ts';
 
 const told = (kind: Kind, spec: string, annotations: Record<string, string> = {}): string[] =>
   validateSpec(kind, parse(spec), { name: 'a', namespace: 'shop', annotations }).map((f) => `${f.severity} ${f.path}: ${f.message}`);

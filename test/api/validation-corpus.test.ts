@@ -18,7 +18,6 @@ import { authenticationPolicy, proxyConfig, proxyConfigConnectionSettings } from
 import type { Infer, Schema } from '../../src/api/schema/schema.ts';
 import { list } from '../../src/api/schema/schema.ts';
 import * as vs from '../../src/api/schema/virtual-service.ts';
-import { validateSpec } from '../../src/api/validate.ts';
 import { checkDestination } from '../../src/api/validate-destination.ts';
 import { checkTrafficPolicy } from '../../src/api/validate-destination-rule.ts';
 import { checkExportTo } from '../../src/api/validate-export-to.ts';
@@ -30,6 +29,7 @@ import * as mesh from '../../src/api/validate-mesh-config.ts';
 import { checkServerTls } from '../../src/api/validate-server-tls.ts';
 import { checkClientTls, checkConnectionPool, checkOutlierDetection } from '../../src/api/validate-traffic-block.ts';
 import { expand, missing, sharedFile } from './shared-data.ts';
+import { validateSpec } from './validate-spec.ts';
 
 interface Row {
   readonly suite?: string;

@@ -1,6 +1,5 @@
 // The proxies of a scenario: bootstrap, start, readiness, access log. Envoy and Skein's proxy take the same bootstrap.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
 import { join } from 'node:path';
 import type { Scenario } from './scenario.ts';
 
@@ -103,18 +102,6 @@ export const writeBootstrap = (file: string, node: ProxyNode, address: string, x
   };
   writeFileSync(file, JSON.stringify(bootstrap));
 };
-
-/** GET on a proxy's admin port from inside `viaPid`'s namespace is the caller's business; this asks 127.0.0.1 of its own. */
-export const adminStatus = (port: number, path: string): Promise<number> =>
-  new Promise((resolve) => {
-    const r = request({ host: '127.0.0.1', port, path, timeout: 500 }, (response) => {
-      response.resume();
-      resolve(response.statusCode ?? 0);
-    });
-    r.on('error', () => resolve(0));
-    r.on('timeout', () => r.destroy());
-    r.end();
-  });
 
 /** Complete JSON lines that a proxy has logged so far. */
 export const logEntries = (file: string): Record<string, unknown>[] => {

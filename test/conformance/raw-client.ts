@@ -133,7 +133,7 @@ export class Connection {
     if (method === 'HEAD' || status === 204 || status === 304) return '';
     if (/chunked/i.test(String(headers['transfer-encoding'] ?? ''))) return this.#chunked();
     if (headers['content-length'] !== undefined) return (await this.#take(Number(headers['content-length']))).toString('utf8');
-    while (!this.#ended) await this.#more().catch(() => undefined);
+    while (!this.#ended && !this.#error) await this.#more().catch(() => undefined);
     return this.#pending.toString('utf8');
   }
 

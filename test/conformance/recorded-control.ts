@@ -33,9 +33,12 @@ export class RecordedControl {
   readonly #server = new Server();
   readonly #byNode = new Map<string, Map<string, Stored[]>>();
   readonly #certs: string;
+  readonly #nacks: string[];
 
-  constructor(certs: string) {
+  /** `nacks` gathers what proxies refuse, in their own words. */
+  constructor(certs: string, nacks: string[]) {
     this.#certs = certs;
+    this.#nacks = nacks;
     const bytes = {
       requestDeserialize: (b: Buffer) => b,
       responseSerialize: (b: Buffer) => b,
@@ -88,7 +91,7 @@ export class RecordedControl {
     call.on('data', (message: Buffer) => {
       const request = decode('envoy.service.discovery.v3.DiscoveryRequest', message);
       node ??= request.node;
-      if (request.error_detail) process.stderr.write(`NACK from ${node?.id}: ${request.error_detail.message}\n`);
+      if (request.error_detail) this.#nacks.push(`${node?.id?.split('~')[1]} refused ${request.type_url}: ${request.error_detail.message}`);
       const url = request.type_url ?? SDS;
       const names = JSON.stringify([...(request.resource_names ?? [])].sort());
       if (request.response_nonce && lastNames.get(url) === names) return; // an ACK or NACK of what was sent

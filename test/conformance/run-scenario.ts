@@ -32,30 +32,57 @@ interface Proxy {
 
 const XDS_PORT = 15010;
 const SDS_PORT = 15012;
-const READY_MS = 15_000;
+const READY_MS = 25_000;
 const LOG_MS = 1_500;
 const PROXY_UID = '1337';
+const SCENARIO_MS = 40_000;
 
-export const runScenario = async (scenario: Scenario, cell: Cell, place: Place): Promise<{ vector: number; difference: Difference }[]> => {
+export interface Found {
+  readonly vector: number;
+  readonly difference: Difference;
+}
+
+export const runScenario = async (scenario: Scenario, cell: Cell, place: Place): Promise<Found[]> => {
   const cleanUp: (() => Promise<void> | void)[] = [];
+  const found: Found[] = [];
+  const nacks: string[] = [];
+  const over = Promise.withResolvers<'over'>();
+  const timer = setTimeout(() => over.resolve('over'), SCENARIO_MS);
   try {
-    const hosts = await startHosts(scenario, place, cleanUp);
-    await startControl(scenario, cell, place, cleanUp);
-    const proxies = await startProxies(scenario, cell, place, hosts, cleanUp);
-    const out: { vector: number; difference: Difference }[] = [];
-    for (const [i, vector] of scenario.vectors.entries()) {
-      if ('sleep' in vector) {
-        await pause(vector.sleep * 1000);
-        continue;
-      }
-      const outcome = await runVector(i, vector, scenario, hosts, proxies);
-      const next = scenario.vectors[i + 1];
-      const tolerance = { nondeterministic: scenario.nondeterministic ?? '', beforePause: next !== undefined && 'sleep' in next };
-      for (const difference of compare(vector.request, vector.expected, outcome, tolerance)) out.push({ vector: i, difference });
-    }
-    return out;
+    const replay = replayVectors(scenario, cell, place, { cleanUp, found, nacks });
+    replay.catch(() => undefined); // what fails after the bound is of no interest
+    if ((await Promise.race([replay, over.promise])) === 'over')
+      found.push({ vector: -1, difference: { what: 'run', expected: `the scenario ends within ${SCENARIO_MS} ms`, got: 'did not end' } });
+  } catch (error) {
+    found.push({ vector: -1, difference: { what: 'run', expected: 'the scenario runs', got: (error as Error).message } });
   } finally {
+    clearTimeout(timer);
     for (const step of cleanUp.reverse()) await step();
+  }
+  for (const text of new Set(nacks))
+    found.push({ vector: -1, difference: { what: 'nack', expected: 'every resource is accepted', got: text } });
+  return found;
+};
+
+interface Run {
+  readonly cleanUp: (() => Promise<void> | void)[];
+  readonly found: Found[];
+  readonly nacks: string[];
+}
+
+const replayVectors = async (scenario: Scenario, cell: Cell, place: Place, { cleanUp, found, nacks }: Run): Promise<void> => {
+  const hosts = await startHosts(scenario, place, cleanUp);
+  await startControl(scenario, cell, place, cleanUp, nacks);
+  const proxies = await startProxies(scenario, cell, place, hosts, cleanUp);
+  for (const [i, vector] of scenario.vectors.entries()) {
+    if ('sleep' in vector) {
+      await pause(vector.sleep * 1000);
+      continue;
+    }
+    const outcome = await runVector(i, vector, scenario, hosts, proxies);
+    const next = scenario.vectors[i + 1];
+    const tolerance = { nondeterministic: scenario.nondeterministic ?? '', beforePause: next !== undefined && 'sleep' in next };
+    for (const difference of compare(vector.request, vector.expected, outcome, tolerance)) found.push({ vector: i, difference });
   }
 };
 
@@ -113,13 +140,19 @@ const isTwin = (a: RecordedXds['node'], b: ProxyNode): boolean => {
   return facts(a) === facts(b);
 };
 
-const startControl = async (scenario: Scenario, cell: Cell, place: Place, cleanUp: (() => Promise<void> | void)[]): Promise<void> => {
+const startControl = async (
+  scenario: Scenario,
+  cell: Cell,
+  place: Place,
+  cleanUp: (() => Promise<void> | void)[],
+  nacks: string[],
+): Promise<void> => {
   const rewrite = (text: string): string => text.replaceAll('/certs/', `${place.certs}/`);
-  const secrets = new RecordedControl(place.certs);
+  const secrets = new RecordedControl(place.certs, nacks);
   await secrets.start(`${ADDRESS}:${SDS_PORT}`);
   cleanUp.push(() => secrets.stop());
   if (cell.control === 'recorded') {
-    const recorded = new RecordedControl(place.certs);
+    const recorded = new RecordedControl(place.certs, nacks);
     for (const record of place.recordings) if (record.node) recorded.add(record.node.id, record, rewrite);
     for (const name of scenario.topology === 'sidecars' ? scenario.proxies : []) {
       const node = nodeOf(name, scenario, place.recordings);
@@ -193,10 +226,11 @@ const startProxies = async (
     const host = hosts.find((h) => h.name === name);
     const logFile = join(place.dir, `${name}.log`);
     const command = scenario.topology === 'gateway' || !host ? program : besideProcess(host.worker.pid, asProxyUser(program));
+    // Before the proxy: rules that come while its first connections stand can cut them off.
+    if (scenario.topology === 'sidecars' && host) await capture(place, host.worker.pid);
     const running = start(command, logFile);
     cleanUp.push(() => running.stop());
     proxies.push({ name, logFile, running });
-    if (scenario.topology === 'sidecars' && host) await capture(place, host.worker.pid);
   }
   await Promise.all(proxies.map((p) => ready(p, hosts, scenario)));
   return proxies;
@@ -235,7 +269,15 @@ const ready = async (proxy: Proxy, hosts: readonly Host[], scenario: Scenario): 
     const ended = await Promise.race([proxy.running.exited.then(() => true), pause(25).then(() => false)]);
     if (ended) throw new Error(`proxy ${proxy.name} ended: ${proxy.running.output().slice(-2000)}`);
   }
-  throw new Error(`proxy ${proxy.name} is not ready after ${READY_MS} ms: ${proxy.running.output().slice(-2000)}`);
+  const [waits] =
+    (await worker?.run({
+      kind: 'request',
+      request: { path: '/init_dump', host: 'admin' },
+      target: { host: '127.0.0.1', port: 15000 },
+      testId: 'init',
+    })) ?? [];
+  const why = `waits for ${waits?.body.slice(0, 1000).replace(/\s+/g, ' ')}`;
+  throw new Error(`proxy ${proxy.name} is not ready after ${READY_MS} ms: ${why} ${proxy.running.output().slice(-2000)}`);
 };
 
 // --- vectors
@@ -297,7 +339,9 @@ const logsOf = async (
   for (;;) {
     for (const proxy of proxies) out[proxy.name] = taken(proxy);
     const written = Object.values(out).reduce((sum, list) => sum + list.length, 0);
-    if (written >= results.length * Object.keys(wanted).length || performance.now() > until) break;
+    // Replicas stand for each other; every other proxy writes its own line, the client's often last.
+    const missing = Object.keys(wanted).some((name) => !/-v\d+$/.test(name) && (out[name]?.length ?? 0) < results.length);
+    if ((!missing && written >= results.length * Object.keys(wanted).length) || performance.now() > until) break;
     await pause(25);
   }
   return out;

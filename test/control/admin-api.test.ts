@@ -1,6 +1,6 @@
 // The admin API over its socket: apply and its refusals, ownership, replicas, restart, events, and the operator's way in.
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -201,6 +201,37 @@ describe('admin API', () => {
       call.cancel();
       client.close();
     });
+  });
+
+  test('the number of generations goes on after a restart', async () => {
+    const first = await startRig({ 'a.yaml': object('a') });
+    await apply(first, object('b'));
+    const number = first.controlPlane.model.current?.number ?? 0;
+    assert.ok(number >= 2);
+    await first.controlPlane.close();
+    const second = await startRig({ 'a.yaml': object('a') }, {}, first.root);
+    assert.equal(second.controlPlane.model.current?.number, number + 1);
+    await second.close();
+  });
+
+  test('a file that is broken over a restart keeps the objects of its last good text', async () => {
+    const first = await startRig({ 'a.yaml': object('a', 'good') });
+    first.save('a.yaml', object('a', '!broken'));
+    await eventually('the refusal', () => first.controlPlane.model.files.some((f) => f.state === 'refused'));
+    await first.controlPlane.close();
+    const second = await startRig({}, {}, first.root);
+    assert.deepEqual(await names(second), ['a']);
+    assert.deepEqual(
+      second.controlPlane.model.files.map((f) => [f.state, f.objects]),
+      [['refused', 1]],
+    );
+    second.save('a.yaml', object('a', 'better'));
+    await eventually('the repair', () => second.controlPlane.model.files.every((f) => f.state === 'applied'));
+    await second.controlPlane.close();
+    writeFileSync(join(second.config, 'a.yaml'), object('a', '!broken'));
+    const third = await startRig({}, {}, first.root);
+    assert.deepEqual(await names(third), [], 'what has been repaired since is not brought back');
+    await third.close();
   });
 
   test('metrics are in text form', async () => {

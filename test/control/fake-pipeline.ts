@@ -76,6 +76,7 @@ export const fakePipeline = (): Pipeline =>
         .map((r) => ({ code: 'INVALID', severity: 'error', file: r.origin.file, line: 1, column: 1, path: '', message: 'bad together' })),
     }),
     parseNode,
+    http2Problems: () => [],
     translate: (snapshot: unknown) => {
       const s = snapshot as FakeSnapshot;
       return {

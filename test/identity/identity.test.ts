@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { workloadProfile } from '../../src/identity/certificate-profile.ts';
 import { admitCsr, type CsrFacts } from '../../src/identity/csr-policy.ts';
 import { pemBlocks } from '../../src/identity/pem.ts';
-import { renewAtMs, renewInMs, retryInMs } from '../../src/identity/rotation.ts';
+import { renewAtMs, renewInMs } from '../../src/identity/rotation.ts';
 import { parseSpiffeId, spiffeIdOf } from '../../src/identity/spiffe-id.ts';
 import { bundlePem, mergeBundles, trustBundle } from '../../src/identity/trust-bundle.ts';
 
@@ -99,8 +99,6 @@ describe('lifetimes', () => {
     assert.equal(renewAtMs(validity, 0), 24 * hour * 0.45);
     assert.ok(renewAtMs(validity, 0.999) < 24 * hour * 0.55);
     assert.equal(renewInMs(validity, 23 * hour, 0.5), 0);
-    assert.equal(retryInMs(0, 0), 250);
-    assert.ok(retryInMs(100, 0.99) <= 60_000);
   });
 });
 

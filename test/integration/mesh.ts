@@ -1,9 +1,11 @@
-// One running mesh under test: a copy of the shop, started and asked only through the `skein` command.
-import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+// One running mesh under test: a copy of the shop with two workloads more, started and asked only through the `skein` command.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { networkNamespace } from './host-network.ts';
+import type { LoadOptions, LoadResult } from './load-result.ts';
 
 export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const SKEIN = join(ROOT, 'bin/skein');
@@ -12,49 +14,66 @@ export interface Ran {
   readonly code: number;
   readonly out: string;
   readonly err: string;
-  readonly ms: number;
 }
 export interface WorkloadStatus {
   readonly name: string;
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly ready: boolean;
-  readonly address?: string;
+  readonly address: string;
+}
+export interface MeshProcess {
+  readonly name: string;
+  readonly kind: string;
+  readonly pid: number;
+  readonly netnsPid?: number;
+}
+interface RunFile {
+  readonly supervisor: { readonly pid: number };
+  readonly processes: readonly MeshProcess[];
 }
 
-export const run = (
-  program: string,
-  args: readonly string[],
-  options: { env?: Record<string, string>; input?: string; timeoutMs?: number; uid?: number } = {},
-): Promise<Ran> =>
+interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly input?: string;
+  readonly uid?: number | undefined;
+}
+
+const RUN_MS_MAX = 60_000;
+
+/** Ends when the program does, not when a daemon of its own closes the pipe. */
+export const run = (program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> =>
+  finished(start(program, args, options));
+
+const start = (program: string, args: readonly string[], { env, input, uid }: RunOptions): ChildProcess => {
+  const child = spawn(program, args, { env: { ...process.env, ...env }, ...(uid === undefined ? {} : { uid, gid: uid }) });
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(input ?? '');
+  return child;
+};
+
+const finished = (child: ChildProcess): Promise<Ran> =>
   new Promise((resolve, reject) => {
-    const started = performance.now();
-    const child = spawn(program, args, {
-      env: { ...process.env, ...options.env },
-      ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
-    });
     const out: Buffer[] = [];
     const err: Buffer[] = [];
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs ?? 60_000);
-    child.stdout.on('data', (b: Buffer) => out.push(b));
-    child.stderr.on('data', (b: Buffer) => err.push(b));
+    const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
+    child.stdout?.on('data', (b: Buffer) => out.push(b));
+    child.stderr?.on('data', (b: Buffer) => err.push(b));
     child.on('error', reject);
-    // 'exit', not 'close': a daemon may keep the pipe's other end.
-    child.on('exit', (code) =>
-      setTimeout(() => {
-        clearTimeout(timer);
-        resolve({
-          code: code ?? -1,
-          out: Buffer.concat(out).toString('utf8'),
-          err: Buffer.concat(err).toString('utf8'),
-          ms: performance.now() - started,
-        });
-      }, 20),
-    );
-    child.stdin.end(options.input ?? '');
+    let late: NodeJS.Timeout | undefined;
+    const done = (): void => {
+      clearTimeout(timer);
+      clearTimeout(late);
+      resolve({ code: child.exitCode ?? -1, out: Buffer.concat(out).toString('utf8'), err: Buffer.concat(err).toString('utf8') });
+    };
+    child.on('close', done);
+    child.on('exit', () => {
+      late = setTimeout(done, 200);
+    });
   });
 
-const LEGACY = `---
+// A workload outside the mesh, and one inside that shows what reaches an application.
+const EXTRA = `---
 apiVersion: skein.dev/v1
 kind: Workload
 metadata: {name: legacy, namespace: production, labels: {app: legacy, version: v1, sidecar.istio.io/inject: "false"}}
@@ -71,28 +90,67 @@ metadata: {name: legacy, namespace: production}
 spec:
   selector: {app: legacy}
   ports: [{name: http, port: 8080}]
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: echo, namespace: production}
+---
+apiVersion: skein.dev/v1
+kind: Workload
+metadata: {name: echo, namespace: production, labels: {app: echo, version: v1}}
+spec:
+  serviceAccount: echo
+  command: [bun, test/echo.ts]
+  ports: [{name: http, port: 8080}]
+  readiness: {httpGet: {path: /, port: 8080}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo, namespace: production}
+spec:
+  selector: {app: echo}
+  ports: [{name: http, port: 8080}]
 `;
+
+export interface MeshSettings {
+  readonly port: number;
+  readonly uid?: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
 
 export class Mesh {
   readonly dir: string;
   readonly state: string;
-  readonly env: Record<string, string>;
+  readonly env: Readonly<Record<string, string>>;
   readonly ingress: string;
   readonly #uid: number | undefined;
 
-  constructor(port: number, uid?: number) {
+  constructor({ port, uid, env }: MeshSettings) {
     const base = mkdtempSync(join(tmpdir(), 'skein-it-'));
     this.dir = join(base, 'shop');
     this.state = join(base, 'state');
     cpSync(join(ROOT, 'examples/shop'), this.dir, { recursive: true });
-    writeFileSync(join(this.dir, 'mesh/legacy.yaml'), LEGACY);
+    mkdirSync(join(this.dir, 'test'));
+    cpSync(join(ROOT, 'test/integration/echo.ts'), join(this.dir, 'test/echo.ts'));
+    for (const file of ['load.ts', 'load-result.ts']) cpSync(join(ROOT, 'test/integration', file), join(this.dir, 'test', file));
+    writeFileSync(join(this.dir, 'mesh/extra.yaml'), EXTRA);
     this.#uid = uid;
+    if (uid !== undefined) spawnSync('chown', ['-R', `${uid}:${uid}`, base]);
     this.ingress = `127.0.0.1:${port}`;
-    this.env = { SKEIN_STATE: this.state, HOME: base };
+    this.env = { ...env, SKEIN_STATE: this.state, HOME: base };
+    running.add(this);
   }
 
   skein(...args: string[]): Promise<Ran> {
-    return run(SKEIN, args, { env: this.env, ...(this.#uid === undefined ? {} : { uid: this.#uid }) });
+    return run(SKEIN, args, { env: this.env, uid: this.#uid });
+  }
+  /** With standard input, or variables of its own. */
+  skeinWith(options: RunOptions, ...args: string[]): Promise<Ran> {
+    return run(SKEIN, args, { ...options, env: { ...this.env, ...options.env }, uid: this.#uid });
+  }
+  /** Still running when this returns. The caller ends it. */
+  spawn(...args: string[]): ChildProcess {
+    return start(SKEIN, args, { env: this.env, uid: this.#uid });
   }
   async ok(...args: string[]): Promise<string> {
     const done = await this.skein(...args);
@@ -102,57 +160,89 @@ export class Mesh {
   up(...args: string[]): Promise<string> {
     return this.ok('up', '-d', this.dir, '--ingress', this.ingress, ...args);
   }
-  async workloads(): Promise<WorkloadStatus[]> {
-    const done = await this.skein('status', '-o', 'json');
-    return (JSON.parse(done.out) as { workloads: WorkloadStatus[] }).workloads;
-  }
+
   async workload(app: string, version?: string): Promise<WorkloadStatus> {
-    const found = (await this.workloads()).find(
-      (w) => w.labels['app'] === app && (version === undefined || w.labels['version'] === version),
-    );
+    const { workloads } = JSON.parse((await this.skein('status', '-o', 'json')).out) as { workloads: WorkloadStatus[] };
+    const found = workloads.find((w) => w.labels['app'] === app && (version === undefined || w.labels['version'] === version));
     if (!found) throw new Error(`status knows no workload with app=${app}`);
     return found;
   }
   exec(workload: string, ...command: string[]): Promise<Ran> {
     return this.skein('exec', workload, '--', ...command);
   }
-
-  /** Runs the load script inside a workload; see load.ts. */
-  async load(
-    workload: string,
-    url: string,
-    options: { count?: number; rate?: number; seconds?: number; header?: string },
-  ): Promise<LoadResult> {
-    const args = ['bun', join(ROOT, 'test/integration/load.ts'), url, JSON.stringify(options)];
-    const done = await this.exec(workload, ...args);
-    if (done.code !== 0) throw new Error(`load from ${workload}: exit ${done.code} ${done.err.slice(-2000)}`);
-    return JSON.parse(done.out.trim().split('\n').at(-1) ?? '{}') as LoadResult;
+  page(): Promise<Ran> {
+    return run('curl', ['-sS', '--max-time', '10', `http://${this.ingress}/`]);
   }
 
-  /** Processes of this mesh that are still there: command lines and environments that name its state folder. */
+  get supervisor(): number {
+    return this.#runFile.supervisor.pid;
+  }
+  process(kind: string, name: string): MeshProcess {
+    const found = this.#runFile.processes.find((p) => p.kind === kind && p.name === name);
+    if (!found) throw new Error(`run.json has no ${kind} ${name}: ${JSON.stringify(this.#runFile.processes)}`);
+    return found;
+  }
+  get #runFile(): RunFile {
+    return JSON.parse(readFileSync(join(this.state, 'run.json'), 'utf8')) as RunFile;
+  }
+
+  /** Runs load.ts inside a workload to its end. */
+  load(workload: string, url: string, options: LoadOptions): Promise<LoadResult> {
+    return this.startLoad(workload, url, options).done;
+  }
+  startLoad(workload: string, url: string, options: LoadOptions): { readonly started: Promise<void>; readonly done: Promise<LoadResult> } {
+    const child = this.spawn('exec', workload, '--', 'bun', join(this.dir, 'test/load.ts'), url, JSON.stringify(options));
+    const ended = finished(child);
+    const started = new Promise<void>((resolve) => {
+      child.stderr?.on('data', (b: Buffer) => b.includes('started') && resolve());
+      child.once('exit', () => resolve());
+    });
+    const done = ended.then((ran) => {
+      if (ran.code !== 0) throw new Error(`load from ${workload}: exit ${ran.code} ${ran.err.slice(-2000)}`);
+      return JSON.parse(ran.out.trim().split('\n').at(-1) ?? '{}') as LoadResult;
+    });
+    return { started, done };
+  }
+
+  /** Network namespaces of the hub and the workloads, as /proc names them. */
+  namespaces(): ReadonlySet<string> {
+    const pids = this.#runFile.processes.flatMap(({ netnsPid }) => (netnsPid === undefined ? [] : [String(netnsPid)]));
+    return new Set(pids.map(networkNamespace));
+  }
+
+  /** Processes of this mesh that are still there: command lines and environments that name its folders. */
   leftovers(): string[] {
-    return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid && mentions(pid, this.state));
+    const base = dirname(this.dir);
+    return readdirSync('/proc')
+      .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid && mentions(pid, base))
+      .map((pid) => `${pid} ${textOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').slice(0, 200)}`);
   }
+
+  /** Whatever state it is in: stopped, and its folder removed. */
   remove(): void {
+    if (!running.delete(this)) return;
+    spawnSync(SKEIN, ['down'], {
+      env: { ...process.env, ...this.env },
+      ...(this.#uid === undefined ? {} : { uid: this.#uid, gid: this.#uid }),
+    });
     rmSync(dirname(this.dir), { recursive: true, force: true });
   }
 }
 
-const mentions = (pid: string, text: string): boolean => {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(text) || readFileSync(`/proc/${pid}/environ`, 'utf8').includes(text);
-  } catch {
-    return false;
-  }
+const running = new Set<Mesh>();
+
+/** For a suite that is interrupted. */
+export const removeAll = (): void => {
+  for (const mesh of running) mesh.remove();
 };
 
-export interface LoadResult {
-  readonly sent: number;
-  readonly failed: number;
-  readonly failures: readonly string[];
-  readonly versions: Readonly<Record<string, number>>;
-  /** [second since start, version] of each change of proportion is left to the reader: raw [ms, version] pairs. */
-  readonly timeline: readonly (readonly [number, string])[];
-  /** Longest single request, milliseconds. */
-  readonly slowestMs: number;
-}
+const mentions = (pid: string, text: string): boolean =>
+  textOf(`/proc/${pid}/cmdline`).includes(text) || textOf(`/proc/${pid}/environ`).includes(text);
+
+const textOf = (path: string): string => {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+};

@@ -1,36 +1,56 @@
 // npm run test:integration [-- --proxy skein|envoy|rootless] [--only PATTERN]: the shop as a user runs it, on real namespaces.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { envoyBinary } from '../conformance/proxies.ts';
-import { shopChecks } from './shop-checks.ts';
+import { ROOT, removeAll } from './mesh.ts';
+import { type Kind, shopChecks } from './shop-checks.ts';
 import { Suite } from './suite.ts';
+
+const NOBODY = 65_534;
 
 const { values } = parseArgs({ options: { proxy: { type: 'string' }, only: { type: 'string' } } });
 const suite = new Suite(values.only);
-const wanted = (kind: string): boolean => values.proxy === undefined || values.proxy === kind;
+const isRoot = process.getuid?.() === 0;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    removeAll();
+    process.exit(130);
+  });
 
-const namespaces =
-  spawnSync('unshare', process.getuid?.() === 0 ? ['--net', 'true'] : ['--net', '--user', '--map-root-user', 'true']).status === 0;
-const NOBODY = 65534;
+const succeeds = (program: string, ...args: string[]): boolean => spawnSync(program, args).status === 0;
 
-if (!namespaces) {
-  suite.skip('the shop', 'namespaces', 'this machine forbids network namespaces');
-} else {
-  if (wanted('skein')) await shopChecks(suite, { title: 'skein', port: 18080, up: [], kills: true });
-  if (wanted('envoy')) {
-    const envoy = envoyBinary();
-    if (envoy) await shopChecks(suite, { title: 'envoy', port: 18081, up: ['--proxy', 'envoy'], env: { ENVOY: envoy }, kills: false });
-    else suite.skip('the shop with Envoy in every sidecar’s place', 'envoy', 'there is no envoy binary (sh test/setup installs it)');
-  }
-  if (wanted('rootless')) {
-    const allowed =
-      process.getuid?.() === 0 &&
-      existsSync('/usr/bin/setpriv') &&
-      spawnSync('setpriv', ['--reuid', String(NOBODY), '--clear-groups', 'unshare', '--user', '--map-root-user', '--net', 'true'])
-        .status === 0;
-    if (allowed) await shopChecks(suite, { title: 'rootless', port: 18082, up: [], uid: NOBODY, kills: false });
-    else suite.skip('the shop as an unprivileged user', 'userns', 'unprivileged user namespaces are not allowed here');
-  }
+/** Undefined when it can run; else why not. */
+const whyNoRootless = (): string | undefined => {
+  const asNobody = ['--reuid', String(NOBODY), '--regid', String(NOBODY), '--clear-groups'];
+  if (!succeeds('setpriv', ...asNobody, 'true')) return 'there is no setpriv to become another user with';
+  if (!succeeds('setpriv', ...asNobody, 'unshare', '--user', '--map-root-user', '--net', 'true'))
+    return 'unprivileged user namespaces are not allowed here';
+  if (!succeeds('setpriv', ...asNobody, join(ROOT, 'bin/skein'), 'version'))
+    return `another user cannot run ${ROOT}/bin/skein: the checkout lies in a folder that only its owner may read`;
+  return undefined;
+};
+
+const kinds: readonly { readonly kind: Kind; readonly needs: string; readonly whyNot: () => string | undefined }[] = [
+  { kind: { title: 'skein', port: 18080, up: [], parts: 'all' }, needs: 'namespaces', whyNot: () => undefined },
+  {
+    kind: { title: 'envoy', port: 18081, up: ['--proxy', 'envoy'], parts: 'envoy', env: { ENVOY: envoyBinary() ?? '' } },
+    needs: 'envoy',
+    whyNot: () => (envoyBinary() === undefined ? 'there is no envoy binary (sh test/setup installs it)' : undefined),
+  },
+  {
+    // Started by somebody who is not root, all kinds are rootless.
+    kind: { title: 'rootless', port: 18082, up: [], parts: 'base', ...(isRoot ? { uid: NOBODY } : {}) },
+    needs: 'userns',
+    whyNot: () => (isRoot ? whyNoRootless() : undefined),
+  },
+];
+
+const namespaces = isRoot ? succeeds('unshare', '--net', 'true') : succeeds('unshare', '--user', '--map-root-user', '--net', 'true');
+for (const { kind, needs, whyNot } of kinds) {
+  if (values.proxy !== undefined && values.proxy !== kind.title) continue;
+  const reason = namespaces ? whyNot() : 'this machine forbids network namespaces';
+  if (reason === undefined) await shopChecks(suite, kind);
+  else suite.skip(`the shop, ${kind.title}`, namespaces ? needs : 'namespaces', reason);
 }
 suite.finish();

@@ -243,6 +243,28 @@ test('what cannot take effect is said, with its place', () => {
   assert.ok(problems.every((p) => p.severity === 'warning' && p.line >= 1));
 });
 
+test('servers that cannot share a port are told, where their gateways meet', () => {
+  const gw = (name: string, selector: string, servers: string, created = '2024-01-01T00:00:00Z'): string =>
+    `\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: ${name}, namespace: shop, creationTimestamp: '${created}'}\nspec: {selector: ${selector}, servers: [${servers}]}\n`;
+  const server = (number: number, protocol: string, host: string, tls = ''): string =>
+    `{port: {number: ${number}, name: p${number}, protocol: ${protocol}}, hosts: ['${host}']${tls}}`;
+  const pass = ', tls: {mode: PASSTHROUGH}';
+  const late = '2024-02-01T00:00:00Z';
+  const { problems } = build(
+    gw('old', '{a: b}', `${server(80, 'HTTP', '*')}, ${server(443, 'TLS', 'x.test', pass)}, ${server(9000, 'TCP', '*')}`) +
+      gw('joins', '{a: b, c: d}', `${server(80, 'HTTP', 'y.test')}, ${server(443, 'TLS', 'z.test', pass)}`, late) +
+      gw('clashes', '{a: b}', `${server(80, 'TCP', '*')}, ${server(443, 'TLS', 'ns/x.test', pass)}, ${server(9000, 'TCP', '*')}`, late) +
+      gw('elsewhere', '{a: other}', server(9000, 'TCP', '*'), late),
+  );
+  const conflicts = problems.filter((p) => p.code === 'SERVER_CONFLICT');
+  assert.deepEqual(
+    conflicts.map((p) => p.path),
+    ['spec.servers[0]', 'spec.servers[1]', 'spec.servers[2]'],
+  );
+  assert.match(conflicts[0]?.message ?? '', /held by a HTTP server; Gateway shop\/old is in force/);
+  assert.match(conflicts[1]?.message ?? '', /has the host x\.test/);
+});
+
 test('the order of input changes nothing', () => {
   const yaml =
     PAY +

@@ -140,7 +140,11 @@ export interface Backend extends AsyncDisposable {
 }
 
 /** A server that hands every connection's bytes to `answer`. */
-export const startBackend = async (answer: (socket: Socket, text: string, n: number) => void, host = '127.0.0.1'): Promise<Backend> => {
+export const startBackend = async (
+  answer: (socket: Socket, text: string, n: number) => void,
+  host = '127.0.0.1',
+  port = 0,
+): Promise<Backend> => {
   const received: string[] = [];
   const sockets: Socket[] = [];
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
@@ -153,7 +157,7 @@ export const startBackend = async (answer: (socket: Socket, text: string, n: num
     });
     socket.on('end', () => socket.end());
   });
-  server.listen(0, host);
+  server.listen(port, host);
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,

@@ -20,7 +20,8 @@ const MAY_IMPORT: { readonly [room: string]: readonly string[] } = {
   cli: ['base', 'wire', 'identity', 'xds', 'plan', 'proxy', 'agent', 'api', 'mesh', 'translate', 'control', 'local'],
 };
 const PURE = ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'];
-const ENTRANCES = ['src/cli/main.ts'];
+/** Where processes start, and what generated code imports. */
+const ENTRANCES = ['src/cli/main.ts', 'src/local/relay-process.ts', 'src/xds/table.ts'];
 const LINES_MAX = 500;
 
 const files = sourceTree();
@@ -122,8 +123,8 @@ test('every file is reached from an entrance', () => {
 test('files stay readable', () => {
   report(
     files
-      .filter((f) => f.lines.length > LINES_MAX)
-      .map((f) => `${f.path} has ${f.lines.length} lines: split by subject (${LINES_MAX} at most)`),
+      .filter((f) => f.lines.length - 1 > LINES_MAX)
+      .map((f) => `${f.path} has ${f.lines.length - 1} lines: split by subject (${LINES_MAX} at most)`),
   );
 });
 

@@ -53,6 +53,7 @@ const nodeOf = (p: Proxy): ProxyNode => ({
   metadata: {},
   extensionTypes: new Set(),
   extensionNames: new Set(),
+  http2: true,
 });
 
 interface EndpointSlice {

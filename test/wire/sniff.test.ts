@@ -81,8 +81,10 @@ describe('ClientHello', () => {
   });
 
   test('other protocols are known by their first bytes', () => {
-    for (const text of ['G', 'PRI', '\x16\x02', '\x17\x03\x01', '\x00'])
+    for (const text of ['GET /', 'PRI *', '\x16\x02\0\0\0', '\x17\x03\x01\0\x05', '\x00\0\0\0\0'])
       assert.equal(inspectClientHello(Buffer.from(text, 'latin1')).kind, 'not-tls', text);
+    // Short of a record header nothing is ruled out.
+    for (const text of ['', 'G', 'hi', '\x00\0\0\0']) assert.equal(inspectClientHello(Buffer.from(text, 'latin1')).kind, 'need-more', text);
     assert.equal(inspectClientHello(Buffer.from([22, 3])).kind, 'need-more');
     assert.equal(inspectClientHello(Buffer.from([22, 3, 1, 0, 5, 2])).kind, 'not-tls'); // ServerHello
     assert.equal(inspectClientHello(Buffer.from([22, 3, 1, 0, 0])).kind, 'not-tls');

@@ -28,7 +28,9 @@ const participants = (value: unknown, into: Seen[] = []): Seen[] => {
 const page = (view: unknown): string => {
   const seen = [identity, ...participants(view)];
   const unique = [...new Map(seen.map((s) => [s.instance, s])).values()].sort((a, b) => a.service.localeCompare(b.service));
-  const rows = unique.map((s) => `<tr><td>${escapeHtml(s.service)}</td><td>${escapeHtml(s.version)}</td><td>${escapeHtml(s.instance)}</td></tr>`);
+  const rows = unique.map(
+    (s) => `<tr><td>${escapeHtml(s.service)}</td><td>${escapeHtml(s.version)}</td><td>${escapeHtml(s.instance)}</td></tr>`,
+  );
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>The shop</title>
 <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}

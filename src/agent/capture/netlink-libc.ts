@@ -37,8 +37,18 @@ const firstOf = <T>(open: (library: string) => T): T => {
   throw new Error(`cannot load the C library: ${String(last)}`);
 };
 
+/** The part of bun:ffi that is used here. */
+interface BunFfi {
+  readonly FFIType: { readonly i32: number; readonly ptr: number; readonly u64: number; readonly i64_fast: number };
+  readonly read: { i32(at: number, offset: number): number };
+  dlopen<S extends string>(
+    path: string,
+    symbols: Readonly<Record<S, { readonly args: readonly number[]; readonly returns: number }>>,
+  ): { readonly symbols: Readonly<Record<S, (...args: (number | Uint8Array)[]) => number>> };
+}
+
 const loadBun = (): Libc => {
-  const { dlopen, read, FFIType } = createRequire(import.meta.url)('bun:ffi') as typeof import('bun:ffi');
+  const { dlopen, read, FFIType } = createRequire(import.meta.url)('bun:ffi') as BunFfi;
   const { i32, ptr } = FFIType;
   const { symbols } = firstOf((library) =>
     dlopen(library, {
@@ -62,7 +72,7 @@ const loadBun = (): Libc => {
     getsockopt: (fd, level, option, value, length) => symbols.getsockopt(fd, level, option, value, length),
     errno: () => {
       const at = symbols.__errno_location();
-      return at === null ? 0 : read.i32(at, 0);
+      return at ? read.i32(at, 0) : 0;
     },
   };
 };

@@ -29,7 +29,6 @@ const ERRNO: Readonly<Record<number, string>> = {
   101: 'ENETUNREACH',
 };
 export const EEXIST = 17;
-export const ENOENT = 2;
 export const ESRCH = 3;
 
 export class NetlinkError extends Error {

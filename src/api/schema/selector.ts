@@ -1,6 +1,6 @@
 // The fields of Istio's selector messages (type v1beta1). Facts only: what they mean is checked elsewhere.
 
-import { map, message, string, uint32 } from './schema.ts';
+import { map, message, string } from './schema.ts';
 
 export const workloadSelector = message(
   'WorkloadSelector',
@@ -8,14 +8,6 @@ export const workloadSelector = message(
     matchLabels: map(string),
   },
   { limits: { matchLabels: { maxItems: 4096, each: { maxLength: 63 } } } },
-);
-
-export const portSelector = message(
-  'PortSelector',
-  {
-    number: uint32,
-  },
-  { required: ['number'], limits: { number: { minimum: 1, maximum: 65535 } } },
 );
 
 export const policyTargetReference = message(

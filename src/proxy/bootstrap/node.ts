@@ -46,6 +46,9 @@ export const EXTENSIONS: readonly Extension[] = ROWS.map(([name, category, ...ty
   type_urls: types.map((t) => TYPE_URL_PREFIX + t),
 }));
 
+/** What this proxy can do beyond its extensions: HTTP2_FEATURE (xds/client-features.ts) joins once it speaks HTTP/2. */
+const FEATURES: readonly string[] = [];
+
 export interface NodeOverrides {
   /** `--service-node` and `--service-cluster` win over the file, as in Envoy. */
   readonly id?: string | undefined;
@@ -59,6 +62,7 @@ export const announcedNode = (node: Node | undefined, version: string, overrides
   user_agent_name: USER_AGENT,
   user_agent_build_version: buildVersion(version),
   extensions: EXTENSIONS,
+  client_features: [...(node?.client_features ?? []), ...FEATURES],
 });
 
 const buildVersion = (version: string): NonNullable<Node['user_agent_build_version']> => {

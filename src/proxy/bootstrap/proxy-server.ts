@@ -25,6 +25,8 @@ export interface ProxyServerOptions {
   readonly transports?: ReadonlyMap<string, XdsTransport>;
   readonly node?: NodeOverrides;
   readonly commandLine?: CommandLineOptions;
+  /** How long an access log line may wait for others. */
+  readonly logFlushMs?: number | undefined;
   readonly rejectUnknownFields?: boolean;
   readonly clock?: Clock;
   /** [0, 1) */
@@ -55,7 +57,7 @@ export class ProxyServer {
     const random = options.random ?? Math.random;
     const node = announcedNode(bootstrap.node, version, options.node);
     const metadata = createPeerMetadata(node);
-    this.#telemetry = new Telemetry({ own: metadata.own, version, clock: this.#clock, random });
+    this.#telemetry = new Telemetry({ own: metadata.own, version, clock: this.#clock, random, logFlushMs: options.logFlushMs });
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
     this.dataPlane = createDataPlane({
       log: log.scope('proxy'),
@@ -198,7 +200,3 @@ export class ProxyServer {
     stats.counter('access_logs.file.dropped').value = dropped;
   }
 }
-
-/** Where the admin API of a bootstrap listens, as text for logs. */
-export const describeAddress = (address: Address | undefined): string =>
-  address?.pipe?.path ?? (address?.socket_address ? `${address.socket_address.address}:${address.socket_address.port_value ?? 0}` : '');

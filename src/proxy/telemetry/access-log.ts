@@ -1,5 +1,7 @@
 // Access logs of one place (a connection manager, a TCP proxy, a listener) compiled once: which lines are written, what
 // they say, where they go. File and stream loggers; any other logger is refused by name.
+import { hostname } from 'node:os';
+import type { ProcessFacts } from '../../plan/format-operator.ts';
 import { compileLogFormat, compileSubstitutionFormat, type LogLine } from '../../plan/log-format.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
@@ -19,17 +21,19 @@ export interface CompiledLog {
 /** The files that this process writes, each open once. */
 export class LogSinks {
   readonly #clock: Clock;
+  readonly #flushMs: number | undefined;
   readonly #byPath = new Map<string, LogSink>();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, flushMs: number | undefined) {
     this.#clock = clock;
+    this.#flushMs = flushMs;
   }
 
   /** Throws the system's error when the file cannot be opened. */
   at(path: string): LogSink {
     let sink = this.#byPath.get(path);
     if (!sink) {
-      sink = new LogSink(path, this.#clock);
+      sink = new LogSink(path, this.#clock, this.#flushMs);
       this.#byPath.set(path, sink);
     }
     return sink;
@@ -56,6 +60,9 @@ export class LogSinks {
 const FILE_LOG = 'envoy.extensions.access_loggers.file.v3.FileAccessLog';
 const STDOUT_LOG = 'envoy.extensions.access_loggers.stream.v3.StdoutAccessLog';
 const STDERR_LOG = 'envoy.extensions.access_loggers.stream.v3.StderrAccessLog';
+
+/** %HOSTNAME% and %ENVIRONMENT(NAME)%. */
+const PROCESS: ProcessFacts = { hostname: hostname(), environment: process.env };
 
 /** Throws PlanError for a logger, filter, format or file that it must refuse. */
 export const compileAccessLogs = (
@@ -85,7 +92,7 @@ const compileLogger = (log: AccessLog, path: string, sinks: LogSinks): { line: L
     case STDERR_LOG: {
       const stream = config as unknown as StdoutAccessLog;
       const target = url?.endsWith('.StdoutAccessLog') ? '/dev/stdout' : '/dev/stderr';
-      return { line: compileSubstitutionFormat(stream.log_format, `${path}.log_format`), sink: openSink(sinks, target, path) };
+      return { line: compileSubstitutionFormat(stream.log_format, `${path}.log_format`, PROCESS), sink: openSink(sinks, target, path) };
     }
     default:
       throw new PlanError(path, `access logger ${log.name ?? ''} (${String(url)}) is not supported`);
@@ -101,10 +108,10 @@ const openSink = (sinks: LogSinks, file: string, path: string): LogSink => {
 };
 
 const fileFormat = (file: FileAccessLog, path: string): LogLine => {
-  if (file.format !== undefined && file.format !== '') return compileLogFormat({ text: file.format }, false, `${path}.format`);
-  if (file.json_format) return compileLogFormat({ json: file.json_format }, false, `${path}.json_format`);
-  if (file.typed_json_format) return compileLogFormat({ json: file.typed_json_format }, false, `${path}.typed_json_format`);
-  return compileSubstitutionFormat(file.log_format, `${path}.log_format`);
+  if (file.format !== undefined && file.format !== '') return compileLogFormat({ text: file.format }, false, `${path}.format`, PROCESS);
+  if (file.json_format) return compileLogFormat({ json: file.json_format }, false, `${path}.json_format`, PROCESS);
+  if (file.typed_json_format) return compileLogFormat({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS);
+  return compileSubstitutionFormat(file.log_format, `${path}.log_format`, PROCESS);
 };
 
 export const writeAccessLogs = (

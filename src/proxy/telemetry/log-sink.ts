@@ -6,8 +6,8 @@ import type { Clock } from '../clock.ts';
 
 /** Written at once when this much is waiting. */
 const FLUSH_BYTES = 64 * 1024;
-/** A line waits no longer than this. */
-const FLUSH_MS = 1000;
+/** A line waits no longer than this, unless the process is told otherwise. */
+export const FLUSH_MS = 1000;
 /** More than this is not held for a slow writer. */
 const QUEUE_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -16,6 +16,7 @@ export class LogSink {
   written = 0;
   readonly #path: string;
   readonly #clock: Clock;
+  readonly #flushMs: number;
   #fd: number;
   #lines = '';
   #busy = false;
@@ -23,9 +24,10 @@ export class LogSink {
   #closed = false;
 
   /** Throws the system's error when the file cannot be opened. */
-  constructor(path: string, clock: Clock) {
+  constructor(path: string, clock: Clock, flushMs = FLUSH_MS) {
     this.#path = path;
     this.#clock = clock;
+    this.#flushMs = flushMs;
     this.#fd = openLog(path);
   }
 
@@ -38,7 +40,7 @@ export class LogSink {
     this.written++;
     if (this.#busy) return;
     if (this.#lines.length >= FLUSH_BYTES) this.flush();
-    else this.#cancelTimer ??= this.#clock.after(FLUSH_MS, () => this.flush());
+    else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
   }
 
   /** Starts writing what waits. */
@@ -88,7 +90,7 @@ export class LogSink {
     this.#busy = false;
     if (this.#lines !== '' && !this.#closed) {
       if (this.#lines.length >= FLUSH_BYTES) this.flush();
-      else this.#cancelTimer ??= this.#clock.after(FLUSH_MS, () => this.flush());
+      else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
     }
   }
 

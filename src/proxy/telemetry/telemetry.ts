@@ -16,6 +16,8 @@ export interface TelemetryOptions {
   readonly clock: Clock;
   /** [0, 1) */
   readonly random: () => number;
+  /** How long a log line may wait. */
+  readonly logFlushMs?: number | undefined;
 }
 
 interface Observed {
@@ -37,7 +39,7 @@ export class Telemetry implements Observer {
   readonly #tunnels = new Map<StreamInfo, TcpProgress | undefined>();
 
   constructor(options: TelemetryOptions) {
-    this.sinks = new LogSinks(options.clock);
+    this.sinks = new LogSinks(options.clock, options.logFlushMs);
     this.#random = options.random;
     this.#metrics = new IstioMetrics(this.registry, options.own, options.version);
   }

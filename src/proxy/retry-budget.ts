@@ -1,0 +1,37 @@
+// How many more attempts one request may have: its own count and its place in the cluster's retry limit, held while it is used.
+
+import { FLAG } from '../plan/response-flag.ts';
+import type { StreamInfo } from '../plan/stream-info.ts';
+import type { ResourceLimits } from './circuit-breaker.ts';
+import type { ClusterStats } from './cluster-stats.ts';
+
+export class RetryBudget {
+  left = 0;
+  #held: ResourceLimits | undefined;
+
+  /** False, with URX or UO set and counted, when one was wanted and may not be. */
+  take(limits: ResourceLimits, stats: ClusterStats, info: StreamInfo): boolean {
+    this.release();
+    if (this.left <= 0) {
+      info.setFlag(FLAG.URX);
+      stats.rqRetryLimitExceeded.value++;
+      return false;
+    }
+    if (!limits.mayRetry()) {
+      info.setFlag(FLAG.UO);
+      stats.rqRetryOverflow.value++;
+      return false;
+    }
+    this.left--;
+    limits.retries++;
+    this.#held = limits;
+    stats.rqRetry.value++;
+    return true;
+  }
+
+  release(): void {
+    if (this.#held === undefined) return;
+    this.#held.retries--;
+    this.#held = undefined;
+  }
+}

@@ -1,0 +1,44 @@
+// `skein validate` as a process: positions, exit codes, and no need of a control plane.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+
+const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+
+const validate = (args: readonly string[], input = ''): { readonly code: number | null; readonly out: string; readonly err: string } => {
+  const done = spawnSync(process.execPath, [MAIN, 'validate', ...args], { encoding: 'utf8', input, timeout: 20_000 });
+  return { code: done.status, out: done.stdout, err: done.stderr };
+};
+const service = (name: string): string =>
+  `apiVersion: v1\nkind: Service\nmetadata: {name: ${name}, namespace: a}\nspec: {ports: [{name: http, port: 80}]}\n`;
+
+test('what is valid passes, warnings included', () => {
+  const done = validate(['-f', '-'], `${service('a')}---\n${service('b')}`);
+  assert.deepEqual([done.code, done.out], [0, '2 objects are valid\n'], done.err);
+});
+
+test('problems are told with file, line and column over all files, and the exit code says so', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-validate-'));
+  try {
+    writeFileSync(join(dir, 'a.yaml'), `${service('a')}---\n${service('b').replace('port: 80', 'port: 80000')}`);
+    writeFileSync(join(dir, 'b.yaml'), service('a'));
+    const done = validate(['-f', dir]);
+    assert.equal(done.code, 1, done.err);
+    const lines = done.out.trimEnd().split('\n');
+    assert.match(lines[0] ?? '', new RegExp(`^${join(dir, 'a.yaml')}:9:\\d+: error \\S+ spec\\.ports\\[0\\]\\.port: `));
+    assert.match(lines[1] ?? '', /b\.yaml:3:\d+: error DUPLICATE_OBJECT metadata\.name: .*a\.yaml:1/);
+    assert.equal(lines.length, 2);
+    const json = JSON.parse(validate(['-f', dir, '-o', 'json']).out) as { objects: number; problems: { line: number }[] };
+    assert.deepEqual([json.objects, json.problems[0]?.line], [2, 9]);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('wrong usage is told', () => {
+  assert.equal(validate([]).code, 2);
+  assert.equal(validate(['-f', '/nowhere.yaml']).code, 2);
+});

@@ -1,0 +1,101 @@
+// What the proxy says by itself, in Envoy's way: refused heads, direct responses, gRPC errors, attempts and the time they are told.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { expectedTimeoutMs } from '../../src/proxy/forward-request.ts';
+import { grpcMessage } from '../../src/proxy/local-reply.ts';
+import type { Route } from '../../src/xds/gen/types.ts';
+import { eventually, fetchOnce, hcm, httpBackend, listener, RawClient, startPlane, staticCluster, toCluster } from './harness.ts';
+
+describe('local answers', () => {
+  test('a path that does not begin with a slash is not routed', async () => {
+    await using plane = await startPlane({ listeners: [listener('l', hcm([toCluster('c')]))] });
+    const client = await RawClient.open(plane.port('l'));
+    const response = await client.send('OPTIONS * HTTP/1.1\r\nhost: a.test\r\n\r\n').response();
+    assert.deepEqual([response.status, response.headers.has('connection')], [404, false]);
+    await eventually(() => plane.http.length === 1, 'logged');
+    assert.deepEqual([plane.http[0]?.details, plane.http[0]?.flags], ['absolute_path_rejected', '']);
+    client.close();
+  });
+
+  test('every 400 of its own ends the connection; other refusals do not', async () => {
+    const direct = (path: string, status: number): Route => ({ match: { path }, direct_response: { status } });
+    await using plane = await startPlane({
+      listeners: [listener('l', hcm([direct('/400', 400), direct('/403', 403)], { path_with_escaped_slashes_action: 'REJECT_REQUEST' }))],
+    });
+    for (const [path, status] of [
+      ['/400', 400],
+      ['/a%2fb', 400],
+    ] as const) {
+      const client = await RawClient.open(plane.port('l'));
+      const response = await client.get(path);
+      assert.deepEqual([response.status, response.headers.get('connection')], [status, 'close'], path);
+      await client.rest();
+    }
+    const client = await RawClient.open(plane.port('l'));
+    assert.equal((await client.get('/403')).status, 403);
+    assert.equal((await client.get('/403')).status, 403, 'the same connection');
+    client.close();
+  });
+
+  test('a direct 201 says where', async () => {
+    const route: Route = { match: { prefix: '/' }, direct_response: { status: 201 } };
+    await using plane = await startPlane({ listeners: [listener('l', hcm([route]))] });
+    assert.equal((await fetchOnce(plane.port('l'), '/made?x=1')).headers.get('location'), 'http://a.test/made?x=1');
+  });
+
+  test('a gRPC client gets an end it can see over HTTP/1', async () => {
+    await using backend = await httpBackend(() => 'silent');
+    await using plane = await startPlane({
+      clusters: [staticCluster('c', [backend.port])],
+      listeners: [listener('l', hcm([toCluster('c', { timeout: '0.02s' })]))],
+    });
+    const client = await RawClient.open(plane.port('l'));
+    const { status, headers } = await client.get('/', 'content-type: application/grpc\r\n');
+    assert.deepEqual(
+      [status, headers.get('content-length'), headers.get('grpc-message'), headers.get('grpc-status')],
+      [200, '0', 'upstream request timeout', '14'],
+    );
+    client.close();
+    assert.equal(grpcMessage('50% ü\n'), '50%25 %C3%BC%0A');
+  });
+
+  test('no host to choose is an attempt, no cluster is none', async () => {
+    await using plane = await startPlane({
+      clusters: [staticCluster('empty', [])],
+      listeners: [listener('empty', hcm([toCluster('empty')])), listener('none', hcm([toCluster('none')]))],
+    });
+    await fetchOnce(plane.port('empty'), '/');
+    await fetchOnce(plane.port('none'), '/');
+    await eventually(() => plane.http.length === 2, 'logged');
+    assert.deepEqual(
+      plane.http.map((l) => [l.flags, l.attempts]),
+      [
+        ['UH', 1],
+        ['NC', 0],
+      ],
+    );
+  });
+
+  test('each attempt is told what is left of the route timeout', async () => {
+    assert.equal(expectedTimeoutMs(500, 200, 0), 200);
+    assert.equal(expectedTimeoutMs(500, 200, 420), 80);
+    assert.equal(expectedTimeoutMs(500, 0, 100), 400);
+    assert.equal(expectedTimeoutMs(500, 200, 600), 1);
+    assert.equal(expectedTimeoutMs(0, 200, 600), 200);
+    assert.equal(expectedTimeoutMs(0, 0, 600), 0);
+    const told: number[] = [];
+    await using backend = await httpBackend((n, head) => {
+      told.push(Number(/x-envoy-expected-rq-timeout-ms: (\d+)/.exec(head)?.[1]));
+      return n === 0 ? 'silent' : 'fine';
+    });
+    await using plane = await startPlane({
+      clusters: [staticCluster('c', [backend.port])],
+      listeners: [
+        listener('l', hcm([toCluster('c', { timeout: '2s', retry_policy: { retry_on: '5xx', num_retries: 1, per_try_timeout: '1.2s' } })])),
+      ],
+    });
+    assert.equal((await fetchOnce(plane.port('l'), '/')).body, 'fine');
+    assert.equal(told[0], 1200);
+    assert.ok((told[1] ?? 0) > 0 && (told[1] ?? 0) <= 800, String(told[1]));
+  });
+});
