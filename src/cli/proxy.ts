@@ -89,6 +89,14 @@ const serve = async (
   const { ProxyServer } = await import('../proxy/bootstrap/proxy-server.ts');
   const { kernelOriginalDestination } = await import('../proxy/original-destination.ts');
   const stopAsked = Promise.withResolvers<void>();
+  // Before anything listens: a stop during the start drains too.
+  let signals = 0;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (++signals > 1) process.exit(1);
+      stopAsked.resolve();
+    });
+  }
   const server: ProxyServer = new ProxyServer({
     bootstrap,
     log,
@@ -108,13 +116,6 @@ const serve = async (
     await writeFile(flags.adminAddressPath, server.adminAddress);
   }
   void server.whenLive().then(() => log.info('ready', { ms: Math.round(performance.now()) }));
-  let signals = 0;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (++signals > 1) process.exit(1);
-      stopAsked.resolve();
-    });
-  }
   process.on('SIGUSR1', () => server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
   if (flags.mode === 'init_only') {
     await server.whenLive();

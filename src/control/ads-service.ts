@@ -153,6 +153,7 @@ export class AdsService {
     if (this.#generation !== generation.number || this.#classes.size > PROXY_CLASSES_MAX) {
       this.#generation = generation.number;
       this.#classes = new Map();
+      this.#encoder.nextGeneration();
       this.#failures = new Map();
     }
     const key = classKey(node);

@@ -7,7 +7,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { AddressPool } from './addresses.ts';
 import { AdminClient } from './admin-client.ts';
-import { type GatewayDocument, gatewaysOf, type IngressAddress, ingressPlan } from './ingress-plan.ts';
+import { hostText, Ingress } from './ingress.ts';
+import { type GatewayDocument, gatewaysOf, ingressPlan } from './ingress-plan.ts';
 import { environmentFor, notesOf, sidecarCommand } from './launch-plan.ts';
 import { openLog } from './log-file.ts';
 import { ManagedProcess } from './managed-process.ts';
@@ -62,8 +63,7 @@ export class Supervisor {
   #relayHub: ManagedProcess | undefined;
   #relayHost: ManagedProcess | undefined;
   #controlPlane: ManagedProcess | undefined;
-  #ingress: readonly IngressAddress[] = [];
-  #ingressWork: Promise<void> = Promise.resolve();
+  readonly #ingress: Ingress;
   #services: readonly ServiceDocument[] = [];
   #gateways: readonly GatewayDocument[] = [];
   #state: RunRecord['state'] = 'starting';
@@ -79,6 +79,11 @@ export class Supervisor {
     this.#admin = new AdminClient(paths.adminSocket);
     this.#registrar = new Registrar(this.#admin, () => this.#scheduleTable());
     this.#environment = environmentFor(options);
+    this.#ingress = new Ingress(paths.hostSocket, {
+      opened: (text) => this.#state === 'ready' && options.progress(`open: ${text}`),
+      refused: (text) => options.progress(text),
+      changed: () => this.#scheduleWrite(),
+    });
     this.#context = {
       paths,
       directory,
@@ -99,7 +104,10 @@ export class Supervisor {
   }
 
   get addresses(): RunRecord['addresses'] {
-    return this.#ingress.map((address) => this.#urlOf(address));
+    return this.#ingress.addresses.map(({ rule: { listen, target }, scheme }) => ({
+      url: `${scheme}://${hostText(listen.host)}:${listen.port}`,
+      target: `${this.#nameAt(target.host)}:${target.port}`,
+    }));
   }
 
   get notes(): readonly string[] {
@@ -132,7 +140,7 @@ export class Supervisor {
     await this.#updateIngress();
     if (
       this.replicas.some((r) => r.plan.kind === 'gateway') &&
-      !this.#ingress.some((a) => a.rule.listen.port === this.#options.ingress.port)
+      !this.#ingress.rules.some((r) => r.listen.port === this.#options.ingress.port)
     ) {
       const { host, port } = this.#options.ingress;
       throw new Error(`cannot listen on ${host}:${port}; choose another address with --ingress HOST:PORT`);
@@ -152,10 +160,7 @@ export class Supervisor {
     this.#state = 'stopping';
     this.#writeNow();
     clearInterval(this.#folderTimer);
-    await ask(this.#options.paths.hostSocket, { op: 'ingress', rules: [] }).then(
-      (s) => s.destroy(),
-      () => undefined,
-    );
+    await this.#ingress.close();
     await Promise.all(this.replicas.map((r) => r.stop().catch(() => undefined)));
     await this.#registrar.settled(1_000);
     this.#registrar.close();
@@ -204,7 +209,7 @@ export class Supervisor {
 
   #relayOptions(): string {
     const { hubSocket, hostSocket } = this.#options.paths;
-    return JSON.stringify({ hubSocketPath: hubSocket, hostSocketPath: hostSocket, ingress: this.#ingress.map((a) => a.rule) });
+    return JSON.stringify({ hubSocketPath: hubSocket, hostSocketPath: hostSocket, ingress: this.#ingress.rules });
   }
 
   async #relayReady(name: string, ask: () => Promise<{ destroy(): void }>): Promise<void> {
@@ -332,47 +337,12 @@ export class Supervisor {
     return Array.from({ length: plan.replicas }, (_, i) => `${plan.name}-${i}`);
   }
 
-  // Also after each change of Gateways. One that cannot be had is said and tried again with the next change; the others work.
+  // Also after each change of Gateways.
   #updateIngress(): Promise<void> {
-    this.#ingressWork = this.#ingressWork.then(async () => {
-      if (this.#state === 'stopping') return;
-      const replicas = this.replicas.filter((r) => r.plan.kind === 'gateway' && r.name.endsWith('-0'));
-      const wanted = ingressPlan(
-        this.#options.ingress,
-        replicas.map(({ plan, address: { address } }) => ({ ...plan, address })),
-        this.#gateways,
-        this.#services,
-      );
-      const key = (a: IngressAddress): string => JSON.stringify(a);
-      const held = new Set(this.#ingress.map(key));
-      if (wanted.length === held.size && wanted.every((a) => held.has(key(a)))) return;
-      const kept = wanted.filter((a) => held.has(key(a)));
-      const listening = [...kept];
-      if (kept.length < held.size) await this.#setIngress(kept);
-      for (const address of wanted.filter((a) => !held.has(key(a)))) {
-        const { host, port } = address.rule.listen;
-        try {
-          await this.#setIngress([...listening, address]);
-          listening.push(address);
-          if (this.#state === 'ready') this.#options.progress(`open: ${this.#urlOf(address).url}`);
-        } catch (error) {
-          const reason = error instanceof Error ? error.message : String(error);
-          this.#options.progress(`cannot listen on ${host}:${port} for the ingress gateway: ${reason}`);
-        }
-      }
-      this.#ingress = listening; // also for a relay that has to start again
-      this.#scheduleWrite();
-    });
-    return this.#ingressWork;
-  }
-
-  async #setIngress(addresses: readonly IngressAddress[]): Promise<void> {
-    (await ask(this.#options.paths.hostSocket, { op: 'ingress', rules: addresses.map((a) => a.rule) })).destroy();
-  }
-
-  #urlOf({ rule: { listen, target }, scheme }: IngressAddress): { readonly url: string; readonly target: string } {
-    const host = listen.host.includes(':') ? `[${listen.host}]` : listen.host;
-    return { url: `${scheme}://${host}:${listen.port}`, target: `${this.#nameAt(target.host)}:${target.port}` };
+    const replicas = this.replicas
+      .filter((r) => r.plan.kind === 'gateway' && r.name.endsWith('-0'))
+      .map(({ plan, address: { address } }) => ({ ...plan, address }));
+    return this.#ingress.set(ingressPlan(this.#options.ingress, replicas, this.#gateways, this.#services));
   }
 
   #nameAt(address: string): string {

@@ -19,6 +19,7 @@ import type { Exchange } from './exchange.ts';
 import { expectedTimeoutMs, requestTimeouts, upstreamHead } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import type { Host } from './host.ts';
+import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
 import { BUFFER_BYTES } from './limits.ts';
 import * as replies from './local-reply.ts';
 import { type MirrorRequest, startMirrors } from './mirror.ts';
@@ -28,6 +29,7 @@ import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { TimerSet } from './timer-set.ts';
 import { transportVariant } from './transport-variant.ts';
+import { UpgradeTunnel } from './upgrade-tunnel.ts';
 import { DISCARD, type UpstreamClient, type UpstreamHttp1 } from './upstream-http1.ts';
 import type { Http1Pool } from './upstream-pool.ts';
 
@@ -66,8 +68,7 @@ export class Attempts implements UpstreamClient {
   #completeAt = 0;
   #hash: bigint | undefined;
   #cookies: string[] = [];
-  #tunnel = false;
-  #tunnelHalves = 0;
+  readonly #tunnel: UpgradeTunnel;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamHttp1, facts: DownstreamFacts, exchange: Exchange) {
     this.#env = env;
@@ -78,6 +79,7 @@ export class Attempts implements UpstreamClient {
     this.info = exchange.info;
     this.#suppressed = plan.suppressEnvoyHeaders;
     this.#timers = new TimerSet(env.wheel, this);
+    this.#tunnel = new UpgradeTunnel(down, exchange);
   }
 
   /** Ready for the next request. */
@@ -97,8 +99,7 @@ export class Attempts implements UpstreamClient {
     this.#hash = undefined;
     if (this.#cookies.length > 0) this.#cookies = [];
     if (this.#tried.length > 0) this.#tried = [];
-    this.#tunnel = false;
-    this.#tunnelHalves = 0;
+    this.#tunnel.reset();
   }
 
   /** The exchange is over. */
@@ -155,17 +156,13 @@ export class Attempts implements UpstreamClient {
     const info = this.info;
     this.#attempts++;
     info.upstreamRequestAttemptCount = this.#attempts;
-    const host = this.#chooseHost(cluster, match);
+    const host = chooseHost(cluster, match.route.retry, this.#facts, this.#hash, this.#tried);
     if (host === undefined) {
       exchange.reply(replies.NO_HEALTHY_UPSTREAM);
       return;
     }
     this.#host = host;
-    info.upstreamHost = host.address;
-    info.upstreamHostName = host.hostname;
-    info.upstreamHostMetadata = host.metadata as typeof info.upstreamHostMetadata;
-    info.upstreamHostsAttempted.push(host.address);
-    info.upstreamTransportFailureReason = '';
+    describeHost(info, host);
     if (match.route.autoHostRewrite) rewriteHost(exchange, match, host.hostname !== '' ? host.hostname : undefined, this.#suppressed);
     if (this.#attempts > 1) this.#tellTimeLeft();
     if (match.virtualHost.includeRequestAttemptCount) exchange.requestHeaders.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
@@ -179,16 +176,6 @@ export class Attempts implements UpstreamClient {
       this.#pool = undefined;
       this.#upstreamLost('overflow', '', 'overflow');
     }
-  }
-
-  #chooseHost(cluster: ClusterRuntime, match: RouteMatch): Host | undefined {
-    const request = { originalDestination: this.#facts.originalDestination, hash: this.#hash };
-    let host = cluster.pick(request);
-    const retry = match.route.retry;
-    if (this.#tried.length > 0 && retry?.avoidPreviousHosts === true)
-      for (let draw = 0; draw < retry.hostSelectionMaxAttempts && host !== undefined && this.#tried.includes(host); draw++)
-        host = cluster.pick({ ...request, attempt: draw + 1 });
-    return host;
   }
 
   /** A later attempt is told no more than is left of the route's timeout. */
@@ -215,12 +202,7 @@ export class Attempts implements UpstreamClient {
     this.#pool = undefined;
     this.#connection = connection;
     const info = this.info;
-    info.upstreamLocalAddress = connection.localAddress;
-    info.upstreamConnectionId = connection.id;
-    info.upstreamTls = connection.tls;
-    info.upstreamProtocol = 'HTTP/1.1';
-    info.upstreamConnectStart = connection.connectStartMs;
-    info.upstreamConnectComplete = connection.connectedMs;
+    describeConnected(info, connection);
     info.firstUpstreamTxByte = this.#env.clock.wallMs();
     const head = upstreamHead(this.#env.requestWriter, exchange, exchange.upgrade, exchange.requestChunked);
     info.upstreamHeaderBytesSent = head.length;
@@ -311,8 +293,8 @@ export class Attempts implements UpstreamClient {
     if (!this.#exchange.active) return;
     const host = this.#host;
     if (host !== undefined) this.#cluster?.failed(host, 'reset');
-    if (this.#tunnel) {
-      this.#tunnelGone();
+    if (this.#tunnel.open) {
+      this.#tunnel.gone();
       return;
     }
     if (this.#exchange.responseStarted) {
@@ -399,7 +381,10 @@ export class Attempts implements UpstreamClient {
       parser.bodyKind === 'chunked' || parser.bodyKind === 'eof',
       parser.bodyKind !== 'none' || switching,
     );
-    if (switching) this.#beginTunnel();
+    if (switching && this.#connection !== undefined) {
+      this.#timers.disarm(ROUTE_TIMEOUT);
+      this.#tunnel.begin(this.#connection);
+    }
   }
 
   // The response of an attempt that is retried is read to nowhere when that costs nothing.
@@ -459,46 +444,17 @@ export class Attempts implements UpstreamClient {
 
   // --- tunnels ---
 
-  #beginTunnel(): void {
-    this.#tunnel = true;
-    this.#timers.disarm(ROUTE_TIMEOUT);
-    this.#connection?.beginTunnel();
-    this.#down.flush();
-    this.#down.beginTunnel();
-  }
-
   onTunnelData(buf: Buffer): void {
-    this.info.bytesSent += buf.length;
-    this.#exchange.touch();
-    if (!this.#down.tunnelWrite(buf)) this.#connection?.pause();
+    this.#tunnel.fromUpstream(buf);
   }
-
   onTunnelEnd(): void {
-    this.#down.tunnelEnd();
-    this.#tunnelHalf();
+    this.#tunnel.upstreamEnded();
   }
-
   fromDownstreamTunnel(buf: Buffer): void {
-    this.info.bytesReceived += buf.length;
-    this.#exchange.touch();
-    if (this.#connection?.tunnelWrite(buf) === false) this.#down.pauseReading();
+    this.#tunnel.fromDownstream(buf);
   }
-
   downstreamTunnelEnd(): void {
-    this.#connection?.tunnelEnd();
-    this.#tunnelHalf();
-  }
-
-  #tunnelHalf(): void {
-    if (++this.#tunnelHalves === 2) this.#tunnelGone();
-  }
-
-  #tunnelGone(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    connection?.abandon();
-    this.#down.closeNow();
-    this.#exchange.done();
+    this.#tunnel.downstreamEnded();
   }
 
   /** Whatever runs or waits upstream for this request ends. */

@@ -333,20 +333,9 @@ export class Exchange implements FilterExchange, RequestView {
     this.#attempts.giveUp();
     const headers = this.#replyHeaders;
     headers.clear();
-    let { status, body } = reply;
-    if (this.isGrpc || (reply.grpcStatus !== undefined && this.isGrpc)) {
-      headers.add('content-length', '0');
-      headers.add('content-type', 'application/grpc');
-      headers.add('grpc-status', String(reply.grpcStatus ?? replies.grpcStatusOf(status)));
-      if (body !== '') headers.add('grpc-message', replies.grpcMessage(body));
-      status = 200;
-      body = '';
-    } else {
-      if (status >= 200 && status !== 204 && status !== 304) headers.add('content-length', String(Buffer.byteLength(body)));
-      if (body !== '') headers.add('content-type', 'text/plain');
-    }
+    const sent = this.isGrpc ? replies.grpcHead(headers, reply) : replies.plainHead(headers, reply);
     for (const [name, value] of extra) headers.set(name, value);
-    this.#sendLocal(headers, status, Buffer.from(body));
+    this.#sendLocal(headers, sent.status, Buffer.from(sent.body));
   }
 
   #redirect(status: number, location: string, details: string, match?: RouteMatch): void {
@@ -380,7 +369,7 @@ export class Exchange implements FilterExchange, RequestView {
     const info = this.info;
     info.responseCode = status;
     // 400 says that the two sides do not read the stream alike.
-    if (status === 400 || (!this.requestEnded && this.#requestHasBody())) this.#down.closeAfterResponse();
+    if (status === 400 || (!this.requestEnded && (this.upgrade !== '' || this.#requestHasBody()))) this.#down.closeAfterResponse();
     const hasBody = body.length > 0 && this.method !== 'HEAD';
     this.respond(headers, status, '', false, hasBody);
     if (hasBody) {

@@ -1,6 +1,7 @@
 // Answers Envoy gives by itself, in its words: status, body and details for each way an exchange can fail here.
 
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
+import type { HeaderBlock } from '../wire/header-block.ts';
 
 export interface LocalReply {
   readonly status: number;
@@ -17,7 +18,6 @@ export const NO_HEALTHY_UPSTREAM = reply(503, 'no healthy upstream', 'no_healthy
 export const RESPONSE_TIMEOUT = reply(504, 'upstream request timeout', 'response_timeout', FLAG.UT);
 export const PER_TRY_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_timeout', FLAG.UT);
 export const REQUEST_TIMEOUT = reply(408, 'request timeout', 'request_overall_timeout');
-export const REQUEST_HEADER_TIMEOUT = reply(408, '', 'request_header_timeout');
 export const STREAM_IDLE_REQUEST = reply(408, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
 export const STREAM_IDLE_RESPONSE = reply(504, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
 export const MAX_DURATION_REQUEST = reply(408, 'downstream duration timeout', 'max_duration_timeout', FLAG.DT);
@@ -53,8 +53,6 @@ export const upstreamReset = (reason: ResetReason, transport: string, retried: b
   flag: FLAGS[reason],
 });
 
-export const resetFlag = (reason: ResetReason): ResponseFlag => FLAGS[reason];
-
 /** A text as grpc-message carries it: percent signs and what is not printable ASCII are escaped, byte by byte. */
 export const grpcMessage = (text: string): string =>
   [...Buffer.from(text)]
@@ -82,4 +80,18 @@ export const grpcStatusOf = (status: number): number => {
     default:
       return 2;
   }
+};
+
+/** What a local reply is sent as: fills its headers, says its status and body. */
+export const plainHead = (headers: HeaderBlock, { status, body }: LocalReply): { readonly status: number; readonly body: string } => {
+  if (status >= 200 && status !== 204 && status !== 304) headers.add('content-length', String(Buffer.byteLength(body)));
+  if (body !== '') headers.add('content-type', 'text/plain');
+  return { status, body };
+};
+export const grpcHead = (headers: HeaderBlock, reply: LocalReply): { readonly status: number; readonly body: string } => {
+  headers.add('content-length', '0');
+  headers.add('content-type', 'application/grpc');
+  headers.add('grpc-status', String(reply.grpcStatus ?? grpcStatusOf(reply.status)));
+  if (reply.body !== '') headers.add('grpc-message', grpcMessage(reply.body));
+  return { status: 200, body: '' };
 };

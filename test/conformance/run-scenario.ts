@@ -315,7 +315,8 @@ const runVector = async (
     for (const [name, count] of Object.entries(taken.counts)) hits[name] = (hits[name] ?? 0) + count;
     Object.assign(last, taken.last);
   }
-  return { results, hits, last, log: await logsOf(testId, results, expected.log ?? {}, proxies) };
+  const total = Object.values(hits).reduce((sum, n) => sum + n, 0);
+  return { results, hits, last, log: await logsOf(testId, results, expected.log ?? {}, proxies, total) };
 };
 
 /** Listeners open a moment after the proxy says it is ready. */
@@ -331,6 +332,7 @@ const logsOf = async (
   results: readonly SentResult[],
   wanted: Readonly<Record<string, unknown>>,
   proxies: readonly Proxy[],
+  hits: number,
 ): Promise<Record<string, Record<string, unknown>[]>> => {
   const out: Record<string, Record<string, unknown>[]> = {};
   const until = performance.now() + LOG_MS;
@@ -339,8 +341,12 @@ const logsOf = async (
   for (;;) {
     for (const proxy of proxies) out[proxy.name] = taken(proxy);
     const written = Object.values(out).reduce((sum, list) => sum + list.length, 0);
-    // Replicas stand for each other; every other proxy writes its own line, the client's often last.
-    const missing = Object.keys(wanted).some((name) => !/-v\d+$/.test(name) && (out[name]?.length ?? 0) < results.length);
+    // Replicas stand for each other and write a line for each hit; every other proxy writes its own, the client's often last.
+    const names = Object.keys(wanted);
+    const isReplica = (name: string): boolean => /-v\d+$/.test(name);
+    const atReplicas = Object.entries(out).reduce((sum, [name, list]) => sum + (isReplica(name) ? list.length : 0), 0);
+    const missing =
+      names.some((name) => !isReplica(name) && (out[name]?.length ?? 0) < results.length) || (names.some(isReplica) && atReplicas < hits);
     if ((!missing && written >= results.length * Object.keys(wanted).length) || performance.now() > until) break;
     await pause(25);
   }

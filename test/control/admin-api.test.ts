@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Problem } from '../../src/api/problem.ts';
+import { PIPELINE } from '../../src/control/pipeline.ts';
 import { OPERATOR_METHOD } from '../../src/control/xds-server.ts';
 import { eventually, type Rig, startRig, XdsClient } from './rig.ts';
 
@@ -201,6 +202,27 @@ describe('admin API', () => {
       call.cancel();
       client.close();
     });
+  });
+
+  test('status names ports of HTTP/2 while a proxy is connected that does not read it', async () => {
+    const grpc = 'apiVersion: v1\nkind: Service\nmetadata: {name: g}\nspec:\n  ports:\n  - {name: grpc, port: 9000}\n';
+    const rig = await startRig({ 'g.yaml': grpc }, { pipeline: PIPELINE });
+    const told = async (): Promise<readonly (string | number)[][]> =>
+      problems((await rig.admin('GET', '/v1/status')).body).map((p) => [p.code, p.line, p.path]);
+    try {
+      const envoy = new XdsClient(rig.controlPlane.xds[0] ?? '', { token: await rig.token('a') });
+      envoy.subscribe('CDS');
+      await envoy.next('CDS', 1);
+      assert.deepEqual(await told(), []);
+      const skein = new XdsClient(rig.controlPlane.xds[0] ?? '', { token: await rig.token('a'), agent: 'skein' });
+      skein.subscribe('CDS');
+      await skein.next('CDS', 1);
+      assert.deepEqual(await told(), [['HTTP2_NOT_YET', 6, 'spec.ports[0]']]);
+      envoy.close();
+      skein.close();
+    } finally {
+      await rig.close();
+    }
   });
 
   test('the number of generations goes on after a restart', async () => {

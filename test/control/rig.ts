@@ -140,9 +140,14 @@ export class XdsClient {
   readonly #call: ClientDuplexStream<Buffer, Buffer>;
   #first = true;
   readonly #node: string;
+  readonly #agent: string;
 
-  constructor(address: string, options: { readonly node?: string; readonly token?: string; readonly method?: string } = {}) {
+  constructor(
+    address: string,
+    options: { readonly node?: string; readonly token?: string; readonly method?: string; readonly agent?: string } = {},
+  ) {
     this.#node = options.node ?? 'sidecar~10.0.0.1~a.default~default.svc.cluster.local';
+    this.#agent = options.agent ?? 'envoy';
     this.#client = new Client(address, credentials.createInsecure());
     this.#call = this.#client.makeBidiStreamRequest(options.method ?? ADS_METHOD, raw, raw, withToken(options.token));
     this.#call.on('data', (bytes: Buffer) => {
@@ -158,7 +163,7 @@ export class XdsClient {
   }
 
   send(request: DiscoveryRequest): void {
-    const node = this.#first ? { node: { id: this.#node, user_agent_name: 'envoy' } } : {};
+    const node = this.#first ? { node: { id: this.#node, user_agent_name: this.#agent } } : {};
     this.#first = false;
     this.#call.write(Buffer.from(encode('envoy.service.discovery.v3.DiscoveryRequest', { ...node, ...request })));
   }

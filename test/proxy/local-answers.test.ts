@@ -1,8 +1,13 @@
 // What the proxy says by itself, in Envoy's way: refused heads, direct responses, gRPC errors, attempts and the time they are told.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { CertificateFacts } from '../../src/plan/stream-info.ts';
+import { mutateClientCertHeader } from '../../src/proxy/client-cert-header.ts';
 import { expectedTimeoutMs } from '../../src/proxy/forward-request.ts';
+import type { HcmPlan } from '../../src/proxy/hcm-plan.ts';
 import { grpcMessage } from '../../src/proxy/local-reply.ts';
+import { type Observer, silentObserver } from '../../src/proxy/observer.ts';
+import { HeaderBlock } from '../../src/wire/header-block.ts';
 import type { Route } from '../../src/xds/gen/types.ts';
 import { eventually, fetchOnce, hcm, httpBackend, listener, RawClient, startPlane, staticCluster, toCluster } from './harness.ts';
 
@@ -35,6 +40,42 @@ describe('local answers', () => {
     assert.equal((await client.get('/403')).status, 403);
     assert.equal((await client.get('/403')).status, 403, 'the same connection');
     client.close();
+  });
+
+  test('a tunnel that is refused ends the connection', async () => {
+    await using plane = await startPlane({
+      listeners: [listener('l', hcm([{ match: { path: '/none' }, direct_response: { status: 404 } }]))],
+    });
+    const client = await RawClient.open(plane.port('l'));
+    const response = await client.send('CONNECT a.test:80 HTTP/1.1\r\nhost: a.test:80\r\n\r\n').response();
+    assert.deepEqual([response.status, response.headers.get('connection')], [404, 'close']);
+    await client.rest();
+  });
+
+  test('a request without Host is logged with its path', async () => {
+    const paths: string[] = [];
+    const observer: Observer = { ...silentObserver, httpDone: (info) => paths.push(`${info.path} ${info.responseCodeDetails}`) };
+    await using plane = await startPlane({ listeners: [listener('l', hcm([toCluster('c')]))] }, { observer });
+    const client = await RawClient.open(plane.port('l'));
+    assert.equal((await client.send('GET /there HTTP/1.1\r\n\r\n').response()).status, 400);
+    await eventually(() => paths.length === 1, 'logged');
+    assert.deepEqual(paths, ['/there missing_host_header']);
+  });
+
+  test('the URI of a client certificate has its place even when there is none', () => {
+    const plan = {
+      forwardClientCert: 'SANITIZE_SET',
+      clientCertDetails: { uri: true, dns: true, subject: false, cert: false, chain: false },
+    };
+    const peer = { sha256Fingerprint: 'ab', uriSans: [] as string[], dnsSans: ['client.test'], subject: '', pem: '' };
+    const forwarded = (uriSans: string[]): string | undefined => {
+      const headers = new HeaderBlock();
+      const certificate = { ...peer, uriSans } as unknown as CertificateFacts;
+      mutateClientCertHeader(plan as unknown as HcmPlan, headers, true, certificate, '', { text: undefined });
+      return headers.get('x-forwarded-client-cert');
+    };
+    assert.equal(forwarded([]), 'Hash=ab;URI=;DNS=client.test');
+    assert.equal(forwarded(['spiffe://a', 'spiffe://b']), 'Hash=ab;URI=spiffe://a;URI=spiffe://b;DNS=client.test');
   });
 
   test('a direct 201 says where', async () => {

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { parseProxyFlags } from '../../src/cli/proxy-flags.ts';
 import { FLAG } from '../../src/plan/response-flag.ts';
 import { StreamInfo } from '../../src/plan/stream-info.ts';
 import type { ListenerContext } from '../../src/proxy/observer.ts';
@@ -87,6 +88,20 @@ describe('access log', () => {
       assert.equal(readFileSync(path, 'utf8'), 'two\n');
       sink.write('after\n');
       assert.equal(sink.dropped, 1);
+    }));
+
+  test('a line waits as long as the process was told', () =>
+    inFolder(async (dir) => {
+      const clock = new ManualClock();
+      const path = join(dir, 'a.log');
+      const sink = new LogSink(path, clock, 50);
+      sink.write('one\n');
+      clock.advance(50);
+      for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
+      assert.equal(readFileSync(path, 'utf8'), 'one\n');
+      sink.close();
+      assert.equal(parseProxyFlags(['-c', 'x', '--file-flush-interval-msec', '50']).logFlushMs, 50);
+      assert.equal(parseProxyFlags(['-c', 'x']).logFlushMs, undefined);
     }));
 
   test('filters', () => {

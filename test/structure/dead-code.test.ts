@@ -22,7 +22,13 @@ const others = [...tests('test'), ...tests('bench'), ...tests('scripts')];
 const importedNames = (text: string): string[] => {
   const out: string[] = [];
   for (const match of text.matchAll(/(?:import|export)\s+(?:type\s+)?\{([^}]*)\}\s+from/g)) {
-    for (const part of (match[1] ?? '').split(',')) out.push(part.trim().replace(/^type\s+/, '').split(/\s+as\s+/)[0] ?? '');
+    for (const part of (match[1] ?? '').split(','))
+      out.push(
+        part
+          .trim()
+          .replace(/^type\s+/, '')
+          .split(/\s+as\s+/)[0] ?? '',
+      );
   }
   for (const [, space] of text.matchAll(/import\s+(?:type\s+)?\*\s+as\s+(\w+)\s+from/g)) {
     for (const match of text.matchAll(new RegExp(`\\b${space}\\.(\\w+)`, 'g'))) out.push(match[1] ?? '');
@@ -43,7 +49,8 @@ test('every export is imported somewhere or used where it stands', () => {
     for (const match of file.text.matchAll(/^export (?:async )?(?:const|function|class|interface|type|let)\s+(\w+)/gm)) {
       const name = match[1] as string;
       const usesHere = file.text.match(new RegExp(`\\b${name}\\b`, 'g'))?.length ?? 0;
-      if (!imported.has(name) && usesHere < 2 && name !== 'command') dead.push(`${file.path} exports ${name}, which nothing uses: delete it`);
+      if (!imported.has(name) && usesHere < 2 && name !== 'command')
+        dead.push(`${file.path} exports ${name}, which nothing uses: delete it`);
     }
   }
   assert.equal(dead.length, 0, `\n${dead.join('\n')}\n`);

@@ -7,7 +7,7 @@ import type { Clock } from '../clock.ts';
 /** Written at once when this much is waiting. */
 const FLUSH_BYTES = 64 * 1024;
 /** A line waits no longer than this, unless the process is told otherwise. */
-export const FLUSH_MS = 1000;
+const FLUSH_MS = 1000;
 /** More than this is not held for a slow writer. */
 const QUEUE_BYTES_MAX = 8 * 1024 * 1024;
 

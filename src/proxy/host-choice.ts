@@ -1,0 +1,41 @@
+// Which host the next attempt goes to: the balancer's word, drawn again while a retry policy wants another host than before.
+// And what is told of the host and of the connection to it.
+
+import type { RetryPlan } from '../plan/retry.ts';
+import type { StreamInfo } from '../plan/stream-info.ts';
+import type { ClusterRuntime } from './cluster-runtime.ts';
+import type { DownstreamFacts } from './connection-facts.ts';
+import type { Host } from './host.ts';
+import type { UpstreamHttp1 } from './upstream-http1.ts';
+
+export const chooseHost = (
+  cluster: ClusterRuntime,
+  retry: RetryPlan | undefined,
+  facts: DownstreamFacts,
+  hash: bigint | undefined,
+  tried: readonly Host[],
+): Host | undefined => {
+  const request = { originalDestination: facts.originalDestination, hash };
+  let host = cluster.pick(request);
+  if (tried.length > 0 && retry?.avoidPreviousHosts === true)
+    for (let draw = 0; draw < retry.hostSelectionMaxAttempts && host !== undefined && tried.includes(host); draw++)
+      host = cluster.pick({ ...request, attempt: draw + 1 });
+  return host;
+};
+
+export const describeHost = (info: StreamInfo, host: Host): void => {
+  info.upstreamHost = host.address;
+  info.upstreamHostName = host.hostname;
+  info.upstreamHostMetadata = host.metadata as typeof info.upstreamHostMetadata;
+  info.upstreamHostsAttempted.push(host.address);
+  info.upstreamTransportFailureReason = '';
+};
+
+export const describeConnected = (info: StreamInfo, connection: UpstreamHttp1): void => {
+  info.upstreamLocalAddress = connection.localAddress;
+  info.upstreamConnectionId = connection.id;
+  info.upstreamTls = connection.tls;
+  info.upstreamProtocol = 'HTTP/1.1';
+  info.upstreamConnectStart = connection.connectStartMs;
+  info.upstreamConnectComplete = connection.connectedMs;
+};
