@@ -1,6 +1,6 @@
 // The node agent: identity, SDS, ADS relay, DNS, health and the operator's stream of one workload, put together.
 // What a proxy in this process gets as objects, an Envoy gets on `<run-dir>/xds.sock`. Never opens a proxied connection.
-import { chmodSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { createLog, type Log } from '../base/log.ts';
 import type { Bootstrap } from '../xds/gen/types.ts';
 import { SDS_METHOD } from '../xds/resource-types.ts';
@@ -45,8 +45,8 @@ export interface Agent {
 
 /** Resolves once every socket is bound; certificate and configuration follow in the background. Rejects when a port or the run folder is unusable. */
 export const startAgent = async (config: AgentConfig, log: Log = standardErrorLog()): Promise<Agent> => {
+  // A folder that was there before may be /run or /tmp: its mode is its owner's matter, and what lies in it is 0600 by itself.
   mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
-  chmodSync(config.runDir, 0o700);
   const agent = new NodeAgent(config, log);
   try {
     await agent.start();

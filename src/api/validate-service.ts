@@ -16,7 +16,10 @@ export const serviceExportTo = (annotations: Readonly<Record<string, string>>): 
   annotations[EXPORT_TO_ANNOTATION]?.split(',').map((s) => s.trim());
 
 export const checkService: Check<Service> = (spec, path, findings, context) => {
-  const { clusterIP } = spec;
+  const { clusterIP, clusterIPs = [] } = spec;
+  // Kubernetes' own rule; the list alone would be read by nobody.
+  if (clusterIPs.length > 0 && clusterIPs[0] !== clusterIP)
+    findings.error(child(path, 'clusterIPs'), 'clusterIPs must begin with clusterIP');
   if (clusterIP !== undefined && clusterIP !== '' && clusterIP !== 'None' && !isIp(clusterIP)) {
     findings.error(child(path, 'clusterIP'), `${JSON.stringify(clusterIP)} is neither "None" nor an IP address`);
   }

@@ -74,6 +74,8 @@ const serve = async (options: Options): Promise<void> => {
   const level = LEVELS.find((l) => l === options.logLevel);
   if (level === undefined) throw new ControlPlaneError(`--log-level ${options.logLevel}: one of ${LEVELS.join(', ')}`);
   if (options.admin !== undefined && !options.admin.startsWith('unix:')) throw new ControlPlaneError('--admin must be unix:PATH');
+  // Sockets are made before their mode can be set: nobody else may connect in between.
+  process.umask(0o077);
   const state = stateFolder(options.state, process.env);
   const controlPlane = await startControlPlane({
     folders: options.config,

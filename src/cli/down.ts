@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { sweepLeftovers } from '../local/leftovers.ts';
 import { isAlive, signal } from '../local/process-identity.ts';
-import { readRun, stateFolder, statePaths } from '../local/state.ts';
+import { lockHolder, readRun, stateFolder, statePaths } from '../local/state.ts';
 
 const HELP = `
 Examples:
@@ -31,16 +31,19 @@ const run = async (argv: readonly string[]): Promise<void> => {
     return;
   }
   const paths = statePaths(stateFolder(program.opts<{ state?: string }>().state, process.env));
-  const supervisor = readRun(paths)?.supervisor;
-  const ran = supervisor !== undefined && isAlive(supervisor);
+  // The lock is there before the record: a mesh that is only just starting is stopped as well.
+  const recorded = readRun(paths)?.supervisor;
+  const supervisor = recorded !== undefined && isAlive(recorded) ? recorded : lockHolder(paths);
+  const ran = supervisor !== undefined;
   if (ran) {
     signal(supervisor, 'SIGTERM');
     const until = Date.now() + ORDERLY_MS;
     while (isAlive(supervisor) && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
-    if (isAlive(supervisor)) process.kill(supervisor.pid, 'SIGKILL');
+    signal(supervisor, 'SIGKILL');
   }
   const { found, left } = await sweepLeftovers(paths);
-  rmSync(paths.lockFile, { force: true });
+  // Another `up` may have taken the folder meanwhile.
+  if (lockHolder(paths) === undefined) rmSync(paths.lockFile, { force: true });
   if (left.length > 0) throw new Error(`these processes do not end: ${left.map((p) => p.pid).join(' ')}`);
   process.stdout.write(
     ran || found > 0 ? `stopped${found > 0 ? ` (${found} processes had to be killed)` : ''}\n` : 'nothing was running\n',

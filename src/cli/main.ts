@@ -33,6 +33,8 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   capture: { summary: 'program or show traffic redirection in this network namespace', load: () => import('./capture.ts') },
 };
 
+const SERVERS: ReadonlySet<string> = new Set(['up', 'control-plane', 'proxy', 'agent']);
+
 const usage = (): string => {
   const width = Math.max(...Object.keys(COMMANDS).map((n) => n.length)) + 2;
   const rows = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(width)}${summary}`);
@@ -69,11 +71,20 @@ const main = async (): Promise<void> => {
     process.exitCode = 2;
     return;
   }
+  // A reader that goes away (`skein get vs | head`) ends a command without a word, but never a server.
+  if (!SERVERS.has(alias)) {
+    process.stdout.on('error', (error) => {
+      if (readerGone(error)) process.exit(0);
+      throw error;
+    });
+  }
   const { command } = await entry.load();
   await command.run(argv);
 };
 
+const readerGone = (error: unknown): boolean => (error as NodeJS.ErrnoException | undefined)?.code === 'EPIPE';
 main().catch((error: unknown) => {
+  if (readerGone(error)) process.exit(0);
   process.stderr.write(`skein: ${error instanceof Error ? error.message : String(error)}\n`);
   if (process.env['SKEIN_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exit(1);

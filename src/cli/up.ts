@@ -11,7 +11,16 @@ import { readMeshFolder, type WorkloadPlan } from '../local/mesh-folder.ts';
 import { detectPrivilege } from '../local/namespaces.ts';
 import { identify } from '../local/process-identity.ts';
 import { skeinCommand } from '../local/runtime-paths.ts';
-import { createState, readRun, releaseLock, type StatePaths, stateFolder, statePaths, takeLock } from '../local/state.ts';
+import {
+  controlPlaneHolder,
+  createState,
+  readRun,
+  releaseLock,
+  type StatePaths,
+  stateFolder,
+  statePaths,
+  takeLock,
+} from '../local/state.ts';
 import { Supervisor } from '../local/supervisor.ts';
 
 interface Options {
@@ -101,6 +110,11 @@ const foreground = async ({ directory, ingress, proxy }: Plan, paths: StatePaths
   takeLock(paths);
   const swept = await sweepLeftovers(paths);
   if (swept.found > 0) print(`ended ${swept.found} processes that an earlier run left behind`);
+  const other = controlPlaneHolder(paths);
+  if (other !== undefined) {
+    releaseLock(paths);
+    throw new Error(`a control plane of its own runs from ${paths.root} (pid ${other.pid}): stop it, or name another folder with --state`);
+  }
   createState(paths);
   const supervisor = new Supervisor({
     paths,

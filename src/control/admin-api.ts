@@ -97,6 +97,7 @@ const tunnel = async (request: AdminRequest, o: AdminApiOptions): Promise<AdminR
   const reply = await o.operators.request(namespace, name, request.body === '' ? asked : { ...asked, body: request.body });
   if (reply.ok) {
     const type = Object.entries(reply.value.headers).find(([k]) => k.toLowerCase() === 'content-type')?.[1] ?? 'text/plain';
+    if (!/^[ -~]*$/.test(type)) throw new AdminError(502, 'BAD_REPLY', `the agent of ${name}.${namespace} answered with a broken header`);
     return { status: reply.value.status, text: reply.value.body, headers: { 'content-type': type } };
   }
   const who = `${name}.${namespace}`;

@@ -50,11 +50,17 @@ export const adminListener =
         failed(error);
         return errorReply(new AdminError(500, 'INTERNAL', 'the control plane failed to answer; its log says why'));
       })
-      .then((reply) => write(response, reply));
+      .then((reply) => write(response, reply))
+      // An answer that cannot be written ends this exchange, never the process.
+      .catch((error: unknown) => {
+        failed(error);
+        response.destroy();
+      });
   };
 
 const answer = async (routes: readonly AdminRoute[], request: IncomingMessage): Promise<AdminReply> => {
-  const url = new URL(request.url ?? '/', 'http://admin');
+  const url = URL.parse(request.url ?? '/', 'http://admin');
+  if (!url) throw new AdminError(400, 'INVALID', 'the request target is not a path');
   const method = request.method ?? 'GET';
   const matches = routes.flatMap((route) => {
     const parameters = matchPattern(route.pattern, url.pathname);

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import type { Problem } from '../api/problem.ts';
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import type { Instance } from '../mesh/instance.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { Node } from '../xds/gen/types.ts';
 import { type ResourceShortName, resourceType } from '../xds/resource-types.ts';
@@ -25,6 +26,8 @@ export interface AdsServiceOptions {
   readonly events: EventHub;
   readonly log: Log;
   readonly now: () => number;
+  /** The replica that was registered under a token's name. */
+  readonly registered: (holder: TokenHolder) => Instance | undefined;
 }
 
 export interface StreamOptions {
@@ -118,7 +121,7 @@ export class AdsService {
     const mismatch = nodeMismatch(parsed, holder);
     if (mismatch !== undefined) return err({ code: 7, message: mismatch });
     // What the node says of its identity is a claim; what the token says is known.
-    return ok({ ...parsed, serviceAccount: holder.serviceAccount });
+    return ok(proven(parsed, holder, this.#options.registered(holder)));
   }
 
   #opened(connection: AdsConnection, node: ProxyNode): ProxyResources | undefined {
@@ -225,6 +228,21 @@ const nodeMismatch = (node: ProxyNode, holder: TokenHolder): string | undefined 
     return `the token is for ${own} at ${holder.address}; node ${JSON.stringify(node.id)} has another address`;
   }
   return undefined;
+};
+
+/** Labels that an agent derives for telemetry; they select nothing. */
+const DERIVED_LABELS = ['service.istio.io/canonical-name', 'service.istio.io/canonical-revision'] as const;
+
+/** Further addresses or labels would bring the listeners and policies of the workloads that they belong to. */
+const proven = (node: ProxyNode, holder: TokenHolder, instance: Instance | undefined): ProxyNode => {
+  const { serviceAccount, address } = holder;
+  const derived = DERIVED_LABELS.flatMap((key) => (node.labels[key] === undefined ? [] : [[key, node.labels[key]] as const]));
+  return {
+    ...node,
+    serviceAccount,
+    ipAddresses: address === '' ? node.ipAddresses : [address],
+    labels: instance === undefined ? node.labels : { ...Object.fromEntries(derived), ...instance.labels },
+  };
 };
 
 /** Everything that translation may look at, so that equal keys mean equal configuration. */

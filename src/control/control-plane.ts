@@ -129,7 +129,15 @@ const assemble = async (
     numbering: generationNumber(join(stateDir, 'generation'), log.scope('model')),
   });
   closers.push(() => model.close());
-  const ads = new AdsService({ pipeline, model, metrics, events, log: log.scope('xds'), now });
+  const ads = new AdsService({
+    pipeline,
+    model,
+    metrics,
+    events,
+    log: log.scope('xds'),
+    now,
+    registered: (h) => instances.get(h.namespace, h.name),
+  });
   closers.push(() => ads.close());
   model.start();
   settings.start(() => model.invalidate());

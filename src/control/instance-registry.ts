@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Instance } from '../mesh/instance.ts';
 import type { EventHub } from './event-hub.ts';
 import { parseInstance } from './instance-document.ts';
-import { readStateFolder, removeStateFile, writeStateFile } from './state-file.ts';
+import { readStateFolder, removeStateFile, stateFileName, writeStateFile } from './state-file.ts';
 
 export class InstanceRegistry {
   readonly #folder: string;
@@ -31,6 +31,10 @@ export class InstanceRegistry {
     return [...this.#instances].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, instance]) => instance);
   }
 
+  get(namespace: string, name: string): Instance | undefined {
+    return this.#instances.get(keyOf({ namespace, name }));
+  }
+
   put(instance: Instance): void {
     const key = keyOf(instance);
     const before = this.#instances.get(key);
@@ -53,7 +57,7 @@ export class InstanceRegistry {
   }
 
   #path({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
-    return join(this.#folder, encodeURIComponent(namespace), `${encodeURIComponent(name)}.json`);
+    return join(this.#folder, encodeURIComponent(namespace), stateFileName(name));
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { hasErrors, type Problem } from '../api/problem.ts';
 import { type Resource, resourceKey } from '../api/resource.ts';
 import type { ParseText, Source, SourceState } from './source.ts';
-import { readStateFolder, removeStateFile, writeStateFile } from './state-file.ts';
+import { readStateFolder, removeStateFile, stateFileName, writeStateFile } from './state-file.ts';
 
 /** A text, and which of the objects in it is meant. */
 export interface StoredObject {
@@ -77,8 +77,8 @@ export class ObjectSource implements Source {
   }
 
   #path({ kind, namespace, name }: ObjectKey): string {
-    const file = `${encodeURIComponent(name)}.json`;
-    return join(this.#options.folder, encodeURIComponent(kind), namespace === '' ? CLUSTER_WIDE : encodeURIComponent(namespace), file);
+    const folder = namespace === '' ? CLUSTER_WIDE : encodeURIComponent(namespace);
+    return join(this.#options.folder, encodeURIComponent(kind), folder, stateFileName(name));
   }
 
   #load(): void {

@@ -1,5 +1,6 @@
 // Files of the state folder: written whole or not at all (temporary file, fsync, rename), readable by the owner only.
 // A crash at any point leaves the old content or the new one, and at worst a `*.tmp` file that the next start removes.
+import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
@@ -20,6 +21,16 @@ export const writeStateFile = (path: string, content: string | Uint8Array, { dur
   }
   renameSync(temporary, path);
   if (durable) syncFolder(dirname(path));
+};
+
+/** Leaves room for the ending and the mark of a temporary file below the 255 bytes of a file name. */
+const NAME_BYTES_MAX = 200;
+
+/** A file name for an object's name: itself where it fits, else its beginning and its hash. */
+export const stateFileName = (name: string): string => {
+  const encoded = encodeURIComponent(name);
+  if (encoded.length <= NAME_BYTES_MAX) return `${encoded}.json`;
+  return `${encoded.slice(0, NAME_BYTES_MAX / 2)}~${createHash('sha256').update(name).digest('hex')}.json`;
 };
 
 export const removeStateFile = (path: string): void => {

@@ -11,7 +11,7 @@ import {
   processesWithEnvironment,
   signal,
 } from './process-identity.ts';
-import { type RunRecord, readRun, type StatePaths } from './state.ts';
+import { controlPlaneHolder, type RunRecord, readRun, type StatePaths } from './state.ts';
 
 /** In the environment of every process that the supervisor starts. */
 export const runMark = (root: string): string => `SKEIN_RUN=${root}`;
@@ -38,7 +38,9 @@ export const sweepLeftovers = async (paths: StatePaths, spare: ReadonlySet<numbe
   for (const target of targets) signal(target, 'SIGKILL');
   const until = Date.now() + KILL_WAIT_MS;
   while (targets.some(isAlive) && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, STEP_MS));
-  for (const path of [paths.adminSocket, paths.xdsSocket, paths.run, paths.runFile]) rmSync(path, { recursive: true, force: true });
+  // A control plane that somebody started by itself keeps its doors.
+  const doors = controlPlaneHolder(paths) === undefined ? [paths.adminSocket, paths.xdsSocket] : [];
+  for (const path of [...doors, paths.run, paths.runFile]) rmSync(path, { recursive: true, force: true });
   return { found: targets.length, left: targets.filter(isAlive) };
 };
 

@@ -71,6 +71,8 @@ export class Replica {
   #sidecarReady = false;
   #applicationReady = false;
   #stopped = false;
+  /** The control plane has been told that it is gone: a start that is still under way must not bring it back. */
+  #left = false;
   /** Each is a generation: a loop of an older one ends by itself. */
   #sidecarWatch = 0;
   #probeWatch = 0;
@@ -139,6 +141,7 @@ export class Replica {
     await new Promise((resolve) => setTimeout(resolve, LEAVE_MS));
     await this.#application?.stop(APPLICATION_GRACE_MS);
     await this.#sidecar?.stop(SIDECAR_GRACE_MS);
+    this.#left = true;
     this.#context.registrar.remove(this.plan.namespace, this.name);
     if (this.#holder !== undefined && this.#holderIdentity !== undefined) await endHolder(this.#holder, this.#holderIdentity);
     this.#announceReady?.();
@@ -150,6 +153,7 @@ export class Replica {
   }
 
   #register(): void {
+    if (this.#left) return;
     const { plan, name, address } = this;
     const { namespace, name: workload, labels, serviceAccount, ports, meshed } = plan;
     const ready = this.ready && !this.#stopped;
@@ -172,8 +176,14 @@ export class Replica {
     if (nsswitchConf !== undefined && nsswitch !== undefined) writeFileSync(nsswitchConf, nsswitch, { mode: 0o644 });
     const command = workloadHolder(privilege, hubHolder(), { resolvConf, nsswitchConf });
     const holder = await startHolder(command, this.#context.environment, openLog(paths.logs, `${this.id}.namespace`));
+    const identity = holder.pid === undefined ? undefined : identify(holder.pid);
+    if (this.#stopped) {
+      // Stopped while it was being made: `stop` has not seen it.
+      if (identity !== undefined) await endHolder(holder, identity);
+      throw new Error('stopped before it was ready');
+    }
     this.#holder = holder;
-    this.#holderIdentity = holder.pid === undefined ? undefined : identify(holder.pid);
+    this.#holderIdentity = identity;
     holder.once('exit', () => this.#holderEnded());
     const attachment = {
       ...this.address,

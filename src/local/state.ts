@@ -1,7 +1,7 @@
 // The state folder of a local mesh: where everything lies, the lock, and run.json, the record by which `down`, `exec` and the next `up`
 // find what runs. Written atomically. Never holds a token or key.
 
-import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { identify, isAlive, type ProcessIdentity } from './process-identity.ts';
@@ -70,11 +70,21 @@ export const createState = (paths: StatePaths): void => {
       `the state folder's path is too long for Unix sockets (more than ${ROOT_BYTES_MAX} bytes): choose a shorter one with --state`,
     );
   }
+  refuseForeign(paths.root);
   mkdirSync(paths.root, { recursive: true, mode: 0o700 });
   // Applications may run as another user and must not read what lies here; their own files lie elsewhere.
   chmodSync(paths.root, 0o700);
   mkdirSync(paths.logs, { recursive: true });
   mkdirSync(paths.run, { recursive: true });
+};
+
+const OWN_ENTRIES: ReadonlySet<string> = new Set(['logs', 'run', 'run.json', 'lock', 'ca', 'control-plane.lock']);
+
+/** `--state /tmp` or a home folder would be closed to everybody else and emptied of what has our names. */
+const refuseForeign = (root: string): void => {
+  const entries = existsSync(root) ? readdirSync(root) : [];
+  if (entries.length === 0 || entries.some((entry) => OWN_ENTRIES.has(entry))) return;
+  throw new Error(`${root} holds other things and is not a state folder: name an empty or new one with --state`);
 };
 
 export const readRun = (paths: StatePaths): RunRecord | undefined => {
@@ -96,24 +106,46 @@ export const writeRun = (paths: StatePaths, record: RunRecord): void => {
 export const takeLock = (paths: StatePaths): void => {
   const self = identify(process.pid);
   if (self === undefined) throw new Error('/proc is not mounted');
-  for (let attempt = 0; attempt < 3; attempt++) {
-    try {
-      const fd = openSync(paths.lockFile, 'wx', 0o600);
-      writeFileSync(fd, JSON.stringify(self));
-      closeSync(fd);
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const holder = readLock(paths);
-      if (holder !== undefined && isAlive(holder)) {
-        throw new Error(
-          `a mesh already runs from ${paths.root} (supervisor ${holder.pid}): \`skein down\` stops it, --state starts another`,
-        );
+  const own = `${paths.lockFile}.${process.pid}`;
+  writeFileSync(own, JSON.stringify(self), { mode: 0o600 });
+  try {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      try {
+        // A link is made with its content or not at all: nobody ever reads a lock that is being written.
+        linkSync(own, paths.lockFile);
+        return;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+        const holder = lockHolder(paths);
+        if (holder !== undefined) {
+          throw new Error(
+            `a mesh already runs from ${paths.root} (supervisor ${holder.pid}): \`skein down\` stops it, --state starts another`,
+          );
+        }
+        rmSync(paths.lockFile, { force: true });
       }
-      rmSync(paths.lockFile, { force: true });
     }
+  } finally {
+    rmSync(own, { force: true });
   }
   throw new Error(`cannot lock ${paths.lockFile}`);
+};
+
+/** The supervisor that holds the folder, also one that has not written run.json yet; undefined when it is gone. */
+export const lockHolder = (paths: StatePaths): ProcessIdentity | undefined => {
+  const holder = readLock(paths);
+  return holder !== undefined && isAlive(holder) ? holder : undefined;
+};
+
+/** A `skein control-plane` of this folder that runs, by its lock (`pid start`); after a sweep it is one that no `skein up` started. */
+export const controlPlaneHolder = (paths: StatePaths): ProcessIdentity | undefined => {
+  try {
+    const [pid, startTime] = readFileSync(join(paths.root, 'control-plane.lock'), 'utf8').trim().split(' ').map(Number);
+    const holder = pid === undefined || startTime === undefined ? undefined : { pid, startTime };
+    return holder !== undefined && isAlive(holder) ? holder : undefined;
+  } catch {
+    return undefined;
+  }
 };
 
 export const releaseLock = (paths: StatePaths): void => {

@@ -132,6 +132,7 @@ export class Supervisor {
     const wanted = workloads.flatMap((plan) => this.#namesOf(plan).map((name) => ({ plan, name })));
     progress(`workloads: ${wanted.length} replicas`);
     await inParallel(wanted, PARALLEL_STARTS, async ({ plan, name }) => {
+      if (this.#state === 'stopping') return;
       const replica = this.#add(plan, name);
       await this.#startReplica(replica);
       progress(replica.ready ? `  ready ${replica.id} (${replica.address.address})` : `  not ready yet: ${replica.id}`);
@@ -384,6 +385,7 @@ export class Supervisor {
     });
     const missing = [...wanted].filter(([id]) => !this.#replicas.has(id)).map(([, w]) => w);
     await inParallel(missing, PARALLEL_STARTS, async ({ plan, name }) => {
+      if (this.#state === 'stopping') return;
       const replica = this.#add(plan, name);
       await this.#startReplica(replica);
       this.#options.progress(`${replica.ready ? 'ready' : 'not ready yet:'} ${replica.id} (${replica.address.address})`);

@@ -1,5 +1,5 @@
 // Whether and when a request is tried again, as Envoy's router decides it. The caller counts attempts, holds the retry
-// budget (circuit breaker) and the clock; per-request retry headers of clients (x-envoy-retry-on …) are not honoured.
+// budget (circuit breaker) and the clock, and lets x-envoy-retry-on … through from internal clients only.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import type { RetryPolicy_ResetHeader, Route_RetryPolicy } from '../xds/gen/types.ts';
@@ -94,9 +94,6 @@ export const compileRetry = (policy: Route_RetryPolicy, path = 'retry_policy'): 
   const baseIntervalMs = Math.max(1, base ?? BASE_INTERVAL_MS);
   const maxIntervalMs = durationMs(policy.retry_back_off?.max_interval) ?? baseIntervalMs * MAX_INTERVAL_FACTOR;
   if (maxIntervalMs < baseIntervalMs) throw new PlanError(`${path}.retry_back_off.max_interval`, 'must not be shorter than base_interval');
-  let on = 0;
-  // Unknown words are passed over, as by Envoy.
-  for (const word of (policy.retry_on ?? '').split(',')) on |= bit(word.trim());
   return {
     numRetries: policy.num_retries ?? 1,
     perTryTimeoutMs: durationMs(policy.per_try_timeout) ?? 0,
@@ -106,7 +103,8 @@ export const compileRetry = (policy: Route_RetryPolicy, path = 'retry_policy'): 
     ...hostPredicates(policy, path),
     hostSelectionMaxAttempts: policy.host_selection_retry_max_attempts ?? 1,
     previousPrioritiesEvery: previousPriorities(policy, path),
-    on,
+    // Unknown words are passed over, as by Envoy.
+    on: bitsOf(policy.retry_on),
     statusCodes: policy.retriable_status_codes ?? [],
     responseHeaders: (policy.retriable_headers ?? []).map((m, i) => compileBlockMatcher(m, `${path}.retriable_headers[${i}]`)),
     requestHeaders: (policy.retriable_request_headers ?? []).map((m, i) =>
@@ -146,6 +144,46 @@ const rateLimited = (policy: Route_RetryPolicy, path: string): RetryPlan['rateLi
   });
   if (headers.length === 0) throw new PlanError(`${path}.rate_limited_retry_back_off.reset_headers`, 'must not be empty');
   return { headers, maxIntervalMs: durationMs(config.max_interval) ?? RATE_LIMITED_MAX_MS };
+};
+
+const wordsOf = (text: string | undefined): string[] =>
+  (text === undefined ? [] : text.split(',').map((w) => w.trim())).filter((w) => w !== '');
+const bitsOf = (text: string | undefined): number => wordsOf(text).reduce((bits, word) => bits | bit(word), 0);
+const ON_EVERY_HTTP = ON_ANY_GRPC ^ (2 * bit('unavailable') - 1);
+/** What a request's headers add to when its route has no policy. */
+const NO_POLICY = compileRetry({});
+const RETRY_HEADERS = [
+  H.X_ENVOY_RETRY_ON,
+  H.X_ENVOY_RETRY_GRPC_ON,
+  H.X_ENVOY_MAX_RETRIES,
+  H.X_ENVOY_RETRIABLE_STATUS_CODES,
+  H.X_ENVOY_RETRIABLE_HEADER_NAMES,
+  H.X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
+];
+
+/** The route's policy and what the request's own x-envoy-… headers add to it. They are removed: they are meant for this hop. */
+export const requestRetry = (policy: RetryPlan | undefined, headers: HeaderBlock): RetryPlan | undefined => {
+  const on = headers.getById(H.X_ENVOY_RETRY_ON);
+  const grpcOn = headers.getById(H.X_ENVOY_RETRY_GRPC_ON);
+  const most = headers.getById(H.X_ENVOY_MAX_RETRIES);
+  const statuses = headers.getById(H.X_ENVOY_RETRIABLE_STATUS_CODES);
+  const names = headers.getById(H.X_ENVOY_RETRIABLE_HEADER_NAMES);
+  for (const id of RETRY_HEADERS) headers.removeById(id);
+  if (policy === undefined && on === undefined && grpcOn === undefined) return undefined;
+  if (on === undefined && grpcOn === undefined && most === undefined && statuses === undefined && names === undefined) return policy;
+  const base = policy ?? NO_POLICY;
+  return {
+    ...base,
+    on: base.on | (bitsOf(on) & ON_EVERY_HTTP) | (bitsOf(grpcOn) & ON_ANY_GRPC),
+    numRetries: most !== undefined && /^\d{1,9}$/.test(most) ? Number(most) : base.numRetries,
+    statusCodes: [
+      ...base.statusCodes,
+      ...wordsOf(statuses)
+        .filter((w) => /^\d{3}$/.test(w))
+        .map(Number),
+    ],
+    responseHeaders: [...base.responseHeaders, ...wordsOf(names).map((name) => (block: HeaderBlock) => block.has(name.toLowerCase()))],
+  };
 };
 
 /** Whether the request qualifies at all (`retriable_request_headers`). */

@@ -2,9 +2,8 @@
 // UpstreamClient of the connection an attempt runs on. One object per downstream connection, used again for each request;
 // it answers the client only through its exchange.
 
-import { applyHeaderOps } from '../plan/header-ops.ts';
 import { FLAG } from '../plan/response-flag.ts';
-import { mayRetryRequest, type ResetKind, retryBackOffMs, shouldRetryReset, shouldRetryStatus } from '../plan/retry.ts';
+import { type ResetKind, retryBackOffMs, shouldRetryReset, shouldRetryStatus } from '../plan/retry.ts';
 import type { RouteMatch } from '../plan/route.ts';
 import type { StreamInfo } from '../plan/stream-info.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
@@ -26,6 +25,7 @@ import { type MirrorRequest, startMirrors } from './mirror.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { requestHash } from './request-hash.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
+import { changesProtocol, finishResponseHead } from './response-head.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { TimerSet } from './timer-set.ts';
 import { transportVariant } from './transport-variant.ts';
@@ -106,7 +106,7 @@ export class Attempts implements UpstreamClient {
   end(): void {
     this.#timers.disarmAll();
     this.#budget.release();
-    for (const mirror of this.#mirrors) mirror.end();
+    for (const mirror of this.#mirrors) mirror.release();
   }
 
   onTimer(kind: number): void {
@@ -131,8 +131,7 @@ export class Attempts implements UpstreamClient {
     const timeouts = requestTimeouts(route, exchange.requestHeaders, exchange.isGrpc);
     this.#routeTimeoutMs = exchange.upgrade !== '' ? 0 : timeouts.routeMs;
     this.#tryTimeoutMs = timeouts.tryMs;
-    const mayRetry = exchange.upgrade === '' && route.retry !== undefined && mayRetryRequest(route.retry, exchange);
-    this.#budget.left = mayRetry ? (route.retry?.numRetries ?? 0) : 0;
+    this.#budget.begin(route.retry, exchange, exchange.upgrade === '');
     this.#keepBody = this.#budget.left > 0 || route.mirrors.length > 0;
     // What is hashed is the request as it came.
     if (route.hashPolicy.length > 0)
@@ -156,7 +155,7 @@ export class Attempts implements UpstreamClient {
     const info = this.info;
     this.#attempts++;
     info.upstreamRequestAttemptCount = this.#attempts;
-    const host = chooseHost(cluster, match.route.retry, this.#facts, this.#hash, this.#tried);
+    const host = chooseHost(cluster, this.#budget.plan, this.#facts, this.#hash, this.#tried);
     if (host === undefined) {
       exchange.reply(replies.NO_HEALTHY_UPSTREAM);
       return;
@@ -188,7 +187,7 @@ export class Attempts implements UpstreamClient {
 
   #mirror(mirrors: RouteMatch['route']['mirrors']): void {
     const exchange = this.#exchange;
-    this.#mirrors = startMirrors(this.#env, mirrors, exchange, this.#facts, exchange.requestChunked);
+    this.#mirrors = startMirrors(this.#env, mirrors, exchange, this.#facts, exchange.requestChunked, this.#routeTimeoutMs);
     for (const copy of this.#mirrors) {
       for (const piece of this.#body) copy.body(piece);
       if (exchange.requestEnded) copy.end();
@@ -315,13 +314,13 @@ export class Attempts implements UpstreamClient {
   }
 
   #wouldRetryReset(kind: ResetKind): boolean {
-    const retry = this.#exchange.route?.route.retry;
+    const retry = this.#budget.plan;
     return retry !== undefined && shouldRetryReset(retry, kind, this.info.upstreamHeaderBytesSent > 0);
   }
 
   /** True when another attempt is waiting for its time. */
   #retry(wanted: boolean): boolean {
-    const retry = this.#exchange.route?.route.retry;
+    const retry = this.#budget.plan;
     const cluster = this.#cluster;
     const limits = this.#limits;
     if (!wanted || retry === undefined || cluster === undefined || limits === undefined) return false;
@@ -338,7 +337,8 @@ export class Attempts implements UpstreamClient {
     if (!this.#exchange.active || this.#exchange.responseStarted || this.info.protocol === 'HTTP/1.0') return;
     // 100 was answered here unless the client's Expect went upstream.
     if (parser.statusCode === 100 && !this.#plan.proxy100Continue) return;
-    this.#down.writeInformational(parser.statusCode, parser.reason, parser.headers);
+    removeHopByHop(parser.headers, false);
+    if (!this.#down.writeInformational(parser.statusCode, parser.reason, parser.headers)) this.#connection?.pause();
   }
 
   onHead(parser: Http1Parser): void {
@@ -354,8 +354,15 @@ export class Attempts implements UpstreamClient {
     this.#timers.disarm(TRY_TIMEOUT);
     exchange.touch();
     const status = parser.statusCode;
+    const switching = changesProtocol(exchange.upgrade, status);
+    if (status === 101 && !switching) {
+      // Nobody asked: the two sides do not agree on what comes next.
+      this.#connection?.abandon();
+      this.onReset('protocol');
+      return;
+    }
     cluster.responded(host, status);
-    const retry = match.route.retry;
+    const retry = this.#budget.plan;
     if (retry !== undefined && shouldRetryStatus(retry, status, parser.headers) && this.#retry(true)) {
       this.#discard(parser);
       return;
@@ -364,16 +371,8 @@ export class Attempts implements UpstreamClient {
     const headers = parser.headers;
     info.responseCode = status;
     info.responseCodeDetails = 'via_upstream';
-    const switching = status === 101 && exchange.upgrade !== '';
-    removeHopByHop(headers, switching);
-    if (!this.#suppressed) {
-      const since = this.#env.clock.monotonicMs() - this.#attemptStart;
-      headers.setById(H.X_ENVOY_UPSTREAM_SERVICE_TIME, String(Math.floor(since)));
-    }
-    for (const cookie of this.#cookies) headers.add('set-cookie', cookie);
-    if (match.virtualHost.includeAttemptCountInResponse) headers.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
-    if (match.responseHeaderOps.length > 0) applyHeaderOps(match.responseHeaderOps, headers, info, exchange.requestHeaders, headers);
-    if (switching) headers.set('connection', 'upgrade');
+    const serviceMs = this.#suppressed ? undefined : Math.floor(this.#env.clock.monotonicMs() - this.#attemptStart);
+    finishResponseHead(headers, status, match, info, exchange.requestHeaders, serviceMs, this.#attempts, this.#cookies);
     exchange.respond(
       headers,
       status,

@@ -1,5 +1,6 @@
 // Envoy's resource manager: what a cluster may have open at one time, per routing priority. Counts only; who asks decides what a refusal means.
 
+import { PlanError } from '../plan/plan-error.ts';
 import type { CircuitBreakers, CircuitBreakers_Thresholds } from '../xds/gen/types.ts';
 import { BREAKER_DEFAULT, BREAKER_RETRIES_DEFAULT } from './limits.ts';
 
@@ -31,12 +32,19 @@ export class ResourceLimits {
   }
 }
 
+const NO_LIMIT = 1024 * 1024 * 1024;
+
 export interface Breakers {
   readonly default: ResourceLimits;
   readonly high: ResourceLimits;
 }
 
 export const compileBreakers = (breakers: CircuitBreakers | undefined): Breakers => {
+  // Envoy's own default there is no limit, so that alone changes nothing.
+  breakers?.per_host_thresholds?.forEach((t, i) => {
+    if ((t.max_connections ?? NO_LIMIT) < NO_LIMIT)
+      throw new PlanError(`circuit_breakers.per_host_thresholds[${i}].max_connections`, 'not supported');
+  });
   const of = (high: boolean) => new ResourceLimits(breakers?.thresholds?.find((t) => (t.priority === 'HIGH') === high));
   return { default: of(false), high: of(true) };
 };

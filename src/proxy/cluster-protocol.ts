@@ -9,6 +9,8 @@ import { IDLE_TIMEOUT_MS } from './limits.ts';
 export interface ClusterProtocol {
   readonly idleTimeoutMs: number;
   readonly requestsPerConnection: number;
+  /** 0: no bound. */
+  readonly maxConnectionDurationMs: number;
   readonly autoSni: boolean;
   readonly autoSanValidation: boolean;
 }
@@ -32,9 +34,12 @@ export const compileClusterProtocol = (cluster: Cluster): ClusterProtocol => {
   const upstream = options?.upstream_http_protocol_options ?? cluster.upstream_http_protocol_options;
   if (upstream?.override_auto_sni_header !== undefined && upstream.override_auto_sni_header !== '')
     throw new PlanError(`${path}.upstream_http_protocol_options.override_auto_sni_header`, 'not supported');
+  if (common?.max_stream_duration !== undefined && durationMs(common.max_stream_duration) > 0)
+    throw new PlanError(`${path}.common_http_protocol_options.max_stream_duration`, 'not supported for clusters');
   return {
     idleTimeoutMs: common?.idle_timeout === undefined ? IDLE_TIMEOUT_MS : durationMs(common.idle_timeout),
     requestsPerConnection: common?.max_requests_per_connection ?? cluster.max_requests_per_connection ?? 0,
+    maxConnectionDurationMs: common?.max_connection_duration === undefined ? 0 : durationMs(common.max_connection_duration),
     autoSni: upstream?.auto_sni ?? false,
     autoSanValidation: upstream?.auto_san_validation ?? false,
   };

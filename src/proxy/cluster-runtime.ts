@@ -14,7 +14,7 @@ import type { DnsLookup } from './dns-lookup.ts';
 import { DnsResolution } from './dns-resolution.ts';
 import { Host } from './host.ts';
 import { HealthView, type HostGroup, type Membership } from './host-set.ts';
-import { CONNECT_TIMEOUT_MS, ORIGINAL_DST_HOSTS_MAX } from './limits.ts';
+import { CONNECT_TIMEOUT_MS, ORIGINAL_DST_HOSTS_MAX, POOLS_KEPT } from './limits.ts';
 import { buildMembership } from './membership.ts';
 import { compileOutlier, OutlierDetector } from './outlier.ts';
 import type { SecretStore } from './secrets.ts';
@@ -93,18 +93,13 @@ export class ClusterRuntime {
       config.common_lb_config?.healthy_panic_threshold?.value ?? (config.common_lb_config?.healthy_panic_threshold ? 0 : 50);
     this.#byLocality = config.common_lb_config?.locality_weighted_lb_config !== undefined;
     this.#hashed = config.lb_policy === 'RING_HASH' || config.lb_policy === 'MAGLEV';
+    const source = bindAddress(config) ?? environment.bindAddress;
+    const outlier = config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection);
+    // Nothing before this line holds anything; what fails behind it gives back what it holds.
     this.stats = createClusterStats(environment.stats, this.statName);
-    const changed = () => environment.changed();
-    this.#defaultTransport = compileUpstreamTransport(config.transport_socket, environment.secrets, 'transport_socket', changed);
-    this.#transportMatches = (config.transport_socket_matches ?? []).map((m, i) => ({
-      match: m.match ?? {},
-      transport: compileUpstreamTransport(
-        m.transport_socket,
-        environment.secrets,
-        `transport_socket_matches[${i}].transport_socket`,
-        changed,
-      ),
-    }));
+    const { byDefault, matches } = compileTransports(config, environment);
+    this.#defaultTransport = byDefault;
+    this.#transportMatches = matches;
     this.hasVariants = this.#defaultTransport.kind === 'tls' || this.#transportMatches.some((m) => m.transport.kind === 'tls');
     this.#settings = {
       wheel: environment.wheel,
@@ -113,10 +108,10 @@ export class ClusterRuntime {
       connectTimeoutMs: config.connect_timeout === undefined ? CONNECT_TIMEOUT_MS : durationMs(config.connect_timeout),
       idleTimeoutMs: this.protocol.idleTimeoutMs,
       requestsPerConnection: this.protocol.requestsPerConnection,
-      bindAddress: bindAddress(config) ?? environment.bindAddress,
+      maxConnectionDurationMs: this.protocol.maxConnectionDurationMs,
+      bindAddress: source,
     };
     this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random, this.#hashed);
-    const outlier = config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection);
     this.#outlier =
       outlier === undefined
         ? undefined
@@ -127,9 +122,14 @@ export class ClusterRuntime {
             () => this.#hostList,
             () => this.#healthChanged(),
           );
-    if (this.type === 'STATIC' || this.type === 'CLUSTER_PROVIDED') this.setAssignment(config.load_assignment ?? {});
-    else if (this.type === 'STRICT_DNS' || this.type === 'LOGICAL_DNS')
-      this.#dns = new DnsResolution(config, environment.wheel, environment.dns, (assignment) => this.setAssignment(assignment));
+    try {
+      if (this.type === 'STATIC' || this.type === 'CLUSTER_PROVIDED') this.setAssignment(config.load_assignment ?? {});
+      else if (this.type === 'STRICT_DNS' || this.type === 'LOGICAL_DNS')
+        this.#dns = new DnsResolution(config, environment.wheel, environment.dns, (assignment) => this.setAssignment(assignment));
+    } catch (problem) {
+      this.retire();
+      throw problem;
+    }
     this.#dns?.start();
   }
 
@@ -215,9 +215,19 @@ export class ClusterRuntime {
 
   pool(host: Host, variant: TransportVariant = PLAIN_VARIANT): Http1Pool {
     for (const pool of host.pools) if (pool.variant.key === variant.key && !pool.draining) return pool;
-    const pool = new Http1Pool(host, host.transport ?? this.#defaultTransport, variant, this.#settings, this.breakers.default);
+    // Variants may come from what clients send (auto_sni): neither empty pools nor idle connections pile up for names nobody asks for again.
+    const limits = this.breakers.default;
+    if (limits.connections >= limits.connectionsMax) for (const other of host.pools) other.closeIdle();
+    if (host.pools.length >= POOLS_KEPT) host.pools = host.pools.filter((other) => other.size > 0);
+    const pool = new Http1Pool(host, this.transportOf(host), variant, this.#settings, limits);
+    // A request of a replaced cluster that tries again: its connection ends with it.
+    if (this.#retired) pool.drain();
     host.pools.push(pool);
     return pool;
+  }
+
+  transportOf(host: Host): UpstreamTransport {
+    return host.transport ?? this.#defaultTransport;
   }
 
   responded(host: Host, status: number): void {
@@ -292,6 +302,26 @@ export class ClusterRuntime {
     this.stats.ejectionsActive.value = this.#hostList.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
   }
 }
+
+const compileTransports = (config: Cluster, environment: ClusterEnvironment) => {
+  const made: UpstreamTransport[] = [];
+  const compile = (socket: Cluster['transport_socket'], path: string): UpstreamTransport => {
+    const transport = compileUpstreamTransport(socket, environment.secrets, path, () => environment.changed());
+    made.push(transport);
+    return transport;
+  };
+  try {
+    const byDefault = compile(config.transport_socket, 'transport_socket');
+    const matches: TransportMatch[] = (config.transport_socket_matches ?? []).map((m, i) => ({
+      match: m.match ?? {},
+      transport: compile(m.transport_socket, `transport_socket_matches[${i}].transport_socket`),
+    }));
+    return { byDefault, matches };
+  } catch (problem) {
+    for (const transport of made) transport.close();
+    throw problem;
+  }
+};
 
 const refuse = (config: Cluster): void => {
   for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');

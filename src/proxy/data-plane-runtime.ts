@@ -108,7 +108,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     this.#clusters.delete(name);
     entry.warming?.retire();
     entry.active?.retire();
-    this.stats.drop(`cluster.${entry.active?.statName ?? name}.`);
+    this.stats.drop(`cluster.${(entry.active ?? entry.warming)?.statName ?? name}.`);
     const referenced = this.referencedEndpoints();
     for (const key of this.#assignments.keys()) if (!referenced.has(key)) this.#assignments.delete(key);
     this.#changed();

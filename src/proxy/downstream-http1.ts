@@ -11,6 +11,7 @@ import { CONTINUE_HEAD, STATUS_REASONS } from '../wire/http1-writer.ts';
 import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
 import { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
+import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { SocketOutput } from './socket-output.ts';
 import { WheelTimer } from './timer-wheel.ts';
@@ -41,6 +42,8 @@ export class DownstreamHttp1 implements Http1Sink {
   #tunnel = false;
   #served = 0;
   #http10 = false;
+  /** Until then a client that reads slowly may take what is written; 0: not at all. */
+  #flushBy = 0;
 
   /** `ended` is called once, when the connection is over. `first`: bytes read while the listener looked. */
   constructor(
@@ -66,7 +69,7 @@ export class DownstreamHttp1 implements Http1Sink {
     socket.on('data', (bytes: Buffer) => this.#data(bytes));
     socket.on('end', () => this.#peerEnded());
     socket.on('close', () => this.#gone());
-    socket.on('drain', () => this.#exchange.onDownstreamDrain());
+    socket.on('drain', () => this.#drained());
     this.#armIdle();
   }
 
@@ -105,6 +108,8 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#keepAlive = parser.keepAlive;
     const most = this.#plan.requestsPerConnection;
     if (this.#env.draining || (most > 0 && this.#served >= most)) this.#closeAfter = true;
+    const longest = this.#plan.maxConnectionDurationMs;
+    if (longest > 0 && this.#env.clock.wallMs() - this.#facts.startMs >= longest) this.#closeAfter = true;
     if (!this.#plan.proxy100Continue && parser.bodyKind !== 'none' && parser.headers.hasId(H.EXPECT)) this.#expectation(parser);
     this.#exchange.begin(parser);
   }
@@ -197,12 +202,13 @@ export class DownstreamHttp1 implements Http1Sink {
     return chunked;
   }
 
-  writeInformational(status: number, reason: string, headers: HeaderBlock): void {
+  /** False: the client takes no more now. */
+  writeInformational(status: number, reason: string, headers: HeaderBlock): boolean {
     const writer = this.#env.responseWriter;
     writer.statusLine(status, reason);
     writer.fields(headers);
     writer.endHead();
-    this.#socket.write(writer.take());
+    return this.#closed || this.#socket.write(writer.take());
   }
 
   writeBody(buf: Buffer, start: number, end: number, chunked: boolean): boolean {
@@ -259,13 +265,17 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#socket.end();
   }
 
+  /** What is written may still leave, for a moment: a client that has stopped reading must not keep the socket. */
   closeNow(): void {
     this.#socket.destroySoon();
+    if (!this.#closed) this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, FLUSH_CHECK_MS));
   }
 
   onTimer(kind: number): void {
     if (kind === IDLE) this.#end();
     else if (kind === HEADERS) this.#refuse({ status: 408, code: 'request_header_timeout', message: '' });
+    else if (this.#socket.writableLength > 0 && this.#env.clock.monotonicMs() < this.#flushBy)
+      this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, FLUSH_CHECK_MS));
     else this.#socket.destroy();
   }
 
@@ -284,7 +294,7 @@ export class DownstreamHttp1 implements Http1Sink {
 
   #read(): void {
     this.#reading = true;
-    while (this.#backlog !== undefined && !this.#closed && !this.#tunnel && !this.#parser.paused) {
+    while (this.#backlog !== undefined && !this.#closed && !this.#tunnel && !this.#parser.paused && !this.#full) {
       const bytes = this.#backlog;
       this.#backlog = undefined;
       const taken = this.#execute(bytes);
@@ -300,9 +310,24 @@ export class DownstreamHttp1 implements Http1Sink {
     }
     this.#reading = false;
     if (this.#closed || this.#tunnel) return;
-    if (this.#backlog !== undefined) this.#socket.pause();
-    else if (this.#plan.requestHeadersTimeoutMs > 0 && !this.#exchange.active && !this.#parser.idle && !this.#headTimer.armed)
+    if (this.#backlog !== undefined) {
+      this.#socket.pause();
+      return;
+    }
+    // Paused while a backlog stood here; the rest of its last head must still come.
+    if (!this.#exchange.active && !this.#closing.armed) this.#socket.resume();
+    if (this.#plan.requestHeadersTimeoutMs > 0 && !this.#exchange.active && !this.#parser.idle && !this.#headTimer.armed)
       this.#env.wheel.arm(this.#headTimer, this.#plan.requestHeadersTimeoutMs);
+  }
+
+  /** Between requests: the client has not taken the answers it has, so its next request waits. */
+  get #full(): boolean {
+    return this.#socket.writableNeedDrain && !this.#exchange.active;
+  }
+
+  #drained(): void {
+    this.#exchange.onDownstreamDrain();
+    if (!this.#reading && this.#backlog !== undefined && !this.#exchange.active && !this.#closing.armed) this.#read();
   }
 
   // A broken invariant of ours costs this connection, never the process.
@@ -324,7 +349,7 @@ export class DownstreamHttp1 implements Http1Sink {
       return;
     }
     if (this.#exchange.active) this.#exchange.downstreamGone();
-    this.#socket.destroySoon();
+    this.closeNow();
   }
 
   #armIdle(): void {
@@ -339,6 +364,7 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#socket.end();
     this.#socket.resume();
     this.#env.wheel.disarm(this.#idle);
+    this.#flushBy = this.#env.clock.monotonicMs() + (this.#plan.streamIdleTimeoutMs || STREAM_IDLE_TIMEOUT_MS);
     this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, 0));
   }
 

@@ -326,8 +326,12 @@ export class Exchange implements FilterExchange, RequestView {
 
   // --- local replies ---
 
-  /** Answers by itself; whatever ran upstream is given up. */
+  /** Answers by itself; whatever ran upstream is given up. A response that has begun is cut instead: a second head would be read as its body. */
   reply(reply: replies.LocalReply, extra: readonly (readonly [string, string])[] = []): void {
+    if (this.responseStarted) {
+      this.cutResponse(reply.flag, reply.details);
+      return;
+    }
     if (reply.flag !== undefined) this.info.setFlag(reply.flag);
     this.info.responseCodeDetails = reply.details;
     this.#attempts.giveUp();
@@ -388,8 +392,8 @@ export class Exchange implements FilterExchange, RequestView {
   }
 
   /** The response had begun: all that is left is to cut it short. */
-  cutResponse(flag: ResponseFlag, details: string): void {
-    this.info.setFlag(flag);
+  cutResponse(flag: ResponseFlag | undefined, details: string): void {
+    if (flag !== undefined) this.info.setFlag(flag);
     this.info.responseCodeDetails = details;
     this.#attempts.giveUp();
     this.#down.flush();
@@ -463,17 +467,9 @@ export class Exchange implements FilterExchange, RequestView {
         this.reply(replies.REQUEST_TIMEOUT);
         return;
       case STREAM_IDLE:
-        if (this.responseStarted) {
-          this.cutResponse(FLAG.SI, 'stream_idle_timeout');
-          return;
-        }
         this.reply(this.requestEnded ? replies.STREAM_IDLE_RESPONSE : replies.STREAM_IDLE_REQUEST);
         return;
       case MAX_DURATION:
-        if (this.responseStarted) {
-          this.cutResponse(FLAG.DT, 'max_duration_timeout');
-          return;
-        }
         this.reply(this.requestEnded ? replies.MAX_DURATION_RESPONSE : replies.MAX_DURATION_REQUEST);
         return;
       default:

@@ -54,6 +54,8 @@ export interface HcmPlan {
   readonly maxStreamDurationMs: number;
   readonly delayedCloseMs: number;
   readonly requestsPerConnection: number;
+  /** 0: no bound. */
+  readonly maxConnectionDurationMs: number;
   readonly parserLimits: Http1Limits;
   readonly defaultHostForHttp10: string;
   readonly enableTrailers: boolean;
@@ -131,6 +133,7 @@ export const compileHcm = (
     maxStreamDurationMs: ms(common?.max_stream_duration, 0),
     delayedCloseMs: ms(hcm.delayed_close_timeout, 1000),
     requestsPerConnection: common?.max_requests_per_connection ?? 0,
+    maxConnectionDurationMs: ms(common?.max_connection_duration, 0),
     parserLimits: {
       headBytesMax: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
       headerCountMax: common?.max_headers_count ?? HEADERS_MAX,

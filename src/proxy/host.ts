@@ -3,6 +3,7 @@
 
 import type { Locality } from '../xds/gen/types.ts';
 import type { HostView } from './data-plane.ts';
+import { AnswerCount } from './outlier-rates.ts';
 import type { Http1Pool } from './upstream-pool.ts';
 import type { UpstreamTransport } from './upstream-transport.ts';
 
@@ -26,6 +27,8 @@ export class Host implements HostView {
   consecutive5xx = 0;
   consecutiveGateway = 0;
   consecutiveLocal = 0;
+  readonly answers = new AnswerCount();
+  readonly localAnswers = new AnswerCount();
   /** Left the cluster: its pools close as they fall idle. */
   removed = false;
   /** What connections to it speak; chosen from the endpoint's metadata. */

@@ -32,3 +32,8 @@ export const TCP_PROGRESS_MS = 5_000;
 
 /** How long a host that left its cluster may acknowledge nothing before requests still running there fail. */
 export const SILENT_PEER_MS = 2000;
+
+/** How often a closing connection is looked at for whether its client has taken everything. */
+export const FLUSH_CHECK_MS = 1000;
+/** Pools of one host that are kept although they have no connection. */
+export const POOLS_KEPT = 16;

@@ -32,6 +32,7 @@ export class ListenerState {
     this.config = config;
     if (config.api_listener !== undefined || config.udp_listener_config !== undefined || config.internal_listener !== undefined)
       throw new PlanError('api_listener', 'only TCP listeners are supported');
+    for (const field of ['transparent', 'freebind'] as const) if (config[field] === true) throw new PlanError(field, 'not supported');
     if (config.filter_chain_matcher !== undefined) throw new PlanError('filter_chain_matcher', 'not supported');
     const filters = (config.listener_filters ?? []).map((f, i) =>
       listenerFilter(f.name ?? '', typeNameOf(f.typed_config), `listener_filters[${i}]`),

@@ -7,9 +7,10 @@ import { H } from '../wire/header-name.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import type { DownstreamFacts } from './connection-facts.ts';
 import { type OutgoingRequest, upstreamHead } from './forward-request.ts';
-import { BUFFER_BYTES } from './limits.ts';
+import { BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { isLoopback } from './request-headers.ts';
+import { WheelTimer } from './timer-wheel.ts';
 import type { UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
 
 const mirrorRequest = (
@@ -19,28 +20,34 @@ const mirrorRequest = (
   facts: DownstreamFacts,
   shadowSuffix: boolean,
   chunked: boolean,
+  timeoutMs: number,
 ): MirrorRequest | undefined => {
   const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
   if (host === undefined) return undefined;
-  const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked);
-  if (cluster.pool(host).acquire(copy, cluster.breakers.default) === 'overflow') return undefined;
+  const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked, timeoutMs);
+  if (cluster.pool(host).acquire(copy, cluster.breakers.default) === 'overflow') {
+    copy.release();
+    return undefined;
+  }
   return copy;
 };
 
-/** A copy to every mirror whose share is drawn. */
+/** A copy to every mirror whose share is drawn; `timeoutMs` is the route's, a copy takes no longer. */
 export const startMirrors = (
   env: ProxyEnvironment,
   mirrors: CompiledRoute['mirrors'],
   request: OutgoingRequest,
   facts: DownstreamFacts,
   chunked: boolean,
+  timeoutMs: number,
 ): readonly MirrorRequest[] => {
   const copies: MirrorRequest[] = [];
   for (const mirror of mirrors) {
     if (mirror.probability < 1 && env.random() >= mirror.probability) continue;
     const name = mirror.clusterHeader !== '' ? (request.requestHeaders.get(mirror.clusterHeader.toLowerCase()) ?? '') : mirror.clusterName;
     const cluster = env.cluster(name);
-    const copy = cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked);
+    const copy =
+      cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked, timeoutMs);
     if (copy !== undefined) copies.push(copy);
   }
   return copies;
@@ -54,10 +61,20 @@ export class MirrorRequest implements UpstreamClient {
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #ended = false;
+  #answered = false;
   #over = false;
+  readonly #timer = new WheelTimer(this, 0);
 
-  constructor(env: ProxyEnvironment, request: OutgoingRequest, facts: DownstreamFacts, shadowSuffix: boolean, chunked: boolean) {
+  constructor(
+    env: ProxyEnvironment,
+    request: OutgoingRequest,
+    facts: DownstreamFacts,
+    shadowSuffix: boolean,
+    chunked: boolean,
+    timeoutMs: number,
+  ) {
     this.#env = env;
+    env.wheel.arm(this.#timer, timeoutMs > 0 ? timeoutMs : STREAM_IDLE_TIMEOUT_MS);
     this.#chunked = chunked;
     const headers = new HeaderBlock();
     headers.copyFrom(request.requestHeaders);
@@ -85,17 +102,32 @@ export class MirrorRequest implements UpstreamClient {
     else this.#waiting.push(piece);
   }
 
+  /** The request was copied whole. */
   end(): void {
     this.#ended = true;
     this.#connection?.endRequest(undefined);
   }
 
+  /** The request it copies is over: a copy that got only a part of it must not leave its connection to a next one. */
+  release(): void {
+    if (!this.#ended) this.#giveUp();
+  }
+
+  onTimer(): void {
+    this.#giveUp();
+  }
+
+  #giveUp(): void {
+    this.#over = true;
+    this.#waiting = [];
+    this.#env.wheel.disarm(this.#timer);
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.abandon();
+  }
+
   #giveUpLater(): void {
-    if (this.#connection !== undefined && this.#connection.socket.writableLength > BUFFER_BYTES) {
-      this.#over = true;
-      this.#connection.abandon();
-      this.#connection = undefined;
-    }
+    if (this.#connection !== undefined && this.#connection.socket.writableLength > BUFFER_BYTES) this.#giveUp();
   }
 
   onReady(connection: UpstreamHttp1): void {
@@ -111,24 +143,30 @@ export class MirrorRequest implements UpstreamClient {
     else connection.flush();
   }
   onSettled(): void {
+    this.#env.wheel.disarm(this.#timer);
     this.#connection = undefined;
   }
   onReset(): void {
     this.#connection = undefined;
-    this.#over = true;
+    this.#giveUp();
   }
   onConnectFailure(): void {
-    this.#over = true;
+    this.#giveUp();
   }
   onHostGone(): void {
-    this.#over = true;
+    this.#giveUp();
   }
   onInformational(): void {}
   onHead(): void {}
   onBody(): void {}
   onTrailers(): void {}
-  onEnd(): void {}
-  onFlush(): void {}
+  onEnd(): void {
+    this.#answered = true;
+  }
+  // An answer before the end of the request: the rest has nowhere to go.
+  onFlush(): void {
+    if (this.#answered && !this.#ended) this.#giveUp();
+  }
   onDrain(): void {}
   onTunnelData(): void {}
   onTunnelEnd(): void {}

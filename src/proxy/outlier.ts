@@ -1,11 +1,12 @@
 // Envoy's outlier detection of one cluster: consecutive 5xx, gateway failures and local-origin failures, ejection for
-// base_ejection_time times the number of ejections, bounded by max_ejection_percent. Success-rate and failure-percentage
-// ejection are refused when they would be enforced by an explicit setting.
+// base_ejection_time times the number of ejections, bounded by max_ejection_percent. Shares of good answers over an interval
+// are judged in outlier-rates.ts.
 
 import { PlanError } from '../plan/plan-error.ts';
 import type { OutlierDetection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import type { Host } from './host.ts';
+import { compileRates, rateOutliers } from './outlier-rates.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 
 const ms = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : durationMs(text));
@@ -24,11 +25,10 @@ export interface OutlierPolicy {
   readonly jitterMs: number;
   readonly maxPercent: number;
   readonly alwaysOne: boolean;
+  readonly rates: ReturnType<typeof compileRates>;
 }
 
 export const compileOutlier = (config: OutlierDetection): OutlierPolicy => {
-  for (const field of ['enforcing_failure_percentage', 'enforcing_failure_percentage_local_origin'] as const)
-    if ((config[field] ?? 0) > 0) throw new PlanError(`outlier_detection.${field}`, 'failure-percentage ejection is not supported');
   if (config.monitors !== undefined && config.monitors.length > 0) throw new PlanError('outlier_detection.monitors', 'not supported');
   const baseMs = ms(config.base_ejection_time, 30_000);
   return {
@@ -45,6 +45,7 @@ export const compileOutlier = (config: OutlierDetection): OutlierPolicy => {
     jitterMs: ms(config.max_ejection_time_jitter, 0),
     maxPercent: Math.min(100, config.max_ejection_percent ?? 10),
     alwaysOne: config.always_eject_one_host ?? false,
+    rates: compileRates(config),
   };
 };
 
@@ -73,7 +74,11 @@ export class OutlierDetector {
 
   /** An answer of the upstream itself. */
   response(host: Host, status: number): void {
-    if (this.#policy.split) host.consecutiveLocal = 0;
+    if (this.#policy.split) {
+      host.consecutiveLocal = 0;
+      host.localAnswers.add(true);
+    }
+    host.answers.add(status < 500);
     if (status < 500) {
       host.consecutive5xx = 0;
       host.consecutiveGateway = 0;
@@ -100,6 +105,7 @@ export class OutlierDetector {
       return;
     }
     host.consecutiveLocal++;
+    host.localAnswers.add(false);
     if (host.consecutiveLocal >= this.#policy.consecutiveLocal && !host.ejected) {
       this.#enforce(host, this.#policy.enforceLocal);
       host.consecutiveLocal = 0;
@@ -124,7 +130,32 @@ export class OutlierDetector {
       changed = true;
     }
     if (changed) this.#changed();
+    this.#judgeRates();
     this.#wheel.arm(this.#timer, this.#policy.intervalMs);
+  }
+
+  #judgeRates(): void {
+    const hosts = this.#hosts().filter((h) => !h.ejected);
+    const { external, local } = this.#policy.rates;
+    const found = rateOutliers(
+      external,
+      hosts.map((h) => h.answers),
+    );
+    if (this.#policy.split)
+      found.push(
+        ...rateOutliers(
+          local,
+          hosts.map((h) => h.localAnswers),
+        ),
+      );
+    for (const { index, percent } of found) {
+      const host = hosts[index];
+      if (host !== undefined && !host.ejected) this.#enforce(host, percent);
+    }
+    for (const host of this.#hosts()) {
+      host.answers.clear();
+      host.localAnswers.clear();
+    }
   }
 
   #enforce(host: Host, percent: number): void {

@@ -20,10 +20,22 @@ export class SecretStore {
     return this.#secrets.values();
   }
 
+  /** Throws PlanError when a user cannot take it; nothing has changed then. */
   set(secret: Secret): void {
     const name = secret.name ?? '';
+    const before = this.#secrets.get(name);
     this.#secrets.set(name, secret);
-    this.#tell(name);
+    try {
+      this.#tell(name);
+    } catch (problem) {
+      // Refused as a whole: contexts made later, and those told already, go on with the last good one.
+      if (before === undefined) this.#secrets.delete(name);
+      else {
+        this.#secrets.set(name, before);
+        this.#tell(name);
+      }
+      throw problem;
+    }
   }
 
   remove(name: string): void {

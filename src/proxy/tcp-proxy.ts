@@ -10,12 +10,13 @@ import { durationMs } from '../xds/well-known.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
 import type { Host } from './host.ts';
-import { IDLE_TIMEOUT_MS, TCP_PROGRESS_MS } from './limits.ts';
+import { FLUSH_CHECK_MS, IDLE_TIMEOUT_MS, STREAM_IDLE_TIMEOUT_MS, TCP_PROGRESS_MS } from './limits.ts';
 import type { ListenerContext } from './observer.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { closeSoon } from './socket-linger.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportReason } from './upstream-http1.ts';
-import { PLAIN_VARIANT, rawTransport } from './upstream-transport.ts';
+import { PLAIN_VARIANT } from './upstream-transport.ts';
 import { xxHash64 } from './xx-hash64.ts';
 
 export interface TcpPlan {
@@ -68,6 +69,7 @@ export class TcpTunnel {
   #downEnded = false;
   #upEnded = false;
   #over = false;
+  #lingerMs = STREAM_IDLE_TIMEOUT_MS;
 
   constructor(env: ProxyEnvironment, plan: TcpPlan, down: Socket, facts: DownstreamFacts, first: Buffer | undefined, ended: () => void) {
     this.#env = env;
@@ -148,7 +150,7 @@ export class TcpTunnel {
     host.stats.rqActive++;
     cluster.stats.cxTotal.value++;
     cluster.stats.cxActive.value++;
-    const transport = host.transport ?? rawTransport;
+    const transport = cluster.transportOf(host);
     const up = transport.connect(host.ip, host.port, cluster.bindAddress, PLAIN_VARIANT);
     this.#up = up;
     this.#arm(CONNECT, cluster.connectTimeoutMs);
@@ -172,7 +174,7 @@ export class TcpTunnel {
     this.#env.wheel.disarm(this.#timer(CONNECT));
     info.upstreamLocalAddress = `${up.localAddress}:${up.localPort}`;
     info.upstreamConnectComplete = this.#env.clock.wallMs();
-    info.upstreamTls = (this.#host?.transport ?? rawTransport).facts(up);
+    info.upstreamTls = this.#host === undefined ? undefined : this.#cluster?.transportOf(this.#host).facts(up);
     up.on('data', (bytes: Buffer) => this.#fromUp(bytes));
     up.on('end', () => this.#upEnd());
     up.on('drain', () => this.#down.resume());
@@ -245,7 +247,7 @@ export class TcpTunnel {
     if (up === undefined) return;
     this.#up = undefined;
     // What was written still leaves before the socket goes.
-    if (this.#connected) up.destroySoon();
+    if (this.#connected) closeSoon(this.#env.wheel, up, this.#lingerMs);
     else up.destroy();
     const cluster = this.#cluster;
     if (cluster !== undefined) {
@@ -262,8 +264,10 @@ export class TcpTunnel {
     if (this.#over) return;
     this.#over = true;
     for (const timer of this.#timers) this.#env.wheel.disarm(timer);
+    // Who was idle or out of time has had its time; otherwise a slow reader may take the rest.
+    if (reason !== '') this.#lingerMs = FLUSH_CHECK_MS;
     this.#releaseUp();
-    this.#down.destroySoon();
+    closeSoon(this.#env.wheel, this.#down, this.#lingerMs);
     const info = this.#info;
     info.endTime = this.#env.clock.wallMs();
     if (reason !== '') info.connectionTerminationDetails = reason;

@@ -121,6 +121,10 @@ export class TlsContext implements SecretUser {
     const ca = dataSourceText(validation?.trusted_ca, `${this.#path}.validation_context.trusted_ca`);
     const crl = dataSourceText(validation?.crl, `${this.#path}.validation_context.crl`);
     const verifies = ca !== undefined || validation?.system_root_certs !== undefined;
+    const sanCheck = compileSanCheck(validation, `${this.#path}.validation_context`);
+    // As Envoy: names in a certificate that anybody may have written prove nothing.
+    if (sanCheck !== undefined && !verifies)
+      throw new PlanError(`${this.#path}.validation_context.trusted_ca`, 'is needed to check subject alternative names');
     const options: SecureContextOptions = {
       ...(cert.length > 0 ? { cert, key } : {}),
       ...(ca !== undefined ? { ca } : {}),
@@ -140,7 +144,7 @@ export class TlsContext implements SecretUser {
       secureContext,
       verifies,
       acceptUntrusted: validation?.trust_chain_verification === 'ACCEPT_UNTRUSTED',
-      sanCheck: compileSanCheck(validation, `${this.#path}.validation_context`),
+      sanCheck,
       generation: ++this.#generation,
       localUri: own?.uriSans[0] ?? '',
       local: own,

@@ -19,6 +19,7 @@ export interface PoolSettings {
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly requestsPerConnection: number; // 0: no bound
+  readonly maxConnectionDurationMs: number; // 0: no bound
   readonly bindAddress: string | undefined;
 }
 
@@ -98,6 +99,10 @@ export class Http1Pool {
   /** Closes what is idle now and the rest when it falls idle. */
   drain(): void {
     this.#draining = true;
+    this.closeIdle();
+  }
+
+  closeIdle(): void {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 
@@ -130,7 +135,7 @@ export class Http1Pool {
   finished(connection: UpstreamHttp1): void {
     this.#released(connection);
     const most = this.#settings.requestsPerConnection;
-    if (this.#draining || (most > 0 && connection.served >= most)) {
+    if (this.#draining || (most > 0 && connection.served >= most) || this.#lifeLeftMs(connection) <= 0) {
       connection.park(0);
       connection.close();
       return;
@@ -180,7 +185,9 @@ export class Http1Pool {
   #next(connection: UpstreamHttp1): void {
     const waiting = this.#waiting.shift();
     if (waiting === undefined) {
-      connection.park(this.#settings.idleTimeoutMs);
+      const idleMs = this.#settings.idleTimeoutMs;
+      const leftMs = this.#lifeLeftMs(connection);
+      connection.park(leftMs === Number.POSITIVE_INFINITY ? idleMs : Math.max(1, idleMs > 0 ? Math.min(idleMs, leftMs) : leftMs));
       if (this.#draining) connection.close();
       else this.#idle.push(connection);
       return;
@@ -218,6 +225,12 @@ export class Http1Pool {
     const connection = new UpstreamHttp1(this, socket, this.#settings.writer);
     connection.connectStartMs = this.wheel.now();
     this.#all.add(connection);
+  }
+
+  /** Of max_connection_duration; a connection in use ends after its request. */
+  #lifeLeftMs(connection: UpstreamHttp1): number {
+    const longest = this.#settings.maxConnectionDurationMs;
+    return longest > 0 ? connection.connectedMs + longest - this.wheel.now() : Number.POSITIVE_INFINITY;
   }
 
   #forget(connection: UpstreamHttp1): void {

@@ -1,7 +1,7 @@
 // How connections to a host are made: plain or TLS, with the checks of the server's identity. Compiled per cluster and per
 // transport_socket_matches entry; one transport serves every connection.
 
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTcp, isIP, Socket } from 'node:net';
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { PlanError } from '../plan/plan-error.ts';
 import type { CertificateFacts, TlsFacts } from '../plan/stream-info.ts';
@@ -97,22 +97,34 @@ class TlsTransport implements UpstreamTransport {
         return new Error('SAN matcher');
       return undefined;
     };
+    // Without its secrets there is nothing to check a peer against: no connection rather than an unchecked one.
+    if (material === undefined) {
+      const none = new Socket();
+      process.nextTick(() => none.destroy(new Error('TLS secret is not supplied by SDS')));
+      return none;
+    }
+    // A session is kept only of a peer whose names were checked: a resumed one is not checked again.
+    let checked = session !== undefined || !material.verifies;
     const socket: TLSSocket = connectTls({
       host: ip,
       port,
       ...from(localAddress, ip),
-      ...(material !== undefined ? { secureContext: material.secureContext } : {}),
+      secureContext: material.secureContext,
       ...(sni !== '' && !isIp(sni) ? { servername: sni } : {}),
       ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
       ...(session !== undefined ? { session } : {}),
-      rejectUnauthorized: material?.verifies === true && !material.acceptUntrusted,
-      checkServerIdentity: (_host, certificate) => checkName(certificate),
+      rejectUnauthorized: material.verifies && !material.acceptUntrusted,
+      checkServerIdentity: (_host, certificate) => {
+        const fault = checkName(certificate);
+        checked = fault === undefined;
+        return fault;
+      },
     });
     this.#keys.set(socket, key);
     socket.setNoDelay(true);
     socket.allowHalfOpen = true;
     socket.on('session', (fresh: Buffer) => {
-      if (this.#sessionsOf !== material?.generation) return;
+      if (!checked || socket.destroyed || this.#sessionsOf !== material.generation) return;
       if (this.#sessions.size >= TLS_SESSIONS_MAX) this.#sessions.clear();
       this.#sessions.set(key, fresh);
     });

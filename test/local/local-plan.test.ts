@@ -1,7 +1,18 @@
 // The parts of the local runtime that decide without processes: addresses, tables, plans, names, texts.
 
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -9,12 +20,13 @@ import { AddressPool } from '../../src/local/addresses.ts';
 import type { InstanceDocument } from '../../src/local/admin-client.ts';
 import { findReplica } from '../../src/local/find-replica.ts';
 import { HubDns } from '../../src/local/hub-dns.ts';
+import { sweepLeftovers } from '../../src/local/leftovers.ts';
 import { lastLine, openLog, rotateLog } from '../../src/local/log-file.ts';
 import { folderMark, isMeshed, readMeshFolder } from '../../src/local/mesh-folder.ts';
 import { enterAsApplication, hubHolder, nsswitchText, type Privilege, resolvConfText, workloadHolder } from '../../src/local/namespaces.ts';
 import { identify, isAlive } from '../../src/local/process-identity.ts';
 import { hubTable, type ServiceDocument, servicesOf } from '../../src/local/service-table.ts';
-import { createState, type RunRecord, releaseLock, stateFolder, statePaths, takeLock } from '../../src/local/state.ts';
+import { createState, lockHolder, type RunRecord, releaseLock, stateFolder, statePaths, takeLock } from '../../src/local/state.ts';
 
 const temporary = (): string => mkdtempSync(join(tmpdir(), 'skein-'));
 
@@ -230,6 +242,44 @@ test('one supervisor a state folder, the lock of a dead one is taken over', () =
   assert.equal(stateFolder(undefined, { HOME: '/h' }), '/h/.local/state/skein');
   assert.equal(stateFolder(undefined, { HOME: '/h', XDG_STATE_HOME: '/x' }), '/x/skein');
   assert.equal(stateFolder('/f', { SKEIN_STATE: '/e' }), '/f');
+  rmSync(paths.root, { recursive: true });
+});
+
+test('a lock says who holds it before there is a record, and a dead holder is nobody', () => {
+  const paths = statePaths(join(temporary(), 's'));
+  createState(paths);
+  assert.equal(lockHolder(paths), undefined);
+  takeLock(paths);
+  assert.equal(lockHolder(paths)?.pid, process.pid);
+  assert.deepEqual(
+    readdirSync(paths.root).filter((name) => name.startsWith('lock')),
+    ['lock'],
+  );
+  writeFileSync(paths.lockFile, JSON.stringify({ pid: process.pid, startTime: 1 }));
+  assert.equal(lockHolder(paths), undefined);
+  rmSync(paths.root, { recursive: true });
+});
+
+test("a folder with other people's things is no state folder, and keeps its mode", () => {
+  const folder = temporary();
+  chmodSync(folder, 0o755);
+  writeFileSync(join(folder, 'letter.txt'), '');
+  assert.throws(() => createState(statePaths(folder)), /holds other things/);
+  assert.equal(statSync(folder).mode & 0o777, 0o755);
+  rmSync(folder, { recursive: true });
+});
+
+test('a control plane that runs by itself keeps its sockets when leftovers are removed', async () => {
+  const paths = statePaths(join(temporary(), 's'));
+  createState(paths);
+  const self = identify(process.pid);
+  writeFileSync(paths.adminSocket, '');
+  writeFileSync(join(paths.root, 'control-plane.lock'), `${self?.pid} ${self?.startTime}\n`);
+  await sweepLeftovers(paths);
+  assert.ok(existsSync(paths.adminSocket));
+  writeFileSync(join(paths.root, 'control-plane.lock'), `${self?.pid} 1\n`);
+  await sweepLeftovers(paths);
+  assert.ok(!existsSync(paths.adminSocket));
   rmSync(paths.root, { recursive: true });
 });
 

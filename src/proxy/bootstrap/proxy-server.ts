@@ -1,7 +1,7 @@
 // One proxy put together: data plane, xDS subscriptions, telemetry and admin API from one bootstrap. It starts, says when it
 // is live, drains and closes. Signals, flags and the agent are its caller's.
 import type { Log } from '../../base/log.ts';
-import type { Address, Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
+import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
 import { handleAdmin } from '../admin/admin-api.ts';
 import type { AdminContext, AdminRequest, AdminResponse, ServerState } from '../admin/admin-context.ts';
