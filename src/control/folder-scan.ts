@@ -24,11 +24,16 @@ const EXTENSION = /\.(ya?ml|json)$/;
 export const scanFolder = (root: string): Scan => {
   const files = new Map<string, ScannedFile>();
   const folders: string[] = [];
-  const problem = walk(root, 0, files, folders);
+  const problem = walk(root, 0, files, folders, new Set());
   return { files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))), folders, problem };
 };
 
-const walk = (folder: string, depth: number, files: Map<string, ScannedFile>, folders: string[]): string | undefined => {
+/** `seen` holds the folders read so far by device and inode: a link back to one of them adds nothing and is left alone. */
+const walk = (folder: string, depth: number, files: Map<string, ScannedFile>, folders: string[], seen: Set<string>): string | undefined => {
+  const self = statOf(folder);
+  const identity = `${self?.dev}:${self?.ino}`;
+  if (self !== undefined && seen.has(identity)) return undefined;
+  seen.add(identity);
   if (depth > CONFIG_DEPTH_MAX) return `${folder} is nested deeper than ${CONFIG_DEPTH_MAX} folders`;
   let entries: Dirent[];
   try {
@@ -43,7 +48,7 @@ const walk = (folder: string, depth: number, files: Map<string, ScannedFile>, fo
     const path = join(folder, entry.name);
     const stat = entry.isDirectory() || EXTENSION.test(entry.name) || entry.isSymbolicLink() ? statOf(path) : undefined;
     if (stat?.isDirectory()) {
-      const problem = walk(path, depth + 1, files, folders);
+      const problem = walk(path, depth + 1, files, folders, seen);
       if (problem !== undefined) return problem;
     } else if (stat?.isFile() && EXTENSION.test(entry.name)) {
       files.set(path, {

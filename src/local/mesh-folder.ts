@@ -40,6 +40,16 @@ export interface MeshFolder {
 }
 
 export const readMeshFolder = (folder: string): MeshFolder => {
+  try {
+    readdirSync(folder);
+  } catch (error) {
+    // Gone for a moment (moved, remounted): no plan, so nothing that runs is stopped.
+    const message = `cannot read ${folder}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`;
+    return {
+      workloads: [],
+      problems: [{ code: 'FOLDER_UNREADABLE', severity: 'error', file: folder, line: 1, column: 1, path: '', message }],
+    };
+  }
   const parsed = yamlFiles(folder).map((file) => parseDocuments(file, readFileSync(file, 'utf8')));
   const problems = parsed.flatMap((p) => p.problems);
   return hasErrors(problems) ? { workloads: [], problems } : { workloads: planWorkloads(parsed.flatMap((p) => p.resources)), problems };
@@ -58,22 +68,34 @@ export const folderMark = (folder: string): string =>
     })
     .join('\n');
 
+/** Links are followed as the control plane does; a link back to a folder already read adds nothing. */
 const yamlFiles = (folder: string): string[] => {
-  const entries = (at: string): Dirent[] => {
+  const seen = new Set<string>();
+  const walk = (at: string): string[] => {
     try {
-      return readdirSync(at, { withFileTypes: true });
+      const { dev, ino } = statSync(at);
+      if (seen.has(`${dev}:${ino}`)) return [];
+      seen.add(`${dev}:${ino}`);
+      return readdirSync(at, { withFileTypes: true }).flatMap((entry) => below(join(at, entry.name), entry));
     } catch {
-      return [];
+      return []; // gone in this moment
     }
   };
-  const walk = (at: string): string[] =>
-    entries(at).flatMap((entry) => {
-      if (entry.name.startsWith('.')) return [];
-      const path = join(at, entry.name);
-      if (entry.isDirectory()) return walk(path);
-      return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
-    });
+  const below = (path: string, entry: Dirent): string[] => {
+    if (entry.name.startsWith('.')) return [];
+    if (isFolder(path, entry)) return walk(path);
+    return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
+  };
   return walk(folder).sort();
+};
+
+const isFolder = (path: string, entry: Dirent): boolean => {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 };
 
 export const planWorkloads = (resources: readonly Resource[]): WorkloadPlan[] => {

@@ -129,7 +129,20 @@ export const enterAsApplication = (privilege: Privilege, holder: number): Comman
 };
 
 /** Entering a mount namespace forgets the working directory. */
-export const inDirectory = (directory: string, command: Command): Command => ['sh', '-c', 'cd "$0" && exec "$@"', directory, ...command];
+export const inDirectory = (directory: string, command: Command): Command => ['sh', '-c', ENTER_AND_RUN, 'skein', directory, ...command];
+
+// Looks before it runs: what a shell says of a program that is not there is different in every shell. The subshell keeps the
+// loop's variable and IFS out of the program's environment.
+const ENTER_AND_RUN = `cd "$1" || exit 126
+shift
+no() { printf 'skein: exec: %s: %s\\n' "$1" "$2" >&2; exit "$3"; }
+case $1 in
+*/*)
+  [ -e "$1" ] || no "$1" 'not found' 127
+  [ -f "$1" ] && [ -x "$1" ] || no "$1" 'cannot be run' 126 ;;
+*) (set -f; IFS=:; for d in $PATH; do [ -f "\${d:-.}/$1" ] && [ -x "\${d:-.}/$1" ] && exit 0; done; exit 1) || no "$1" 'not found' 127 ;;
+esac
+exec "$@"`;
 
 export interface ResolverFiles {
   readonly resolvConf: string;

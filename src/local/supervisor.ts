@@ -71,6 +71,8 @@ export class Supervisor {
   #tableTimer: NodeJS.Timeout | undefined;
   #folderTimer: NodeJS.Timeout | undefined;
   #folderMark = '';
+  /** What the last look saw: only a folder that held still between two looks is acted on. */
+  #folderSeen = '';
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(options: SupervisorOptions) {
@@ -352,7 +354,9 @@ export class Supervisor {
 
   #checkFolder(): void {
     const mark = folderMark(join(this.#options.directory, 'mesh'));
-    if (mark === this.#folderMark) return;
+    const still = mark === this.#folderSeen;
+    this.#folderSeen = mark;
+    if (!still || mark === this.#folderMark) return;
     this.#folderMark = mark;
     let mesh: MeshFolder;
     try {

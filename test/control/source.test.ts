@@ -185,6 +185,15 @@ describe('watched folder', () => {
     });
   });
 
+  test('a link back to a folder already read hides nothing else', async () => {
+    await withFolder(async (source, folder) => {
+      symlinkSync('.', join(folder, 'again'));
+      writeFileSync(join(folder, 'zz.json'), '{"kind":"Service","name":"zz","spec":{"value":"beside"}}');
+      await eventually('the file beside the loop', () => specValue(source, 'zz') === 'beside');
+      assert.deepEqual(source.state.problems, []);
+    });
+  });
+
   test('a folder that is gone keeps what it gave', async () => {
     await withFolder(async (source, folder) => {
       renameSync(folder, `${folder}-gone`);

@@ -11,6 +11,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -338,5 +339,21 @@ test('logs are kept below their size and their writer goes on', () => {
   assert.equal(readFileSync(join(folder, 'a.log.1'), 'utf8').length, 101);
   assert.equal(lastLine(folder, 'a'), 'last');
   assert.equal(lastLine(folder, 'none'), '');
+  rmSync(folder, { recursive: true });
+});
+
+test('a mesh folder that is gone gives a problem and no plan; links are followed once', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-folder-'));
+  const gone = readMeshFolder(join(folder, 'not-there'));
+  assert.deepEqual(gone.workloads, []);
+  assert.equal(gone.problems[0]?.code, 'FOLDER_UNREADABLE');
+  assert.equal(gone.problems[0]?.severity, 'error');
+  const text = 'apiVersion: skein.dev/v1\nkind: Workload\nmetadata: {name: w, namespace: n}\nspec: {command: [sleep, "9"]}\n';
+  writeFileSync(join(folder, 'w.yaml'), text);
+  symlinkSync('.', join(folder, 'again'));
+  assert.deepEqual(
+    readMeshFolder(folder).workloads.map((w) => w.name),
+    ['w'],
+  );
   rmSync(folder, { recursive: true });
 });
