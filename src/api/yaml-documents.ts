@@ -28,9 +28,9 @@ export interface YamlText {
 export const readYaml = (file: string, text: string): YamlText => {
   if (text.length > FILE_CHARACTERS_MAX) {
     const message = `the text has ${text.length} characters, at most ${FILE_CHARACTERS_MAX} are read`;
-    const problem: Problem = { code: 'YAML_LIMIT', severity: 'error', file, line: 1, column: 1, path: '', message };
-    return { documents: [{ root: undefined, problems: [problem], start: 0, end: 0 }], position: () => ({ line: 1, column: 1 }) };
+    return refusedText(file, 'YAML_LIMIT', message);
   }
+  if (UTF16.test(text)) return refusedText(file, 'YAML_SYNTAX', 'the text is UTF-16; save it as UTF-8');
   const lines = new LineCounter();
   const position = (offset: number): Position => {
     const at = lines.linePos(Math.max(0, offset));
@@ -41,13 +41,23 @@ export const readYaml = (file: string, text: string): YamlText => {
   return { documents, position };
 };
 
+/** A byte order mark of UTF-16 read as UTF-8, then a character of ASCII with its zero byte, or nothing. */
+const UTF16 = /^\uFFFD\uFFFD(?:$|\0|.\0)/s;
+
+const refusedText = (file: string, code: ProblemCode, message: string): YamlText => {
+  const problem: Problem = { code, severity: 'error', file, line: 1, column: 1, path: '', message };
+  return { documents: [{ root: undefined, problems: [problem], start: 0, end: 0 }], position: () => ({ line: 1, column: 1 }) };
+};
+
 const readDocument = (file: string, document: Document.Parsed, position: (offset: number) => Position): YamlDocument => {
   const problems: Problem[] = [];
   const [start, , end] = document.range;
   const report = (code: ProblemCode, offset: number, message: string, hint?: string): void => {
     problems.push({ code, severity: 'error', file, ...position(offset), path: '', message, ...(hint === undefined ? {} : { hint }) });
   };
-  for (const error of [...document.errors, ...document.warnings].slice(0, SYNTAX_PROBLEMS_MAX)) {
+  const exhausted = document.errors.find((e) => e.code === 'RESOURCE_EXHAUSTION');
+  if (exhausted) report('YAML_SYNTAX', exhausted.pos[0], `values nested deeper than ${DOCUMENT_DEPTH_MAX} levels`);
+  for (const error of exhausted ? [] : [...document.errors, ...document.warnings].slice(0, SYNTAX_PROBLEMS_MAX)) {
     report('YAML_SYNTAX', error.pos[0], sentence(error), syntaxHint(error));
   }
   if (problems.length > 0) return { root: undefined, problems, start, end };

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { formatProblem, type Problem } from '../api/problem.ts';
 import { AdminCallError, AdminClient } from './admin-client.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, UsageError, withOutputOption, withStateOption } from './command-line.ts';
-import { readDocuments } from './document-files.ts';
+import { noObjectsIn, readDocuments } from './document-files.ts';
 import { objectLabel } from './kind-names.ts';
 import { print, structured } from './output.ts';
 
@@ -55,17 +55,24 @@ export const command = {
 
 const apply = async (options: Options): Promise<void> => {
   const format = outputFormat(options.output);
-  const documents = await readDocuments(options.filename);
-  const body = { documents, dryRun: options.dryRun, namespace: options.namespace };
+  const { documents, problems } = await readDocuments(options.filename);
+  const admin = new AdminClient(options.state);
+  // With a file that cannot be read nothing is applied, but the others' problems are told all the same.
+  const refused = problems.length > 0;
+  const body = { documents, dryRun: options.dryRun || refused, namespace: options.namespace };
   try {
-    const reply = (await new AdminClient(options.state).json('POST', '/v1/apply', body)) as Applied;
+    const reply = (documents.length === 0 ? { applied: [], warnings: [] } : await admin.json('POST', '/v1/apply', body)) as Applied;
+    if (refused) throw new AdminCallError(422, 'FILE_UNREADABLE', 'not every file can be read', reply.warnings);
+    if (reply.applied.length === 0) throw new AdminCallError(422, 'NO_OBJECTS', noObjectsIn(options.filename), []);
     printProblems(reply.warnings);
     const suffix = options.dryRun ? ' (dry run)' : '';
     print(format === 'table' ? reply.applied.map((o) => `${objectLabel(o)} ${o.action}${suffix}\n`).join('') : structured(reply, format));
   } catch (error) {
-    if (!(error instanceof AdminCallError) || error.problems.length === 0) throw error;
-    if (format === 'table') printProblems(error.problems);
-    else print(structured({ problems: error.problems }, format));
+    const told = [...problems, ...(error instanceof AdminCallError ? error.problems : [])];
+    if (told.length === 0) throw error;
+    if (format === 'table') printProblems(told);
+    else print(structured({ problems: told }, format));
+    if (!(error instanceof AdminCallError)) throw error;
     process.exitCode = EXIT_FAILED;
   }
 };

@@ -66,7 +66,10 @@ const targetsOf = async (
 
 const targetsOfFiles = async (options: Options): Promise<readonly Target[] | undefined> => {
   const targets: Target[] = [];
-  for (const { file, text } of await readDocuments(options.filename)) {
+  const read = await readDocuments(options.filename);
+  for (const p of read.problems) process.stderr.write(`${formatProblem(p)}\n`);
+  if (read.problems.length > 0) process.exitCode = EXIT_FAILED;
+  for (const { file, text } of read.documents) {
     const { resources, problems } = parseDocuments(file, text, { defaultNamespace: options.namespace });
     targets.push(...resources);
     // An object that could not be applied today may still be deleted; a text that names no object cannot.

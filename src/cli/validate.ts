@@ -2,7 +2,7 @@
 import { formatProblem, hasErrors } from '../api/problem.ts';
 import { validateTexts } from '../api/validate.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, UsageError, withOutputOption } from './command-line.ts';
-import { readDocuments } from './document-files.ts';
+import { noObjectsIn, readDocuments } from './document-files.ts';
 import { print, structured } from './output.ts';
 
 interface Options {
@@ -39,11 +39,15 @@ export const command = {
       if (operands.length > 0) throw new UsageError(`validate takes no ${JSON.stringify(operands[0])}: name files with -f`);
       if (options.filename.length === 0) throw new UsageError('name what to check with -f FILE, -f DIR or -f -');
       const format = outputFormat(options.output);
-      const { objects, problems } = validateTexts(await readDocuments(options.filename), options.namespace);
+      const read = await readDocuments(options.filename);
+      const { objects, problems: found } = validateTexts(read.documents, options.namespace);
+      const problems = [...read.problems, ...found];
+      const nothing = objects === 0 && problems.length === 0;
       if (format === 'table') {
         for (const p of problems) process.stdout.write(`${formatProblem(p)}\n`);
-        if (!hasErrors(problems)) print(`${objects} ${objects === 1 ? 'object is' : 'objects are'} valid\n`);
+        if (!nothing && !hasErrors(problems)) print(`${objects} ${objects === 1 ? 'object is' : 'objects are'} valid\n`);
       } else print(structured({ objects, problems }, format));
-      if (hasErrors(problems)) process.exitCode = EXIT_FAILED;
+      if (nothing) process.stderr.write(`skein: ${noObjectsIn(options.filename)}\n`);
+      if (nothing || hasErrors(problems)) process.exitCode = EXIT_FAILED;
     }),
 };

@@ -356,6 +356,19 @@ describe('broken texts', () => {
     assert.equal(parse('a: *nobody').problems[0]?.code, 'YAML_SYNTAX');
   });
 
+  test('a text too deep for the YAML reader and a text in UTF-16 are told in plain words', () => {
+    for (const open of ['[', '- ', '{a: ']) {
+      const deep = one(parse(`a:\n  ${open.repeat(20_000)}`).problems);
+      assert.deepEqual([deep.code, deep.line], ['YAML_SYNTAX', 2]);
+      assert.match(deep.message, /nested deeper than \d+/);
+    }
+    const little = Buffer.from(`\uFEFF${dr('{host: a}')}`, 'utf16le');
+    for (const bytes of [little, Buffer.from(little).swap16()]) {
+      const { code, message } = one(parse(bytes.toString('utf8')).problems);
+      assert.deepEqual([code, message], ['YAML_SYNTAX', 'the text is UTF-16; save it as UTF-8']);
+    }
+  });
+
   test('a key named __proto__ is an unknown field like any other', () => {
     assert.equal(parse(dr('{host: a, __proto__: {x: 1}}')).problems[0]?.code, 'FIELD_UNKNOWN');
     const { resources } = parse(vs('hosts: [a]\nhttp: [{match: [{headers: {__proto__: {exact: x}}}], route: [{destination: {host: a}}]}]'));

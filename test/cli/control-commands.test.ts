@@ -1,7 +1,7 @@
 // The operator's commands against a running control plane: what they print and how they exit, as processes.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -77,6 +77,27 @@ describe('control-plane, status, apply, get, delete, proxy-status, version', () 
     const owned = await skein(['apply', '-f', '-'], service('payment'));
     assert.equal(owned.code, 1);
     assert.match(owned.err, /services\.yaml/);
+  });
+
+  test('apply tells a file that cannot be read along with the other problems; nothing at all is refused', async () => {
+    const folder = join(root, 'links');
+    mkdirSync(folder);
+    symlinkSync('nowhere', join(folder, 'dangling.yaml'));
+    writeFileSync(join(folder, 'good.yaml'), virtualService('payment'));
+    const good = await skein(['apply', '-f', folder]);
+    assert.deepEqual([good.code, good.out], [1, '']);
+    assert.equal(good.err, `${join(folder, 'dangling.yaml')}:1:1: error FILE_UNREADABLE cannot be read: ENOENT\n`);
+    assert.equal((await skein(['get', 'vs', 'payment', '-n', 'production'])).code, 1, 'nothing was applied');
+    writeFileSync(join(folder, 'bad.yaml'), virtualService('order', 'many'));
+    const both = await skein(['apply', '-f', folder]);
+    assert.equal(both.code, 1);
+    assert.match(both.err, /dangling\.yaml:1:1: error FILE_UNREADABLE[\s\S]*bad\.yaml:9:/);
+    const empty = join(root, 'empty.yaml');
+    writeFileSync(empty, '# nothing\n');
+    for (const path of ['/dev/null', empty, '-']) {
+      const none = await skein(['apply', '-f', path]);
+      assert.deepEqual([none.code, none.err], [1, `skein: no objects in ${path === '-' ? '<stdin>' : path}\n`]);
+    }
   });
 
   test('status is machine-readable and says whether all is well', async () => {

@@ -1,7 +1,7 @@
 // `skein validate` as a process: positions, exit codes, and no need of a control plane.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -41,4 +41,37 @@ test('problems are told with file, line and column over all files, and the exit 
 test('wrong usage is told', () => {
   assert.equal(validate([]).code, 2);
   assert.equal(validate(['-f', '/nowhere.yaml']).code, 2);
+});
+
+test('what may never end or is beyond the limit is refused unread, with its name', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-validate-'));
+  try {
+    const device = validate(['-f', '/dev/urandom']);
+    assert.equal(device.code, 2);
+    assert.match(device.err, /^skein: cannot read \/dev\/urandom: not a regular file/);
+    const large = join(dir, 'large.yaml');
+    writeFileSync(large, '');
+    truncateSync(large, 64 * 1024 * 1024 + 1);
+    assert.deepEqual(
+      [validate(['-f', large]).err, validate(['-f', large]).code],
+      [`skein: cannot read ${large}: larger than 67108864 bytes\n`, 2],
+    );
+    symlinkSync('/dev/urandom', join(dir, 'device.yaml'));
+    symlinkSync('.', join(dir, 'ring.yaml'));
+    const folder = validate(['-f', dir]);
+    assert.equal(folder.code, 1);
+    assert.match(folder.out, /^\S+device\.yaml:1:1: error FILE_UNREADABLE .*\n\S+large\.yaml:1:1: error FILE_UNREADABLE .*\n$/);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('nothing to check is a failure that names where nothing was', () => {
+  for (const [path, name] of [
+    ['/dev/null', '/dev/null'],
+    ['-', '<stdin>'],
+  ] as const) {
+    const done = validate(['-f', path]);
+    assert.deepEqual([done.code, done.out, done.err], [1, '', `skein: no objects in ${name}\n`]);
+  }
 });
