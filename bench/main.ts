@@ -1,223 +1,79 @@
-// npm run bench [-- --rounds 5 --seconds 5 --connections 32]: two hops of mTLS, HTTP/1.1, 1 kB answers, through what
-// `skein up` starts, beside Envoy in the same places and nginx as a pair of relays. Rounds alternate; medians count.
-import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+// npm run bench: Skein beside Envoy, nginx and haproxy over the scenarios of scenarios.ts, in interleaved rounds on one machine.
+// `npm run bench -- --help` tells the options. Writes bench/results/; leaves nothing else behind, also after Ctrl-C.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { envoyBinary } from '../test/conformance/proxies.ts';
-import { makeCertificates } from './certificates.ts';
-import { cpuSeconds, machineSeconds, memoryMb } from './process-clock.ts';
+import { installed, LineUp, missingText, RESULTS } from './line-up.ts';
+import { PROGRAMS } from './load/generators.ts';
+import { describeMachine } from './machine.ts';
+import { HELP, OptionError, type Options, parseOptions } from './options.ts';
+import { renderReport } from './report.ts';
+import { CONTENDERS, takesPart } from './scenarios.ts';
+import { Session } from './session.ts';
+import { judge } from './targets.ts';
+import { noteTls } from './tls-facts.ts';
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-const ROOT = join(HERE, '..');
-const SKEIN = join(ROOT, 'bin/skein');
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '5' },
-    connections: { type: 'string', default: '32' },
-    only: { type: 'string' },
-  },
-});
-const ROUNDS = Number(values.rounds);
-
-interface Contender {
-  readonly name: string;
-  /** Processes whose cost counts. */
-  pids(): number[];
-  /** The command that runs wrk where the load starts, and the URL to load. */
-  readonly command: readonly string[];
-  readonly url: string;
-  stop(): void;
-}
-interface Round {
-  readonly requests: number;
-  readonly errors: number;
-  readonly perSecond: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly cpuPer10k: number;
-  readonly rssMb: number;
-  readonly privateMb: number;
-  readonly foreignShare: number;
-  readonly stolen: number;
-}
-
-const need = (program: string): void => {
-  if (spawnSync('which', [program]).status !== 0) throw new Error(`${program} is not installed: run sh test/setup`);
+const print = (line: string): void => {
+  process.stdout.write(`${line}\n`);
 };
 
-const mesh = (name: string, work: string, args: readonly string[], env: Record<string, string>): Contender => {
-  const dir = join(work, name);
-  const state = join(work, `${name}-state`);
-  cpSync(HERE, dir, { recursive: true });
-  const skein = (...a: string[]): string => {
-    const done = spawnSync(SKEIN, a, { encoding: 'utf8', env: { ...process.env, ...env, SKEIN_STATE: state }, timeout: 120_000 });
-    if (done.status !== 0) throw new Error(`skein ${a.join(' ')}: ${done.stdout}${done.stderr}`);
-    return done.stdout;
-  };
-  skein('up', '-d', dir, ...args);
-  const status = JSON.parse(skein('status', '-o', 'json')) as { workloads: { name: string; labels: Record<string, string> }[] };
-  const client = status.workloads.find((w) => w.labels['app'] === 'client')?.name ?? '';
-  const sidecars = (): number[] => {
-    const { processes } = JSON.parse(readFileSync(join(state, 'run.json'), 'utf8')) as { processes: { kind: string; pid: number }[] };
-    return processes.filter((p) => p.kind === 'sidecar').flatMap((p) => [p.pid, ...children(p.pid)]);
-  };
-  const dump = spawnSync(SKEIN, ['proxy-config', 'all', client, '-o', 'json'], {
-    encoding: 'utf8',
-    env: { ...process.env, SKEIN_STATE: state },
-  });
-  if (dump.status === 0) writeFileSync(join(HERE, `results/config-dump-${name}.json`), dump.stdout);
-  return {
-    name,
-    pids: sidecars,
-    command: ['env', `SKEIN_STATE=${state}`, SKEIN, 'exec', client, '--'],
-    url: 'http://backend:8080/',
-    stop: () => skein('down'),
-  };
-};
-
-const children = (pid: number): number[] => {
-  const listed = spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' })
-    .stdout.split('\n')
-    .map(Number)
-    .filter((n) => n > 0);
-  return listed.flatMap((child) => [child, ...children(child)]);
-};
-
-const nginxHops = (work: string): Contender => {
-  const dir = join(work, 'nginx');
-  mkdirSync(dir);
-  makeCertificates(dir);
-  const tls = (prefix: string): string =>
-    `${prefix}_certificate ${dir}/leaf.pem; ${prefix}_certificate_key ${dir}/leaf-key.pem; ${prefix}_trusted_certificate ${dir}/ca.pem;`;
-  const conf = (name: string, http: string): string[] => {
-    const file = join(dir, `${name}.conf`);
-    const log = `log_format json escape=json '{"m":"$request_method","p":"$request_uri","s":$status,"b":$body_bytes_sent,"d":$request_time,"u":"$upstream_addr"}'; access_log ${dir}/${name}.log json buffer=64k flush=1s;`;
-    writeFileSync(
-      file,
-      `daemon off; worker_processes 1; pid ${dir}/${name}.pid; error_log ${dir}/${name}-error.log; events { worker_connections 1024; } http { ${log} keepalive_requests 1000000; ${http} }`,
+const bench = async (options: Options, signal: AbortSignal): Promise<void> => {
+  const binary = envoyBinary();
+  const machine = await describeMachine(binary);
+  mkdirSync(RESULTS, { recursive: true });
+  const runnable = options.scenarios.filter((s) => PROGRAMS[s.load].every(installed));
+  const lineUp = new LineUp(binary, signal);
+  try {
+    print('starting the contenders');
+    await lineUp.start((name) => runnable.some((s) => takesPart(s, name, options.only)));
+    for (const [name, why] of lineUp.absent) print(`${name}: not run: ${why}`);
+    for (const contender of lineUp.contenders) await noteTls(contender, signal);
+    const session = new Session(options, lineUp, signal, print);
+    await session.noteReadyMemory();
+    for (const scenario of options.scenarios) {
+      const lacking = PROGRAMS[scenario.load].find((program) => !installed(program));
+      if (lacking === undefined) await session.run(scenario);
+      else session.leaveOut(scenario, missingText(lacking));
+    }
+    const results = session.results();
+    const notes = new Map(
+      CONTENDERS.flatMap((name) => lineUp.contenders.filter((c) => c.name === name).map((c) => [name, c.note] as const)),
     );
-    return ['nginx', '-c', file, '-p', dir];
-  };
-  const out = conf(
-    'out',
-    `upstream s { server 127.0.0.1:19443; keepalive 64; keepalive_requests 1000000; } server { listen 127.0.0.1:19080; location / { proxy_pass https://s; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_ssl_name bench; proxy_ssl_verify on; proxy_ssl_protocols TLSv1.3; ${tls('proxy_ssl')} } }`,
-  );
-  const into = conf(
-    'in',
-    `upstream b { server 127.0.0.1:19081; keepalive 64; keepalive_requests 1000000; } server { listen 127.0.0.1:19443 ssl; ssl_certificate ${dir}/leaf.pem; ssl_certificate_key ${dir}/leaf-key.pem; ssl_client_certificate ${dir}/ca.pem; ssl_verify_client on; ssl_protocols TLSv1.3; location / { proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ""; } }`,
-  );
-  const start = (command: readonly string[], env: Record<string, string> = {}) =>
-    spawn(command[0] ?? '', command.slice(1), { stdio: 'ignore', env: { ...process.env, ...env } });
-  const hops = [start(out), start(into)];
-  const backend = start([process.execPath, join(HERE, 'backend.ts')], { PORT: '19081', HOST: '127.0.0.1' });
-  return {
-    name: 'nginx',
-    pids: () => hops.flatMap((h) => [h.pid ?? 0, ...children(h.pid ?? 0)]),
-    command: [],
-    url: 'http://127.0.0.1:19080/',
-    stop: () => {
-      for (const child of [...hops, backend]) child.kill('SIGTERM');
-    },
-  };
-};
-
-const measure = (c: Contender): Round => {
-  const pids = c.pids();
-  const cpu = (): number => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
-  const machine0 = machineSeconds();
-  const cpu0 = cpu();
-  const [program = 'wrk', ...args] = [...c.command, 'wrk', '-t1', `-c${values.connections}`, `-d${values.seconds}s`, '--latency', c.url];
-  const started = performance.now();
-  const done = spawnSync(program, args, { encoding: 'utf8' });
-  const wall = (performance.now() - started) / 1000;
-  if (done.status !== 0) throw new Error(`${c.name}: wrk: ${done.stdout}${done.stderr}`);
-  const used = cpu() - cpu0;
-  const machine1 = machineSeconds();
-  const text = done.stdout;
-  const number = (pattern: RegExp): number => Number(pattern.exec(text)?.[1] ?? 0);
-  const ms = (label: string): number => {
-    const m = new RegExp(`${label}\\s+([\\d.]+)(us|ms|s)`).exec(text);
-    return m ? Number(m[1]) * (m[2] === 'us' ? 0.001 : m[2] === 's' ? 1000 : 1) : 0;
-  };
-  const requests = number(/(\d+) requests in/);
-  const memory = pids.map(memoryMb);
-  return {
-    requests,
-    errors: number(/Non-2xx or 3xx responses: (\d+)/) + number(/Socket errors: connect (\d+)/),
-    perSecond: number(/Requests\/sec:\s+([\d.]+)/),
-    p50Ms: ms('50%'),
-    p99Ms: ms('99%'),
-    cpuPer10k: (used / requests) * 10_000,
-    rssMb: memory.reduce((s, m) => s + m.rss, 0) / 2,
-    privateMb: memory.reduce((s, m) => s + m.private, 0) / 2,
-    foreignShare: Math.max(0, 1 - (machine1.busy - machine0.busy) / (wall * 2)),
-    stolen: machine1.stolen - machine0.stolen,
-  };
-};
-
-const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
-
-const table = (results: ReadonlyMap<string, readonly Round[]>): string => {
-  const columns: readonly (readonly [string, (r: Round) => number, number])[] = [
-    ['CPU s per 10,000', (r) => r.cpuPer10k, 2],
-    ['requests/s', (r) => r.perSecond, 0],
-    ['p50 ms', (r) => r.p50Ms, 2],
-    ['p99 ms', (r) => r.p99Ms, 2],
-    ['RSS MB a hop', (r) => r.rssMb, 0],
-    ['private MB a hop', (r) => r.privateMb, 0],
-    ['errors', (r) => r.errors, 0],
-  ];
-  const envoy = results.get('envoy');
-  const base = envoy ? median(envoy.map((r) => r.cpuPer10k)) : undefined;
-  const lines = [`| | ${columns.map(([n]) => n).join(' | ')} | CPU against Envoy |`, `|---|${columns.map(() => '---:').join('|')}|---:|`];
-  for (const [name, rounds] of results) {
-    const cells = columns.map(([, of, digits]) => median(rounds.map(of)).toFixed(digits));
-    lines.push(`| ${name} | ${cells.join(' | ')} | ${base ? (median(rounds.map((r) => r.cpuPer10k)) / base).toFixed(2) : '-'} |`);
+    const text = renderReport({ ...options, machine, results, notes, notRun: session.notRun });
+    writeFileSync(join(RESULTS, 'bench.md'), text);
+    const record = { machine, rounds: session.record(), medians: session.medians(), targets: judge(results) };
+    writeFileSync(join(RESULTS, 'bench.json'), `${JSON.stringify(record, null, 1)}\n`);
+    print(`\n${text}\nwritten: ${join(RESULTS, 'bench.md')}, bench.json, config-dump-*.json`);
+  } finally {
+    await lineUp.stop();
   }
-  return lines.join('\n');
 };
 
 const main = async (): Promise<void> => {
-  for (const program of ['wrk', 'nginx', 'openssl']) need(program);
-  mkdirSync(join(HERE, 'results'), { recursive: true });
-  const work = mkdtempSync(join(tmpdir(), 'skein-bench-'));
-  const contenders: Contender[] = [];
-  const wanted = (name: string): boolean => !values.only || values.only.split(',').includes(name);
-  try {
-    if (wanted('skein')) contenders.push(mesh('skein', work, ['--ingress', '127.0.0.1:19101'], {}));
-    const envoy = envoyBinary();
-    if (!envoy) process.stdout.write('Envoy: not run, there is no envoy binary (sh test/setup installs it)\n');
-    else if (wanted('envoy')) contenders.push(mesh('envoy', work, ['--proxy', 'envoy', '--ingress', '127.0.0.1:19102'], { ENVOY: envoy }));
-    if (wanted('nginx')) contenders.push(nginxHops(work));
-    await new Promise((resolve) => setTimeout(resolve, 1000)); // the peers' sockets open
-    for (const c of contenders) measure(c); // warm-up
-    const results = new Map<string, Round[]>(contenders.map((c) => [c.name, []]));
-    for (let round = 1; round <= ROUNDS; round++) {
-      for (const c of contenders) {
-        const r = measure(c);
-        results.get(c.name)?.push(r);
-        process.stdout.write(
-          `round ${round} ${c.name.padEnd(6)} ${r.perSecond.toFixed(0)}/s  ${r.cpuPer10k.toFixed(2)} CPU s per 10,000  p50 ${r.p50Ms} p99 ${r.p99Ms} ms${r.stolen > 0.1 ? `  (${r.stolen.toFixed(1)} s stolen)` : ''}\n`,
-        );
-      }
-    }
-    const text = table(results);
-    process.stdout.write(
-      `\nTwo hops, mTLS, HTTP/1.1, 1 kB, ${values.connections} connections; medians of ${ROUNDS} rounds of ${values.seconds} s.\n\n${text}\n`,
-    );
-    writeFileSync(join(HERE, 'results/two-hops.md'), `${text}\n`);
-    writeFileSync(join(HERE, 'results/two-hops.json'), JSON.stringify(Object.fromEntries(results), null, 1));
-  } finally {
-    for (const c of contenders) c.stop();
-    rmSync(work, { recursive: true, force: true });
+  const options = parseOptions(process.argv.slice(2));
+  if (options.help) {
+    process.stdout.write(HELP);
+    return;
   }
+  const interrupt = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (!interrupt.signal.aborted) print('stopping: ending what was started');
+      interrupt.abort(new Error('interrupted'));
+    });
+  }
+  await bench(options, interrupt.signal);
 };
 
-main().catch((error: Error) => {
-  process.stderr.write(`bench: ${error.message}\n`);
-  process.exit(1);
-});
+const exitCode = (error: NodeJS.ErrnoException): number => {
+  if (error.message === 'interrupted') return 130;
+  return error instanceof OptionError || error.code?.startsWith('ERR_PARSE_ARGS') ? 2 : 1;
+};
+
+main().then(
+  () => process.exit(0),
+  (error: Error) => {
+    process.stderr.write(`bench: ${error.message}\n`);
+    process.exit(exitCode(error));
+  },
+);
