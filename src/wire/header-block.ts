@@ -14,6 +14,25 @@ export interface ByteSink {
   at: number;
 }
 
+/** What `visit` gives the fields to; `HpackEncoder` is one. The name's range counts only when `id` is 0. */
+export interface FieldVisitor {
+  field(
+    id: number,
+    names: Buffer,
+    nameStart: number,
+    nameEnd: number,
+    values: Buffer,
+    start: number,
+    end: number,
+    sensitive: boolean,
+  ): void;
+}
+
+/** What `visitValue` gives a value's bytes to; an access log's line is one. */
+export interface ValueVisitor {
+  value(bytes: Buffer, start: number, end: number): void;
+}
+
 // Entry layout in #slots: flags and id, name start, name end, value start, value end.
 const STRIDE = 5;
 const ID_MASK = 0xffff;
@@ -21,6 +40,7 @@ const NAME_OVER = 1 << 16; // name bytes lie in the overlay (known names have no
 const VALUE_OVER = 1 << 17;
 const PLAIN = 1 << 18; // in the chunk as `name: value\r\n`, so neighbours can be copied together
 const GONE = 1 << 19;
+const SENSITIVE = 1 << 20; // HPACK's never indexed: no hop may put it into a table
 const NO_BYTES = Buffer.alloc(0);
 /** Below this many bytes a loop beats a call into the runtime. */
 const LOOP_COPY_MAX = 48;
@@ -34,6 +54,12 @@ export class HeaderBlock {
   #slots = new Int32Array(32 * STRIDE);
   #length = 0; // of #slots in use, live or gone
   #live = 0;
+  /** Bit `id` is set when a name with a small id (those of framing and of the connection) was ever pushed: most are absent. */
+  #seen = 0;
+  /** Names as they came, by lower-case name; only where a reader was told to keep them. */
+  #cases: Map<string, string> | undefined = undefined;
+  /** Names without a case of their own are written in Proper-Case. */
+  proper = false;
 
   /** Entries, each occurrence of a repeated name counted. */
   get count(): number {
@@ -59,6 +85,15 @@ export class HeaderBlock {
   getById(id: number): string | undefined {
     const s = this.#findId(id, 0);
     return s < 0 ? undefined : this.#value(s);
+  }
+
+  /** Shows the bytes of what `getById` would answer; false when it is not there. */
+  visitValue(id: number, to: ValueVisitor): boolean {
+    const s = this.#findId(id, 0);
+    if (s < 0) return false;
+    const bytes = ((this.#slots[s] as number) & VALUE_OVER) !== 0 ? this.#over : this.#base;
+    to.value(bytes, this.#slots[s + 3] as number, this.#slots[s + 4] as number);
+    return true;
   }
 
   values(name: string): string[] {
@@ -168,6 +203,9 @@ export class HeaderBlock {
     this.#overLength = 0;
     this.#length = 0;
     this.#live = 0;
+    this.#seen = 0;
+    this.#cases = undefined;
+    this.proper = false;
   }
 
   /** Becomes an independent copy of `other`. */
@@ -181,6 +219,9 @@ export class HeaderBlock {
     this.#slots.set(other.#slots.subarray(0, other.#length));
     this.#length = other.#length;
     this.#live = other.#live;
+    this.#seen = other.#seen;
+    this.#cases = other.#cases;
+    this.proper = other.proper;
   }
 
   /** Copies the bytes it refers to, so that the chunk may be reused by its owner. */
@@ -208,8 +249,8 @@ export class HeaderBlock {
   }
 
   /** Ranges of a line already checked and lower-cased; `plain` when it reads exactly `name: value\r\n`. */
-  pushRange(id: number, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number, plain: boolean): void {
-    this.#push(plain ? id | PLAIN : id, nameStart, nameEnd, valueStart, valueEnd);
+  pushRange(id: number, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number, plain: boolean, sensitive = false): void {
+    this.#push((plain ? id | PLAIN : id) | (sensitive ? SENSITIVE : 0), nameStart, nameEnd, valueStart, valueEnd);
   }
 
   /** The arena moved: what was at `by` is now at 0. */
@@ -227,10 +268,52 @@ export class HeaderBlock {
     }
   }
 
+  /** A name's bytes as the peer wrote them. The last of several ways counts. */
+  keepCase(name: string): void {
+    this.#cases ??= new Map();
+    this.#cases.set(name.toLowerCase(), name);
+  }
+
   // --- for serialisers ---
+
+  /** Some names are not written in lower case. */
+  get cased(): boolean {
+    return this.proper || this.#cases !== undefined;
+  }
+
+  /** How HTTP/1 writes a lower-case name of this message. */
+  written(name: string): string {
+    return this.#cases?.get(name) ?? (this.proper ? name.replace(/(^|[^a-z0-9])[a-z]/g, (part) => part.toUpperCase()) : name);
+  }
+
+  /** Every field in order. */
+  visit(to: FieldVisitor): void {
+    const slots = this.#slots;
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = slots[s] as number;
+      if ((tag & GONE) !== 0) continue;
+      const names = (tag & NAME_OVER) !== 0 ? this.#over : this.#base;
+      const values = (tag & VALUE_OVER) !== 0 ? this.#over : this.#base;
+      const sensitive = (tag & SENSITIVE) !== 0;
+      to.field(
+        tag & ID_MASK,
+        names,
+        slots[s + 1] as number,
+        slots[s + 2] as number,
+        values,
+        slots[s + 3] as number,
+        slots[s + 4] as number,
+        sensitive,
+      );
+    }
+  }
 
   /** Writes every field line, lower-case names, but those whose known id is 1 in `skip`. No empty line at the end. */
   serializeHttp1(out: ByteSink, skip?: Uint8Array): void {
+    if (this.cased) {
+      this.#serializeCased(out, skip);
+      return;
+    }
     const slots = this.#slots;
     let runStart = -1;
     let runEnd = -1;
@@ -257,6 +340,16 @@ export class HeaderBlock {
     if (runStart >= 0) copyBytes(this.#base, runStart, runEnd, out);
   }
 
+  #serializeCased(out: ByteSink, skip: Uint8Array | undefined): void {
+    for (let s = 0; s < this.#length; s += STRIDE) {
+      const tag = this.#slots[s] as number;
+      const id = tag & ID_MASK;
+      if ((tag & GONE) !== 0 || (skip !== undefined && id !== 0 && skip[id] === 1)) continue;
+      const line = Buffer.from(`${this.written(this.#name(s, tag))}: ${this.#value(s)}\r\n`, 'latin1');
+      copyBytes(line, 0, line.length, out);
+    }
+  }
+
   #line(s: number, tag: number, out: ByteSink): void {
     const id = tag & ID_MASK;
     if (id !== 0) {
@@ -279,6 +372,7 @@ export class HeaderBlock {
   // --- inside ---
 
   #findId(id: number, from: number): number {
+    if (id < 31 && (this.#seen & (1 << id)) === 0) return -1;
     for (let s = from; s < this.#length; s += STRIDE) {
       const tag = this.#slots[s] as number;
       if ((tag & (ID_MASK | GONE)) === id) return s;
@@ -346,6 +440,8 @@ export class HeaderBlock {
     slots[s + 4] = valueEnd;
     this.#length = s + STRIDE;
     this.#live++;
+    const id = tag & ID_MASK;
+    if (id < 31) this.#seen |= 1 << id;
   }
 
   #reserveOver(bytes: number): void {

@@ -45,3 +45,34 @@ const startsLike = (buf: Uint8Array, at: number, text: string): boolean => {
   for (let i = 0; i < n; i++) if (buf[at + i] !== text.charCodeAt(i)) return false;
   return true;
 };
+
+/** What a server that speaks before its client has heard anything shows: a protocol of its own, or HTTP all the same. */
+export type ServerGreeting = 'need-more' | 'http' | 'other';
+
+const FRAME_HEAD_BYTES = 9;
+const SETTINGS_TYPE = 4;
+const SETTINGS_BYTES_MAX = 6 * 1024;
+
+/**
+ * The first bytes of a server whose client is silent. HTTP/2 servers may send SETTINGS at once, HTTP/1 servers a 408 to a slow
+ * client: neither makes the connection anything but HTTP.
+ */
+export const sniffGreeting = (buf: Uint8Array): ServerGreeting => {
+  const whole = 'HTTP/1.';
+  if (startsLike(buf, 0, whole)) return buf.length >= whole.length ? 'http' : 'need-more';
+  const n = Math.min(buf.length, FRAME_HEAD_BYTES);
+  for (let at = 0; at < n; at++) {
+    const byte = buf[at] as number;
+    if (at === 1 || at === 2) continue; // the rest of the length
+    if (byte !== (at === 3 ? SETTINGS_TYPE : 0)) return 'other';
+  }
+  if (n >= 3) {
+    const length = ((buf[1] as number) << 8) | (buf[2] as number);
+    if (length % 6 !== 0 || length > SETTINGS_BYTES_MAX) return 'other';
+  }
+  return n < FRAME_HEAD_BYTES ? 'need-more' : 'http';
+};
+
+/** Whether the bytes begin with HTTP/2's connection preface; told as soon as a byte differs. */
+export const startsWithPreface = (buf: Uint8Array): 'yes' | 'no' | 'need-more' =>
+  !startsLike(buf, 0, PREFACE) ? 'no' : buf.length >= PREFACE.length ? 'yes' : 'need-more';

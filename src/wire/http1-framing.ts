@@ -4,7 +4,7 @@ import { AUTHORITY_BYTE } from './byte-tables.ts';
 import type { HeaderBlock } from './header-block.ts';
 import { H } from './header-name.ts';
 import { codecError, type Http1Problem, problem } from './http1-problem.ts';
-import { CONTENT_LENGTH_DIGITS_MAX } from './limits.ts';
+import { CONNECTION_OPTIONS_MAX, CONTENT_LENGTH_DIGITS_MAX } from './limits.ts';
 
 export type BodyKind = 'none' | 'length' | 'chunked' | 'eof';
 
@@ -23,6 +23,8 @@ const CL_NOT_ALLOWED = problem(400, 'http1.content_length_not_allowed', 'Content
 const CONNECT_BODY = problem(400, 'http1.body_disallowed', 'CONNECT with a body');
 const LOW_VERSION = problem(426, 'low_version', 'HTTP/1.0 is not accepted');
 const NO_HOST = problem(400, 'missing_host_header', 'no Host header');
+const NOMINATED = problem(400, 'http1.connection_header_rejected', 'Connection names headers it must not');
+const FORWARDED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
 const INVALID_URL = problem(400, 'http1.invalid_url', 'request target is not valid');
 const INVALID_AUTHORITY = problem(400, 'http.invalid_authority', 'authority has bytes it must not have');
 
@@ -35,7 +37,8 @@ export const requestFraming = (
   out: Framing,
 ): Http1Problem | undefined => {
   if (versionMinor === 0 && !acceptHttp10) return LOW_VERSION;
-  connectionFacts(headers, versionMinor, out);
+  const nominated = connectionFacts(headers, versionMinor, out);
+  if (nominated !== undefined) return nominated;
   const te = headers.getById(H.TRANSFER_ENCODING);
   const cl = headers.getById(H.CONTENT_LENGTH);
   out.bodyKind = 'none';
@@ -44,7 +47,7 @@ export const requestFraming = (
   if (te !== undefined) {
     const fault = chunkedOnly(headers, te, cl !== undefined, versionMinor);
     if (fault !== undefined) return fault;
-    if (method === 'CONNECT') return CONNECT_BODY;
+    if (method === 'CONNECT') return BAD_TE;
     out.bodyKind = 'chunked';
     return undefined;
   }
@@ -108,24 +111,31 @@ const contentLength = (headers: HeaderBlock, text: string): number | Http1Proble
   if (headers.countId(H.CONTENT_LENGTH) > 1) return codecError('several Content-Length headers');
   if (text.length === 0 || text.length > CONTENT_LENGTH_DIGITS_MAX) return codecError('Content-Length is not a number');
   let n = 0;
+  const canonical = text.length === 1 || text.charCodeAt(0) !== 48;
   for (let i = 0; i < text.length; i++) {
     const digit = text.charCodeAt(i) - 48;
     if (digit < 0 || digit > 9) return codecError('Content-Length is not a number');
     n = n * 10 + digit;
   }
+  // Some readers take a leading zero for octal.
+  if (!canonical) headers.setById(H.CONTENT_LENGTH, String(n));
   return n;
 };
 
-const connectionFacts = (headers: HeaderBlock, versionMinor: number, out: Framing): void => {
+/** The problem is a request's: what it may not nominate to be removed, for that would change what the next hop believes. */
+const connectionFacts = (headers: HeaderBlock, versionMinor: number, out: Framing): Http1Problem | undefined => {
   out.upgrade = false;
   out.keepAlive = versionMinor === 1;
+  let close = headers.hasId(H.PROXY_CONNECTION) && headers.getById(H.PROXY_CONNECTION)?.toLowerCase() === 'close';
+  if (close) out.keepAlive = false;
   const first = headers.getById(H.CONNECTION);
-  if (first === undefined) return;
-  if (first === 'keep-alive' && headers.countId(H.CONNECTION) === 1) {
+  if (first === undefined) return undefined;
+  if (first === 'keep-alive' && !close && headers.countId(H.CONNECTION) === 1) {
     out.keepAlive = true;
-    return;
+    return undefined;
   }
-  let close = false;
+  let options = 0;
+  let fault: Http1Problem | undefined;
   let keep = false;
   for (const line of headers.values('connection')) {
     for (const raw of line.split(',')) {
@@ -133,10 +143,15 @@ const connectionFacts = (headers: HeaderBlock, versionMinor: number, out: Framin
       if (option === 'close') close = true;
       else if (option === 'keep-alive') keep = true;
       else if (option === 'upgrade') out.upgrade = true;
+      else if (option === 'host') fault ??= NO_HOST;
+      else if (option.charCodeAt(0) === 58 || FORWARDED.has(option)) fault ??= NOMINATED;
+      if (++options >= CONNECTION_OPTIONS_MAX) fault ??= NOMINATED;
     }
   }
-  out.upgrade = out.upgrade && versionMinor === 1 && headers.hasId(H.UPGRADE);
+  // HTTP/2 in the clear begins with its preface here; RFC 9113 3.1 has no upgrade, and the request is good without it.
+  out.upgrade = out.upgrade && versionMinor === 1 && headers.hasId(H.UPGRADE) && headers.getById(H.UPGRADE)?.toLowerCase() !== 'h2c';
   out.keepAlive = !close && (versionMinor === 1 || keep);
+  return fault;
 };
 
 export interface RequestTarget {
@@ -154,6 +169,7 @@ export const requestTarget = (
   versionMinor: number,
   headers: HeaderBlock,
   out: RequestTarget,
+  allowAbsolute = true,
 ): Http1Problem | undefined => {
   const host = headers.getById(H.HOST);
   if (host === undefined) {
@@ -172,7 +188,7 @@ export const requestTarget = (
   }
   if (target.charCodeAt(0) === 47) return undefined;
   if (target === '*') return method === 'OPTIONS' ? undefined : INVALID_URL;
-  return absoluteForm(target, out);
+  return allowAbsolute ? absoluteForm(target, out) : undefined;
 };
 
 const absoluteForm = (target: string, out: RequestTarget): Http1Problem | undefined => {
@@ -185,7 +201,8 @@ const absoluteForm = (target: string, out: RequestTarget): Http1Problem | undefi
   const rest = parts[3] ?? '/';
   out.scheme = scheme;
   out.authority = authority;
-  out.path = rest.startsWith('?') ? `/${rest}` : rest;
+  // `?query` alone stays and finds no route, as in Envoy.
+  out.path = rest;
   return undefined;
 };
 

@@ -13,6 +13,12 @@ export interface HeadLimits {
   readonly headerCountMax?: number | undefined;
   /** What to do with names that contain `_` (Envoy's headers_with_underscores_action). Default allow. */
   readonly underscores?: 'allow' | 'reject' | 'drop' | undefined;
+  /** Requests: any token is a method (Envoy's allow_custom_methods). Default: registered ones, case-sensitive. */
+  readonly customMethods?: boolean | undefined;
+  /** The block remembers names as they came (Envoy's preserve_case). */
+  readonly keepCase?: boolean | undefined;
+  /** With keepCase: names that are added later are written in Proper-Case. */
+  readonly properElse?: boolean | undefined;
 }
 export type StartLine = 'request' | 'status' | 'none';
 
@@ -22,6 +28,11 @@ export const HEAD_FAILED = -2;
 const SECTION_END = -3;
 const NO_BYTES = Buffer.alloc(0);
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'CONNECT', 'TRACE'];
+/** Registered methods beside them; others only where a listener allows custom ones. */
+const RARE_METHODS: ReadonlySet<string> = new Set(
+  `ACL BIND CHECKOUT COPY LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH NOTIFY PROPFIND PROPPATCH PURGE REBIND REPORT
+   SEARCH SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE`.split(/\s+/),
+);
 /** Longer than any registered method; bounds what a hostile client makes us log. */
 const METHOD_BYTES_MAX = 64;
 
@@ -39,6 +50,9 @@ export class HeadReader {
   readonly #bytesMax: number;
   readonly #countMax: number;
   readonly #underscores: 'allow' | 'reject' | 'drop';
+  readonly #customMethods: boolean;
+  readonly #keepCase: boolean;
+  readonly #properElse: boolean;
   #startLine: StartLine = 'none';
   #headers: HeaderBlock | undefined = undefined;
   #inStartLine = false;
@@ -53,6 +67,9 @@ export class HeadReader {
     this.#bytesMax = limits.headBytesMax ?? HEAD_BYTES_MAX;
     this.#countMax = limits.headerCountMax ?? HEADER_COUNT_MAX;
     this.#underscores = limits.underscores ?? 'allow';
+    this.#customMethods = limits.customMethods ?? false;
+    this.#keepCase = limits.keepCase ?? false;
+    this.#properElse = limits.properElse ?? false;
   }
 
   /** Begins a section whose field lines go to `headers`. */
@@ -161,7 +178,9 @@ export class HeadReader {
     const minor = versionMinorAt(buf, i + 1);
     if (minor < 0) return this.#badVersion(buf, i + 1);
     if (buf[i + 9] !== CR || buf[i + 10] !== LF) return this.#fail(codecError('request line does not end in CR LF'));
-    this.method = methodAt(buf, at, methodEnd);
+    const method = commonMethodAt(buf, at, methodEnd);
+    this.method = method === '' ? buf.toString('latin1', at, methodEnd) : method;
+    if (method === '' && !this.#customMethods && !RARE_METHODS.has(this.method)) return this.#fail(codecError('method is not known'));
     this.target = buf.toString('latin1', targetStart, targetEnd);
     this.versionMinor = minor;
     return i + 11;
@@ -207,6 +226,8 @@ export class HeadReader {
 
   /** Start of the next line, SECTION_END, HEAD_MORE or HEAD_FAILED. */
   #fieldLine(buf: Buffer, at: number, end: number): number {
+    // Names are lower-cased in place, so a line is touched when all of it is here.
+    if (this.#keepCase && !this.#noteCase(buf, at, end)) return HEAD_MORE;
     let i = at;
     let hash = HASH_SEED;
     let underscore = false;
@@ -242,6 +263,17 @@ export class HeadReader {
     return i + 2;
   }
 
+  #noteCase(buf: Buffer, at: number, end: number): boolean {
+    const lineEnd = buf.indexOf(LF, at);
+    if (lineEnd < 0 || lineEnd >= end) return false;
+    let i = at;
+    while (i < lineEnd && TOKEN_LOWER[buf[i] as number] !== 0) i++;
+    const headers = this.#headers as HeaderBlock;
+    headers.proper = this.#properElse;
+    if (i > at && buf[i] === COLON) headers.keepCase(buf.toString('latin1', at, i));
+    return true;
+  }
+
   #emptyName(buf: Buffer, at: number, end: number): number {
     const c = buf[at];
     if (c === CR) {
@@ -273,13 +305,13 @@ const versionMinorAt = (buf: Buffer, at: number): number => {
   return minor === 0 || minor === 1 ? minor : -1;
 };
 
-/** The common methods without making a string. Methods are case-sensitive. */
-const methodAt = (buf: Buffer, start: number, end: number): string => {
+/** The common methods without making a string; '' for another. Methods are case-sensitive. */
+const commonMethodAt = (buf: Buffer, start: number, end: number): string => {
   for (const method of METHODS) {
     if (method.length !== end - start) continue;
     let i = 0;
     while (i < method.length && method.charCodeAt(i) === buf[start + i]) i++;
     if (i === method.length) return method;
   }
-  return buf.toString('latin1', start, end);
+  return '';
 };

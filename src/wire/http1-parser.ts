@@ -26,6 +26,8 @@ export interface Http1Sink {
 export interface Http1Limits extends HeadLimits {
   /** Requests only: accept HTTP/1.0. Otherwise they are answered 426 as Envoy does. */
   readonly acceptHttp10?: boolean | undefined;
+  /** Requests only: false leaves an absolute-form target as the path, which no route matches. Default true. */
+  readonly allowAbsoluteUrl?: boolean | undefined;
 }
 
 // States. Body states up to TRAILERS; READY waits for a first byte, PAUSED for resume(), DEAD takes nothing.
@@ -60,6 +62,7 @@ export class Http1Parser implements Framing, RequestTarget {
   readonly #sink: Http1Sink;
   readonly #head: HeadReader;
   readonly #acceptHttp10: boolean;
+  readonly #allowAbsolute: boolean;
   #trailers: HeaderBlock | undefined = undefined;
   #state = READY;
   #left = 0; // body bytes still to come of this length or chunk
@@ -73,6 +76,7 @@ export class Http1Parser implements Framing, RequestTarget {
     this.#sink = sink;
     this.#head = new HeadReader(limits);
     this.#acceptHttp10 = limits.acceptHttp10 ?? false;
+    this.#allowAbsolute = limits.allowAbsoluteUrl ?? true;
   }
 
   get method(): string {
@@ -182,7 +186,7 @@ export class Http1Parser implements Framing, RequestTarget {
     const head = this.#head;
     return (
       requestFraming(head.method, head.versionMinor, this.headers, this.#acceptHttp10, this) ??
-      requestTarget(head.method, head.target, head.versionMinor, this.headers, this)
+      requestTarget(head.method, head.target, head.versionMinor, this.headers, this, this.#allowAbsolute)
     );
   }
 

@@ -20,12 +20,13 @@ export class Http1Writer implements ByteSink {
   #lastEnd = 0;
 
   /** `METHOD path HTTP/1.1` and `host`. The block's own host header belongs in the skip rule of `fields`. */
-  requestLine(method: string, path: string, authority: string): void {
+  requestLine(method: string, path: string, authority: string, hostName = 'host'): void {
     this.#start = this.at;
     this.#latin1(method);
     this.#byte(32);
     this.#latin1(path);
-    this.#bytes(REQUEST_TAIL);
+    if (hostName === 'host') this.#bytes(REQUEST_TAIL);
+    else this.#latin1Line(hostName);
     this.#latin1(authority);
     this.#bytes(CRLF_BYTES);
   }
@@ -118,6 +119,21 @@ export class Http1Writer implements ByteSink {
     this.fields(trailers, skip);
     this.#bytes(CRLF_BYTES);
     return this.take();
+  }
+
+  /** A whole field line of ours, its name written as the message writes names. */
+  ownLine(headers: HeaderBlock, line: Buffer): void {
+    if (!headers.cased) {
+      this.append(line);
+      return;
+    }
+    const text = line.toString('latin1');
+    const colon = text.indexOf(':');
+    this.append(Buffer.from(headers.written(text.slice(0, colon)) + text.slice(colon), 'latin1'));
+  }
+
+  #latin1Line(hostName: string): void {
+    this.append(Buffer.from(` HTTP/1.1\r\n${hostName}: `, 'latin1'));
   }
 
   /** Room for `bytes` more; moves the head being written to a new slab when this one is full. */

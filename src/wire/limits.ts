@@ -12,6 +12,8 @@ export const CHUNK_SIZE_DIGITS_MAX = 13;
 export const CHUNK_EXTENSION_BYTES_MAX = 256;
 /** Extension bytes of one message: many chunks of one byte must not carry megabytes beside the body. */
 export const CHUNK_EXTENSIONS_BYTES_MAX = 16 * 1024;
+/** Options a Connection header may list, as Envoy. */
+export const CONNECTION_OPTIONS_MAX = 10;
 /** Decimal digits of a Content-Length: 10^15 bytes stays exact in a double. */
 export const CONTENT_LENGTH_DIGITS_MAX = 15;
 /** Bytes of TLS records joined while looking for a ClientHello (Envoy's tls_inspector: 64 KiB). */
@@ -20,3 +22,7 @@ export const CLIENT_HELLO_BYTES_MAX = 64 * 1024;
 export const SNIFF_BYTES_MAX = 60 * 1024;
 /** Slab that heads are written into; several heads share one, none is ever overwritten. */
 export const WRITER_SLAB_BYTES = 32 * 1024;
+/** A PROXY protocol header, TLVs included: all that its 16-bit length can say. */
+export const PROXY_V2_BYTES_MAX = 16 + 65535;
+/** Peer metadata of one TCP connection: a few labels and names. */
+export const PEER_FRAME_BYTES_MAX = 64 * 1024;

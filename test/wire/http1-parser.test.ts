@@ -32,7 +32,7 @@ describe('requests', () => {
       ['GET /a?b=1', '/a?b=1', 'h:8080', ''],
       ['GET http://other:81/x?y', '/x?y', 'other:81', 'http'],
       ['GET HTTPS://other', '/', 'other', 'https'],
-      ['GET http://other?q', '/?q', 'other', 'http'],
+      ['GET http://other?q', '?q', 'other', 'http'],
       ['OPTIONS *', '*', 'h:8080', ''],
       ['CONNECT t:443', '', 't:443', ''],
       ['CONNECT [::1]:443', '', '[::1]:443', ''],

@@ -1,0 +1,83 @@
+// The streams of one HTTP/2 connection by id: which are open, which were, and which this side reset a moment ago.
+import { RESET_MEMORY, STREAM_ID_MAX } from './http2-frame.ts';
+import { Http2Stream, LISTED, type StreamPort } from './http2-stream.ts';
+
+/** Stream objects kept for reuse. */
+const SPARE_MAX = 128;
+
+export class Http2Streams {
+  /** The highest id the peer opened, and the next one of this side. */
+  lastPeerId = 0;
+  nextOwnId: number;
+  readonly #port: StreamPort;
+  readonly #open = new Map<number, Http2Stream>();
+  readonly #ownParity: number;
+  #spare: Http2Stream[] = [];
+  #resets: Int32Array | undefined;
+  #resetsAt = 0;
+  // The stream last looked up: frames of one come in runs.
+  #cached: Http2Stream | undefined;
+
+  constructor(port: StreamPort, client: boolean) {
+    this.#port = port;
+    this.nextOwnId = client ? 1 : 2;
+    this.#ownParity = client ? 1 : 0;
+  }
+
+  get active(): number {
+    return this.#open.size;
+  }
+
+  get idsLeft(): boolean {
+    return this.nextOwnId <= STREAM_ID_MAX;
+  }
+
+  get(id: number): Http2Stream | undefined {
+    const cached = this.#cached;
+    if (cached !== undefined && cached.id === id) return cached;
+    const stream = this.#open.get(id);
+    if (stream !== undefined) this.#cached = stream;
+    return stream;
+  }
+
+  all(): Http2Stream[] {
+    return [...this.#open.values()];
+  }
+
+  add(id: number): Http2Stream {
+    const stream = this.#spare.pop() ?? new Http2Stream(this.#port);
+    stream.id = id;
+    stream.state = 0;
+    this.#open.set(id, stream);
+    this.#cached = stream;
+    return stream;
+  }
+
+  remove(stream: Http2Stream): void {
+    this.#open.delete(stream.id);
+    if (this.#cached === stream) this.#cached = undefined;
+  }
+
+  /** Keeps a closed stream's object for another one. */
+  release(stream: Http2Stream): void {
+    if ((stream.state & LISTED) !== 0 || this.#spare.length >= SPARE_MAX) return;
+    stream.recycle();
+    this.#spare.push(stream);
+  }
+
+  /** No frame of this stream was ever sent by either side. */
+  isIdle(id: number): boolean {
+    return (id & 1) === this.#ownParity ? id >= this.nextOwnId : id > this.lastPeerId;
+  }
+
+  /** This side reset it: frames may still come that were sent before the peer heard of it. */
+  noteReset(id: number): void {
+    this.#resets ??= new Int32Array(RESET_MEMORY);
+    this.#resets[this.#resetsAt] = id;
+    this.#resetsAt = (this.#resetsAt + 1) % RESET_MEMORY;
+  }
+
+  wasReset(id: number): boolean {
+    return this.#resets?.includes(id) ?? false;
+  }
+}
