@@ -4,9 +4,9 @@
 // When the control plane goes away the proxy's stream is ended, so that the proxy comes back with its versions; until then
 // it serves on with what it has.
 import type { Log } from '../base/log.ts';
+import { GRPC } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
 import type { NameTable, Node } from '../xds/gen/types.ts';
-import { GRPC } from '../xds/grpc-frames.ts';
 import { ADS_METHOD, NAME_TABLE_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
 import { Reader, WireError } from '../xds/wire-format.ts';

@@ -51,7 +51,7 @@ const FLAGS: readonly Flag[] = [
   { name: 'metadata-json', value: 'JSON', help: 'node metadata, merged over what is made here' },
   { name: 'bind-source', value: 'IP', help: 'source address of connections that leave the sidecar' },
   { name: 'app-port', value: 'PORT', help: 'port of the application; may be repeated', repeat: true },
-  { name: 'certificate-ttl', value: 'SECONDS', help: 'life asked for a certificate (default 86400)' },
+  { name: 'certificate-ttl', value: 'SECONDS', help: 'life asked for a certificate (default 86400)', env: 'SKEIN_CERTIFICATE_TTL' },
 ];
 
 /** One line a flag, for `--help`. */

@@ -17,6 +17,7 @@ import { HealthServers } from './health-server.ts';
 import { READY_POLL_MS } from './limits.ts';
 import { Operator } from './operator.ts';
 import { SecretServer } from './sds.ts';
+import type { SocketSource } from './socket-source.ts';
 import { WorkloadIdentity } from './workload-identity.ts';
 
 export interface ProxyStatus {
@@ -38,16 +39,31 @@ export interface Agent {
   onAdminRequest(handler: (request: AdminRequest) => Promise<AdminResponse>): void;
   /** Called for `POST /quitquitquit` from loopback. */
   onQuit(handler: () => void): void;
+  /** Why it is not ready; '' when it is. */
+  notReady(): string;
+  /** On standby: accepts on its ports from now on. Rejects when one cannot be had. */
+  open(): Promise<void>;
+  /** On standby: the one that the operator reaches from now on. */
+  takeOver(): void;
+  /** Another process takes over: nothing is accepted any more; certificates and configuration still come. */
+  release(): void;
   /** The proxy is ready as last asked, and there is a certificate that has not expired. */
   ready(): boolean;
   stop(): Promise<void>;
 }
 
+export interface AgentLaunch {
+  /** Absent: the agent binds its own. */
+  readonly sockets?: SocketSource;
+  /** Another process still speaks for this workload: certificate and configuration are fetched, nothing else until `open` and `takeOver`. */
+  readonly standby?: boolean;
+}
+
 /** Resolves once every socket is bound; certificate and configuration follow in the background. Rejects when a port or the run folder is unusable. */
-export const startAgent = async (config: AgentConfig, log: Log = standardErrorLog()): Promise<Agent> => {
+export const startAgent = async (config: AgentConfig, log: Log = standardErrorLog(), launch: AgentLaunch = {}): Promise<Agent> => {
   // A folder that was there before may be /run or /tmp: its mode is its owner's matter, and what lies in it is 0600 by itself.
   mkdirSync(config.runDir, { recursive: true, mode: 0o700 });
-  const agent = new NodeAgent(config, log);
+  const agent = new NodeAgent(config, log, launch);
   try {
     await agent.start();
   } catch (e) {
@@ -61,6 +77,7 @@ class NodeAgent implements Agent {
   readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport };
   readonly bootstrap: Bootstrap;
   readonly #config: AgentConfig;
+  #standby: boolean;
   readonly #channel: GrpcChannel;
   readonly #secrets: SecretServer;
   readonly #identity: WorkloadIdentity;
@@ -75,8 +92,9 @@ class NodeAgent implements Agent {
   #quit: () => void = () => {};
   #stopped = false;
 
-  constructor(config: AgentConfig, log: Log) {
+  constructor(config: AgentConfig, log: Log, { sockets, standby = false }: AgentLaunch) {
     this.#config = config;
+    this.#standby = standby;
     this.bootstrap = makeBootstrap(config);
     this.#admin = adminOverHttp(config.adminPort);
     this.#channel = makeChannel(config, log.scope('xds'));
@@ -93,7 +111,7 @@ class NodeAgent implements Agent {
       log: log.scope('identity'),
     });
     const { namespace, domain, bindSource } = config;
-    this.#dns = config.dns && new DnsServer({ dns: config.dns, namespace, domain, bindSource, log: log.scope('dns') });
+    this.#dns = config.dns && new DnsServer({ dns: config.dns, namespace, domain, bindSource, sockets, log: log.scope('dns') });
     const ads = adsRelay({
       upstream: this.#channel,
       node: makeNode(config),
@@ -108,6 +126,7 @@ class NodeAgent implements Agent {
       notReady: () => this.#notReady(),
       admin,
       onQuit: () => this.#quit(),
+      sockets,
     });
     this.#operator = new Operator({ upstream: this.#channel, admin, log: log.scope('operator') });
   }
@@ -120,7 +139,15 @@ class NodeAgent implements Agent {
   async start(): Promise<void> {
     // First, because the answer travels while the sockets are bound.
     this.#identity.start();
-    this.#operator.start();
+    if (!this.#standby) {
+      this.#operator.start();
+      await this.open();
+    }
+    // A moment later: a proxy in this process tells by itself.
+    this.#pollTimer = setTimeout(() => this.#poll(), READY_POLL_MS.starting);
+  }
+
+  async open(): Promise<void> {
     const { ads, sds } = this.transports;
     const both: XdsTransport = { open: (method, events) => (method === SDS_METHOD ? sds : ads).open(method, events) };
     const serving = serveGrpc(xdsSocketPath(this.#config.runDir), both);
@@ -128,8 +155,6 @@ class NodeAgent implements Agent {
     if (outcome[0].status === 'fulfilled') this.#server = outcome[0].value;
     const failed = outcome.find((o) => o.status === 'rejected');
     if (failed) throw failed.reason;
-    // A moment later: a proxy in this process tells by itself.
-    this.#pollTimer = setTimeout(() => this.#poll(), READY_POLL_MS.starting);
   }
 
   setProxyStatus(status: () => ProxyStatus): void {
@@ -147,6 +172,22 @@ class NodeAgent implements Agent {
 
   ready(): boolean {
     return this.#notReady() === '';
+  }
+
+  notReady(): string {
+    return this.#notReady();
+  }
+
+  takeOver(): void {
+    if (!this.#standby) return;
+    this.#standby = false;
+    this.#operator.start();
+  }
+
+  release(): void {
+    this.#operator.stop();
+    this.#dns?.release();
+    this.#health.release();
   }
 
   async stop(): Promise<void> {

@@ -9,13 +9,16 @@ import type { DnsConfig } from './agent-config.ts';
 import { answerFromMesh, dnsResponse, dnsUdpResponse, type Rcode } from './dns-answer.ts';
 import { DnsForwarder } from './dns-forward.ts';
 import { TcpMessages, tcpFrame } from './dns-tcp.ts';
-import { DNS_FIRST_NAMES_MS, DNS_FORWARDS_MAX, DNS_TCP_CONNECTIONS_MAX, DNS_TCP_IDLE_MS } from './limits.ts';
+import { DNS_FIRST_NAMES_MS, DNS_FORWARDS_MAX, DNS_TCP_CONNECTIONS_MAX, DNS_TCP_IDLE_MS, DNS_UPSTREAM_TIMEOUT_MS } from './limits.ts';
 import { NameIndex, type NameIndexOptions } from './name-index.ts';
+import type { SocketSource } from './socket-source.ts';
 
 export interface DnsServerOptions extends NameIndexOptions {
   readonly dns: DnsConfig;
   readonly bindSource: string | undefined;
   readonly log: Log;
+  /** Absent: bound here. */
+  readonly sockets?: SocketSource | undefined;
 }
 
 export class DnsServer {
@@ -29,6 +32,11 @@ export class DnsServer {
   #hasTable = false;
   #held = 0;
   #udp: UdpSocket | undefined;
+  readonly #taken: number[] = [];
+  #answering = 0;
+  #lastAnswer: (() => void) | undefined;
+  #closed: Promise<void> = Promise.resolve();
+  #udpClosed: Promise<void> = Promise.resolve();
   #tcp: Server | undefined;
 
   constructor(options: DnsServerOptions) {
@@ -55,32 +63,78 @@ export class DnsServer {
     this.#tcp = tcp;
     await new Promise<void>((resolve, reject) => {
       tcp.once('error', reject);
-      tcp.listen(port, host, resolve);
+      const fd = this.#take('tcp', host, port);
+      if (fd === undefined) tcp.listen(port, host, resolve);
+      else tcp.listen({ fd }, resolve);
     });
     const bound = tcp.address();
+    const udpPort = typeof bound === 'object' && bound !== null ? bound.port : port;
     const udp = createSocket(host.includes(':') ? 'udp6' : 'udp4');
     this.#udp = udp;
     await new Promise<void>((resolve, reject) => {
       udp.once('error', reject);
-      udp.bind(typeof bound === 'object' && bound !== null ? bound.port : port, host, resolve);
+      const fd = this.#take('udp', host, udpPort);
+      if (fd === undefined) udp.bind(udpPort, host, resolve);
+      else udp.bind({ fd }, resolve);
     });
     this.#namesTimer = setTimeout(() => this.#firstNames.resolve(), DNS_FIRST_NAMES_MS);
     this.#namesTimer.unref();
     udp.on('error', (e) => this.#options.log.warning('DNS socket', { problem: e.message }));
+    let open = true;
+    udp.on('close', () => {
+      open = false;
+    });
     udp.on('message', (query, from) => {
-      void this.#answer(query, 'udp').then((answer) => answer && this.#udp?.send(answer, from.port, from.address));
+      this.#answering++;
+      void this.#answer(query, 'udp').then((answer) => {
+        if (answer && open) udp.send(answer, from.port, from.address);
+        if (--this.#answering === 0) this.#lastAnswer?.();
+      });
     });
   }
 
   async stop(): Promise<void> {
+    this.release();
+    for (const c of this.#connections) c.destroy();
+    await Promise.all([this.#closed, this.#udpClosed]);
+  }
+
+  /** Stops accepting questions; those that were asked over TCP are answered. */
+  release(): void {
     const tcp = this.#tcp;
     this.#tcp = undefined;
-    this.#udp?.close();
+    for (const fd of this.#taken.splice(0)) this.#options.sockets?.closed(fd);
+    const udp = this.#udp;
     this.#udp = undefined;
+    if (udp) {
+      this.#udpClosed = new Promise((resolve) => udp.once('close', () => resolve()));
+      this.#closeAnswered(udp);
+    }
     clearTimeout(this.#namesTimer);
     this.#firstNames.resolve();
-    for (const c of this.#connections) c.destroy();
-    if (tcp) await new Promise<void>((resolve) => tcp.close(() => resolve()));
+    if (tcp) this.#closed = new Promise((resolve) => tcp.close(() => resolve()));
+  }
+
+  // Questions that it has read get their answers first.
+  #closeAnswered(udp: UdpSocket): void {
+    if (this.#answering === 0) {
+      udp.close();
+      return;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, DNS_UPSTREAM_TIMEOUT_MS);
+    this.#lastAnswer = resolve;
+    void promise.then(() => {
+      clearTimeout(timer);
+      this.#lastAnswer = undefined;
+      udp.close();
+    });
+  }
+
+  #take(kind: 'tcp' | 'udp', host: string, port: number): number | undefined {
+    const fd = this.#options.sockets?.take({ kind, host, port, name: 'dns' });
+    if (fd !== undefined) this.#taken.push(fd);
+    return fd;
   }
 
   #serveTcp(socket: Socket): void {

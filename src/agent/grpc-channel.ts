@@ -1,25 +1,16 @@
-// A gRPC client over node:http2 to one address: streams and unary calls, with metadata. One connection, made when a call
-// needs it and made again with back-off as long as calls wait. A call that waits is not failed by a refused connection
-// (gRPC's wait-for-ready); a call that was on a connection that broke ends with UNAVAILABLE and is never replayed.
-// Never logs metadata.
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
-import { connect as connectTcp } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { connect as connectTls } from 'node:tls';
+// A gRPC client to one address: streams and unary calls, with metadata. One HTTP/2 connection (wire/grpc-client), made
+// when a call needs it and made again with back-off as long as calls wait. A call that waits is not failed by a refused
+// connection (gRPC's wait-for-ready); a call that was on a connection that broke ends with UNAVAILABLE and is never
+// replayed. Never logs metadata.
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
-import { frameMessage, GRPC, type GrpcStatus, GrpcUnframer, grpcStatusOf, grpcStatusOfHttp } from '../xds/grpc-frames.ts';
+import type { GrpcCall } from '../wire/grpc-client.ts';
+import { GRPC, type GrpcStatus } from '../wire/grpc-frames.ts';
 import type { StreamEvents, XdsStream } from '../xds/transport.ts';
 import { BackOff } from './back-off.ts';
+import { GrpcDial } from './grpc-dial.ts';
 import type { GrpcTarget } from './grpc-target.ts';
-import {
-  CONNECT_TIMEOUT_MS,
-  GRPC_MESSAGE_BYTES_MAX,
-  KEEPALIVE_MS,
-  KEEPALIVE_TIMEOUT_MS,
-  PENDING_BYTES_MAX,
-  RECONNECT_MS,
-} from './limits.ts';
+import { PENDING_BYTES_MAX, RECONNECT_MS } from './limits.ts';
 
 export interface GrpcChannelOptions {
   readonly target: GrpcTarget;
@@ -31,10 +22,10 @@ export interface GrpcChannelOptions {
 export class GrpcChannel {
   readonly #options: GrpcChannelOptions;
   readonly #backOff = new BackOff(RECONNECT_MS, Math.random);
-  readonly #waiting = new Set<GrpcCall>();
-  readonly #calls = new Set<GrpcCall>();
-  #session: ClientHttp2Session | undefined;
-  #connected = false;
+  readonly #waiting = new Set<ChannelCall>();
+  readonly #calls = new Set<ChannelCall>();
+  #dial: GrpcDial | undefined; // the one new calls go to
+  readonly #dials = new Set<GrpcDial>(); // with those that only finish what was begun before a GOAWAY
   #retryTimer: NodeJS.Timeout | undefined;
   #closed = false;
   #reported = false;
@@ -44,10 +35,11 @@ export class GrpcChannel {
   }
 
   /** `method` as `/package.Service/Method`. */
-  open(method: string, events: StreamEvents): XdsStream {
-    const call = new GrpcCall(events, () => {
+  open(method: string, events: StreamEvents): ChannelCall {
+    const call = new ChannelCall(events, () => {
       this.#waiting.delete(call);
       this.#calls.delete(call);
+      if (this.#waiting.size > 0) queueMicrotask(() => this.#startWaiting()); // there is room for one more
     });
     call.method = method;
     this.#calls.add(call);
@@ -55,13 +47,8 @@ export class GrpcChannel {
       queueMicrotask(() => call.finish({ code: GRPC.CANCELLED, message: 'the channel is closed' }));
       return call;
     }
-    const session = this.#session;
-    if (session && this.#connected) {
-      queueMicrotask(() => this.#start(call));
-    } else {
-      this.#waiting.add(call);
-      if (!session && !this.#retryTimer) this.#connect();
-    }
+    if (this.#dial?.connected) queueMicrotask(() => this.#start(call));
+    else this.#wait(call);
     return call;
   }
 
@@ -82,7 +69,7 @@ export class GrpcChannel {
           if (status.code !== GRPC.OK) resolve(err(status));
           else resolve(answer ? ok(answer) : err({ code: GRPC.INTERNAL, message: 'answer without a message' }));
         },
-      }) as GrpcCall;
+      });
       call.send(request);
       call.halfClose();
     });
@@ -92,85 +79,61 @@ export class GrpcChannel {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
     for (const call of [...this.#calls]) call.finish({ code: GRPC.CANCELLED, message: 'the channel is closed' });
-    this.#session?.destroy();
-    this.#session = undefined;
+    for (const dial of this.#dials) dial.destroy('the channel is closed');
+    this.#dial = undefined;
   }
 
-  #start(call: GrpcCall): void {
+  #wait(call: ChannelCall): void {
+    this.#waiting.add(call);
+    if (!this.#dial && !this.#retryTimer && !this.#closed) this.#connect();
+  }
+
+  #start(call: ChannelCall): void {
     if (call.over) return;
-    const session = this.#session;
-    if (!session || session.closed || session.destroyed) {
-      this.#waiting.add(call);
-      if (!session && !this.#retryTimer && !this.#closed) this.#connect();
+    const dial = this.#dial;
+    if (!dial?.connected || !dial.grpc.canOpen) {
+      this.#wait(call);
       return;
     }
-    call.start(
-      session.request({
-        ':method': 'POST',
-        ':path': call.method,
-        'content-type': 'application/grpc',
-        te: 'trailers',
-        'user-agent': 'skein-agent',
-        ...this.#options.metadata(),
-      }),
-    );
+    this.#waiting.delete(call);
+    call.start((events) => dial.grpc.open(call.method, { 'user-agent': 'skein-agent', ...this.#options.metadata() }, events));
   }
 
   #connect(): void {
     this.#retryTimer = undefined;
-    const socket = dial(this.#options.target);
-    const session = connect('http://localhost', {
-      createConnection: () => socket,
-      settings: { initialWindowSize: 1024 * 1024, enablePush: false },
+    const dial = new GrpcDial(this.#options.target, {
+      ready: () => this.#reached(),
+      closing: () => this.#lose(dial, ''),
+      gone: (problem) => {
+        this.#dials.delete(dial);
+        this.#lose(dial, problem);
+      },
     });
-    this.#session = session;
-    const timer = setTimeout(() => socket.destroy(new Error('connect timed out')), CONNECT_TIMEOUT_MS);
-    let problem = '';
-    let keepalive: NodeJS.Timeout | undefined;
-    // Not 'connect': a peer that accepts but does not speak HTTP/2 must not count as reached.
-    session.once('remoteSettings', () => {
-      clearTimeout(timer);
-      this.#connected = true;
-      this.#backOff.reset();
-      if (this.#reported) this.#options.log.info('control plane reached again');
-      this.#reported = false;
-      keepalive = setInterval(() => ping(session), KEEPALIVE_MS);
-      keepalive.unref();
-      const waiting = [...this.#waiting];
-      this.#waiting.clear();
-      for (const call of waiting) this.#start(call);
-    });
-    session.on('goaway', () => this.#lose(session));
-    session.on('error', (e: Error) => {
-      problem = e.message;
-      session.destroy();
-    });
-    socket.on('error', (e: Error) => {
-      problem ||= e.message;
-      session.destroy();
-    });
-    session.once('close', () => {
-      clearTimeout(timer);
-      clearInterval(keepalive);
-      this.#lose(session, problem);
-    });
+    this.#dial = dial;
+    this.#dials.add(dial);
   }
 
-  /** Calls of a lost connection end by their own streams' close; those that wait get a new connection. */
-  #lose(session: ClientHttp2Session, problem = ''): void {
-    if (this.#session !== session) return;
-    this.#session = undefined;
-    const wasConnected = this.#connected;
-    this.#connected = false;
+  #reached(): void {
+    this.#backOff.reset();
+    if (this.#reported) this.#options.log.info('control plane reached again');
+    this.#reported = false;
+    this.#startWaiting();
+  }
+
+  #startWaiting(): void {
+    if (this.#dial?.connected) for (const call of [...this.#waiting]) this.#start(call);
+  }
+
+  /** Calls of a lost connection ended with it; those that wait get a new connection. */
+  #lose(dial: GrpcDial, problem: string): void {
+    if (this.#dial !== dial) return;
+    this.#dial = undefined;
     if (this.#closed) return;
     if (!this.#reported) {
       this.#reported = true;
-      this.#options.log.warning(wasConnected ? 'control plane connection lost' : 'control plane not reached', {
+      this.#options.log.warning(dial.connected ? 'control plane connection lost' : 'control plane not reached', {
         problem: problem || undefined,
       });
-    }
-    if (wasConnected && session.destroyed) {
-      for (const call of [...this.#calls]) if (call.started) call.finish({ code: GRPC.UNAVAILABLE, message: problem || 'connection lost' });
     }
     if (this.#waiting.size > 0) this.#retry();
   }
@@ -179,40 +142,21 @@ export class GrpcChannel {
     if (this.#retryTimer) return;
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
-      if (this.#waiting.size > 0 && !this.#session && !this.#closed) this.#connect();
+      if (this.#waiting.size > 0 && !this.#dial && !this.#closed) this.#connect();
     }, this.#backOff.nextMs());
   }
 }
 
-const dial = (target: GrpcTarget): Duplex => {
-  if (target.kind === 'unix') return connectTcp({ path: target.path });
-  const at = { host: target.host, port: target.port, ...(target.localAddress ? { localAddress: target.localAddress } : {}) };
-  if (target.caPem === undefined) return connectTcp(at).setNoDelay(true);
-  const name = /^[\d.]+$|:/.test(target.host) ? {} : { servername: target.host };
-  return connectTls({ ...at, ...name, ca: target.caPem, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' });
-};
-
-const ping = (session: ClientHttp2Session): void => {
-  const timer = setTimeout(() => session.destroy(new Error('keepalive timed out')), KEEPALIVE_TIMEOUT_MS);
-  timer.unref();
-  const sent = session.ping((error) => {
-    clearTimeout(timer);
-    if (error && !session.destroyed) session.destroy();
-  });
-  if (!sent) clearTimeout(timer);
-};
-
 /** One call. Messages sent before there is a connection wait, bounded. */
-class GrpcCall implements XdsStream {
+class ChannelCall implements XdsStream {
   method = '';
   readonly #events: StreamEvents;
   readonly #onOver: () => void;
-  #stream: ClientHttp2Stream | undefined;
+  #call: GrpcCall | undefined;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #halfClosed = false;
   #over = false;
-  #status: GrpcStatus | undefined;
 
   constructor(events: StreamEvents, onOver: () => void) {
     this.#events = events;
@@ -222,20 +166,15 @@ class GrpcCall implements XdsStream {
   get over(): boolean {
     return this.#over;
   }
-  get started(): boolean {
-    return this.#stream !== undefined;
-  }
 
   send(message: Uint8Array): void {
     if (this.#over) return;
-    const stream = this.#stream;
-    const frame = frameMessage(message);
-    if (stream) {
-      stream.write(frame);
+    if (this.#call) {
+      this.#call.send(message);
       return;
     }
-    this.#pending.push(frame);
-    this.#pendingBytes += frame.length;
+    this.#pending.push(message);
+    this.#pendingBytes += message.length;
     if (this.#pendingBytes > PENDING_BYTES_MAX) {
       queueMicrotask(() => this.finish({ code: GRPC.RESOURCE_EXHAUSTED, message: 'too many requests while the control plane is away' }));
     }
@@ -243,51 +182,29 @@ class GrpcCall implements XdsStream {
 
   halfClose(): void {
     this.#halfClosed = true;
-    this.#stream?.end();
+    this.#call?.halfClose();
   }
 
   close(): void {
     if (this.#over) return;
     this.#over = true;
     this.#onOver();
-    this.#stream?.close(constants.NGHTTP2_CANCEL);
+    this.#call?.close();
   }
 
-  start(stream: ClientHttp2Stream): void {
-    this.#stream = stream;
-    const unframer = new GrpcUnframer((m) => !this.#over && this.#events.message(m), GRPC_MESSAGE_BYTES_MAX);
-    stream.on('response', (headers) => {
-      const http = Number(headers[':status']);
-      this.#status = grpcStatusOf(headers) ?? (http === 200 ? undefined : grpcStatusOfHttp(http));
+  start(open: (events: StreamEvents) => GrpcCall): void {
+    this.#call = open({
+      message: (bytes) => !this.#over && this.#events.message(bytes),
+      end: (status) => this.finish(status),
     });
-    stream.on('trailers', (trailers) => {
-      this.#status ??= grpcStatusOf(trailers);
-    });
-    stream.on('data', (chunk: Uint8Array) => {
-      const problem = unframer.push(chunk);
-      if (problem) this.finish(problem);
-    });
-    let problem = '';
-    stream.on('error', (e: Error) => {
-      problem = e.message;
-    });
-    // A status ends the call at once: our half of the stream may stay open for ever.
-    stream.on('end', () => setImmediate(() => this.#status && this.finish(this.#status)));
-    stream.on('close', () => {
-      const reset = stream.rstCode ? `stream reset with code ${stream.rstCode}` : 'connection lost';
-      this.finish(this.#status ?? { code: GRPC.UNAVAILABLE, message: problem || reset });
-    });
-    for (const frame of this.#pending) stream.write(frame);
+    for (const message of this.#pending) this.#call.send(message);
     this.#pending = [];
-    if (this.#halfClosed) stream.end();
+    if (this.#halfClosed) this.#call.halfClose();
   }
 
   finish(status: GrpcStatus): void {
     if (this.#over) return;
-    this.#over = true;
-    this.#onOver();
-    const stream = this.#stream;
-    if (stream && !stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+    this.close();
     this.#events.end(status);
   }
 }

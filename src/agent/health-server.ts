@@ -1,7 +1,9 @@
 // The agent's two small HTTP servers: readiness (15021) and the agent's own port (15020: readiness, merged metrics,
 // `/quitquitquit`). Answers nothing that would need the application.
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AdminRequest, AdminResponse } from './admin-client.ts';
+import { HttpPort } from './http-port.ts';
+import type { SocketSource } from './socket-source.ts';
 
 export interface HealthOptions {
   /** Undefined: the proxy listens there itself. */
@@ -11,11 +13,13 @@ export interface HealthOptions {
   readonly notReady: () => string;
   readonly admin: (request: AdminRequest) => Promise<AdminResponse>;
   readonly onQuit: () => void;
+  /** Absent: bound here. */
+  readonly sockets?: SocketSource | undefined;
 }
 
 export class HealthServers {
   readonly #options: HealthOptions;
-  #servers: readonly Server[] = [];
+  #servers: readonly HttpPort[] = [];
 
   constructor(options: HealthOptions) {
     this.#options = options;
@@ -24,8 +28,9 @@ export class HealthServers {
   /** Rejects when a port cannot be bound. */
   async start(): Promise<void> {
     const { statusPort, statsPort } = this.#options;
-    const stats = listen(statsPort, (req, res) => void this.#serveAgentPort(req, res));
-    const status = statusPort === undefined ? [] : [listen(statusPort, (req, res) => this.#serveStatus(req, res))];
+    const { sockets } = this.#options;
+    const stats = listen(statsPort, 'agent-stats', sockets, (req, res) => void this.#serveAgentPort(req, res));
+    const status = statusPort === undefined ? [] : [listen(statusPort, 'agent-status', sockets, (req, res) => this.#serveStatus(req, res))];
     const outcome = await Promise.allSettled([stats, ...status]);
     this.#servers = outcome.flatMap((o) => (o.status === 'fulfilled' ? [o.value] : []));
     const failed = outcome.find((o) => o.status === 'rejected');
@@ -36,22 +41,18 @@ export class HealthServers {
 
   /** Ports in use: the agent's own, then readiness. */
   get ports(): readonly number[] {
-    return this.#servers.map((s) => {
-      const address = s.address();
-      return typeof address === 'object' && address ? address.port : 0;
-    });
+    return this.#servers.map((s) => s.port);
+  }
+
+  /** Stops accepting; who is connected is answered and then asked to leave. */
+  release(): void {
+    for (const server of this.#servers) server.release();
   }
 
   async stop(): Promise<void> {
     const servers = this.#servers;
     this.#servers = [];
-    await Promise.all(
-      servers.map((s) => {
-        const closed = new Promise<void>((resolve) => s.close(() => resolve()));
-        s.closeAllConnections();
-        return closed;
-      }),
-    );
+    await Promise.all(servers.map((s) => s.stop()));
   }
 
   #serveStatus(req: IncomingMessage, res: ServerResponse): void {
@@ -92,17 +93,17 @@ const pathOf = (req: IncomingMessage): string => (req.url ?? '').split('?')[0] ?
 const isLoopback = (ip: string): boolean => ip === '::1' || /^(?:::ffff:)?127\./.test(ip);
 
 const answer = (res: ServerResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
-  res.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+  res.writeHead(status, { connection: 'close', 'content-type': type, 'content-length': Buffer.byteLength(body) });
   res.end(body);
 };
 
-/** On every address, as the kubelet and Prometheus come from outside. */
-const listen = (port: number, handler: (req: IncomingMessage, res: ServerResponse) => void): Promise<Server> =>
-  new Promise((resolve, reject) => {
-    const server = createServer(handler);
-    server.once('error', reject);
-    server.listen(port, () => {
-      server.off('error', reject);
-      resolve(server);
-    });
-  });
+const listen = async (
+  port: number,
+  name: string,
+  source: SocketSource | undefined,
+  handler: (req: IncomingMessage, res: ServerResponse) => void,
+): Promise<HttpPort> => {
+  const server = new HttpPort(handler, source);
+  await server.listen(port, name);
+  return server;
+};

@@ -2,7 +2,7 @@
 // the proxy's admin API. JSON in gRPC messages: `{id, method, path, body?}` in, `{id, status, headers, body}` out.
 // Comes back by itself with back-off. Nothing else of the machine can be reached over it.
 import type { Log } from '../base/log.ts';
-import { GRPC } from '../xds/grpc-frames.ts';
+import { GRPC } from '../wire/grpc-frames.ts';
 import type { XdsStream, XdsTransport } from '../xds/transport.ts';
 import type { AdminRequest, AdminResponse } from './admin-client.ts';
 import { BackOff } from './back-off.ts';

@@ -1,9 +1,10 @@
 // Secret discovery for the proxy beside us: `default` (chain and key), `ROOTCA`, and what files hold, inline bytes. A subscriber
 // gets what it asked for as soon as it is there and again at every rotation of it. State of the world, no I/O of its own.
 // The key passes only through here, to the proxy in this process or over the agent's own socket.
+
+import { GRPC } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
 import type { DiscoveryRequest, Secret } from '../xds/gen/types.ts';
-import { GRPC } from '../xds/grpc-frames.ts';
 import { SDS_METHOD, SECRET_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
 import { FileSecrets, isFileSecret } from './file-secrets.ts';

@@ -20,5 +20,4 @@ export const meshConfigSupport: KindSupport = {
     { path: 'outboundTrafficPolicy.mode', values: ['ALLOW_ANY_DYNAMIC_DNS'], message: 'ALLOW_ANY_DYNAMIC_DNS is not yet supported' },
     { path: 'inboundTrafficPolicy.mode', values: ['LOCALHOST'], message: 'inboundTrafficPolicy LOCALHOST is not yet supported' },
   ],
-  warned: [{ path: 'h2UpgradePolicy', values: ['UPGRADE'], message: 'traffic stays on HTTP/1.1 until a later version brings HTTP/2' }],
 };

@@ -27,7 +27,8 @@ const below = (prefix: string, paths: readonly string[]): string[] => paths.map(
 const policyBlocks = [
   'loadBalancer.{simple,consistentHash.**,localityLbSetting.**}',
   'connectionPool.tcp.**',
-  'connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,h2UpgradePolicy}',
+  'connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout}',
+  'connectionPool.http.{h2UpgradePolicy,useClientProtocol,maxConcurrentStreams,http2KeepAlive.**}',
   'outlierDetection.**',
   'tls.{mode,clientCertificate,privateKey,caCertificates,subjectAltNames,sni,insecureSkipVerify}',
 ];
@@ -40,8 +41,6 @@ const policyPlaces = [
 ];
 
 const filesOnly = 'certificates in Secrets are not yet supported; name files';
-
-const http1Only = 'traffic stays on HTTP/1.1 until a later version brings HTTP/2';
 
 export const support: Readonly<Record<Kind, KindSupport>> = {
   VirtualService: {
@@ -70,11 +69,6 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       ...below('subsets.trafficPolicy', trafficPolicy),
     ],
     refused: policyPlaces.map((place) => ({ path: `${place}.tls.credentialName`, message: filesOnly })),
-    warned: policyPlaces.map((place) => ({
-      path: `${place}.connectionPool.http.h2UpgradePolicy`,
-      values: ['UPGRADE'],
-      message: http1Only,
-    })),
   },
   Gateway: {
     supported: [
@@ -89,7 +83,6 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       { path: 'servers.tls.credentialName', message: filesOnly },
       { path: 'servers.tls.credentialNames', message: filesOnly },
     ],
-    warned: [{ path: 'servers.port.protocol', values: ['HTTP2', 'GRPC', 'GRPC-WEB'], message: http1Only }],
   },
   ServiceEntry: {
     supported: [

@@ -67,6 +67,11 @@ export class Family<S extends Counter | Histogram = Counter | Histogram> {
     return found;
   }
 
+  /** Forgets every series that is not in `kept`; who holds one of them goes on unseen. */
+  keepOnly(kept: ReadonlySet<unknown>): void {
+    for (const [key, series] of this.#series) if (!kept.has(series)) this.#series.delete(key);
+  }
+
   entries(): Iterable<[string, S]> {
     return this.#series;
   }
@@ -104,9 +109,9 @@ export class MetricRegistry {
   }
 
   /** Prometheus text format 0.0.4. */
-  render(): string {
+  render(wanted: (name: string) => boolean = () => true): string {
     let out = '';
-    for (const family of this.#families.values()) if (family.size > 0) out += renderFamily(family);
+    for (const family of this.#families.values()) if (family.size > 0 && wanted(family.name)) out += renderFamily(family);
     return out;
   }
 

@@ -26,6 +26,7 @@ const COMMANDS: { readonly [name: string]: Entry } = {
     summary: "print a sidecar's listeners, routes, clusters, endpoints or secrets",
     load: () => import('./proxy-config.ts'),
   },
+  restart: { summary: 'replace sidecars by fresh processes without losing a connection', load: () => import('./restart.ts') },
   version: { summary: 'print the versions of the command and the control plane', load: () => import('./version.ts') },
   'control-plane': { summary: 'run the control plane', load: () => import('./control-plane.ts') },
   proxy: { summary: 'run a sidecar or gateway: agent and proxy, or `-c FILE` as Envoy', load: () => import('./proxy.ts') },

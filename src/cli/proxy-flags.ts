@@ -9,7 +9,14 @@ export interface ProxyFlags {
   readonly logPath: string | undefined;
   readonly serviceNode: string | undefined;
   readonly serviceCluster: string | undefined;
-  readonly drainTimeS: number;
+  /** Undefined: not given. */
+  readonly drainTimeS: number | undefined;
+  readonly drainStrategy: 'gradual' | 'immediate';
+  /** How long this process lives on after a successor has taken over. */
+  readonly parentShutdownTimeS: number;
+  readonly hotRestart: boolean;
+  /** Where a supervisor is told of a new main process. */
+  readonly notifyFd: number | undefined;
   readonly logFlushMs: number | undefined;
   readonly adminAddressPath: string | undefined;
   readonly mode: 'serve' | 'validate' | 'init_only';
@@ -61,6 +68,7 @@ const VALUES = new Set([
   '--parent-shutdown-time-s',
   '--admin-address-path',
   '--mode',
+  '--notify-fd',
   '--restart-epoch',
   '--local-address-ip-version',
   '--file-flush-interval-msec',
@@ -72,6 +80,7 @@ const VALUES = new Set([
 ]);
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warning', 'warn', 'error', 'critical', 'off'];
+const DRAIN_STRATEGIES = ['gradual', 'immediate'] as const;
 const MODES = ['serve', 'validate', 'init_only'] as const;
 
 /** Throws UsageError. */
@@ -90,6 +99,8 @@ export const parseProxyFlags = (argv: readonly string[]): ProxyFlags => {
     if (!/^\d{1,9}$/.test(v)) throw new UsageError(`${flag}: "${v}" is not a whole number`);
     return Number(v);
   };
+  if (whole('--restart-epoch', 0) > 0)
+    throw new UsageError('--restart-epoch: a running process starts its successor itself and counts the epochs: send it SIGUSR2');
   return {
     configPath: values.get('--config-path'),
     configYaml: values.get('--config-yaml'),
@@ -98,7 +109,11 @@ export const parseProxyFlags = (argv: readonly string[]): ProxyFlags => {
     logPath: values.get('--log-path'),
     serviceNode: values.get('--service-node'),
     serviceCluster: values.get('--service-cluster'),
-    drainTimeS: whole('--drain-time-s', 5),
+    drainTimeS: values.has('--drain-time-s') ? whole('--drain-time-s', 0) : undefined,
+    drainStrategy: oneOf('--drain-strategy', DRAIN_STRATEGIES, 'immediate'),
+    parentShutdownTimeS: whole('--parent-shutdown-time-s', 900),
+    hotRestart: !values.has('--disable-hot-restart'),
+    notifyFd: values.has('--notify-fd') ? whole('--notify-fd', 0) : undefined,
     logFlushMs: values.has('--file-flush-interval-msec') ? whole('--file-flush-interval-msec', 0) : undefined,
     adminAddressPath: values.get('--admin-address-path'),
     mode: oneOf('--mode', MODES, 'serve'),

@@ -2,9 +2,8 @@
 // the chosen mode needs is loaded: from start to ready there are 150 ms.
 
 import { createLog, type Log, type LogLevel } from '../base/log.ts';
-import type { ProxyServer } from '../proxy/bootstrap/proxy-server.ts';
-import type { Bootstrap, CommandLineOptions } from '../xds/gen/types.ts';
-import type { XdsTransport } from '../xds/transport.ts';
+import type { Heir } from '../proxy/bootstrap/handover.ts';
+import { ListeningSockets } from '../proxy/listening-sockets.ts';
 import { packageVersion } from './package-version.ts';
 import { type ProxyFlags, parseProxyFlags, UsageError } from './proxy-flags.ts';
 
@@ -33,9 +32,12 @@ const runProxy = async (argv: readonly string[]): Promise<void> => {
   if (alone) return runAlone(parseProxyFlags(argv));
   const { parseAgentFlags } = await import('../agent/agent-flags.ts');
   const { AgentConfigError } = await import('../agent/agent-config.ts');
+  const heir = await inheritance();
   const parse = () => {
     try {
-      return parseAgentFlags(argv, process.env, 'agent');
+      const { config, rest } = parseAgentFlags(heir === undefined ? argv : withoutTokenFd(argv), process.env, 'agent');
+      const token = heir?.handover.token;
+      return { config: token === undefined ? config : { ...config, token: () => token }, rest };
     } catch (e) {
       throw e instanceof AgentConfigError ? new UsageError(e.message) : e;
     }
@@ -43,19 +45,59 @@ const runProxy = async (argv: readonly string[]): Promise<void> => {
   const { config, rest } = parse();
   const flags = parseProxyFlags(rest);
   const log = await openLog(flags);
+  const sockets = await listeningSockets(heir, log);
   const { startAgent } = await import('../agent/agent.ts');
-  const agent = await startAgent(config, log.scope('agent'));
+  const agent = await startAgent(config, log.scope('agent'), { sockets, standby: heir !== undefined });
   // The names that the agent's bootstrap gives its own socket: in this process they need none.
   const transports = new Map([
     ['xds-grpc', agent.transports.ads],
     ['sds-grpc', agent.transports.sds],
   ]);
-  await serve(agent.bootstrap, flags, log, transports, (server, stop) => {
-    agent.setProxyStatus(() => (server.ready ? { ready: true } : { ready: false, reason: 'the first configuration is not in force yet' }));
-    agent.onAdminRequest(async (request) => server.admin(request));
-    agent.onQuit(stop);
-    return () => agent.stop();
+  const { serve } = await import('./proxy-serve.ts');
+  await serve({
+    bootstrap: agent.bootstrap,
+    flags,
+    drainTimeS: AGENT_DRAIN_TIME_S,
+    log,
+    transports,
+    sockets,
+    heir,
+    // A token in a file is read again by whoever comes next.
+    token: () => (argv.some((a) => /^--token-fd(?:=|$)/.test(a)) ? config.token() : undefined),
+    attach: (server, stop) => {
+      agent.setProxyStatus(() =>
+        server.ready ? { ready: true } : { ready: false, reason: 'the first configuration is not in force yet' },
+      );
+      agent.onAdminRequest(async (request) => server.admin(request));
+      agent.onQuit(stop);
+      return agent;
+    },
   });
+};
+
+/** Istio's drainDuration. */
+const AGENT_DRAIN_TIME_S = 45;
+/** Envoy's. */
+const DRAIN_TIME_S = 600;
+
+/** What the process before hands down, if there is one. */
+const inheritance = async (): Promise<Heir | undefined> => {
+  if (process.env['SKEIN_HANDOVER'] === undefined) return undefined;
+  const { receiveHandover } = await import('../proxy/bootstrap/handover.ts');
+  return await receiveHandover();
+};
+
+/** Its token came over the channel: the descriptor of that number is another one by now. */
+const withoutTokenFd = (argv: readonly string[]): readonly string[] =>
+  argv.filter((a, i) => a !== '--token-fd' && argv[i - 1] !== '--token-fd' && !a.startsWith('--token-fd='));
+
+const listeningSockets = async (heir: Heir | undefined, log: Log): Promise<ListeningSockets> => {
+  if (heir !== undefined) return new ListeningSockets(heir.handover.sockets);
+  if (process.env['LISTEN_FDS'] === undefined) return new ListeningSockets();
+  const { activationSockets } = await import('../proxy/bootstrap/activation-sockets.ts');
+  const { sockets, unusable } = activationSockets(process.env, process.pid);
+  for (const fd of unusable) log.warning('a descriptor that was handed down is no listening socket', { fd });
+  return new ListeningSockets(sockets);
 };
 
 const runAlone = async (flags: ProxyFlags): Promise<void> => {
@@ -66,8 +108,12 @@ const runAlone = async (flags: ProxyFlags): Promise<void> => {
   const log = await openLog(flags);
   const { readFile } = await import('node:fs/promises');
   const { loadBootstrap } = await import('../proxy/bootstrap/load-bootstrap.ts');
+  const { overloadConfig } = await import('../proxy/bootstrap/overload-config.ts');
   const text = flags.configPath === undefined ? undefined : await readFile(flags.configPath, 'utf8');
-  const { bootstrap, inert } = await loadBootstrap(text, flags.configYaml);
+  const { bootstrap, inert: alsoInert, overload: manager } = await loadBootstrap(text, flags.configYaml);
+  const unknown = new Set<string>();
+  const overload = overloadConfig(manager, bootstrap, unknown);
+  const inert = [...alsoInert, ...unknown];
   if (inert.length > 0) log.info('parts of the bootstrap change nothing here', { fields: inert.join(' ') });
   if (flags.mode === 'validate') {
     const { validateBootstrap } = await import('../proxy/bootstrap/validate.ts');
@@ -75,78 +121,23 @@ const runAlone = async (flags: ProxyFlags): Promise<void> => {
     process.stdout.write(`configuration '${flags.configPath ?? ''}' OK\n`);
     return;
   }
-  await serve(bootstrap, flags, log, new Map(), () => async () => undefined);
-};
-
-/** Runs until a signal or `/quitquitquit`. `attach` ties the agent to the proxy and answers how to stop it. */
-const serve = async (
-  bootstrap: Bootstrap,
-  flags: ProxyFlags,
-  log: Log,
-  transports: ReadonlyMap<string, XdsTransport>,
-  attach: (server: ProxyServer, stop: () => void) => () => Promise<void>,
-): Promise<void> => {
-  const { ProxyServer } = await import('../proxy/bootstrap/proxy-server.ts');
-  const { kernelOriginalDestination } = await import('../proxy/original-destination.ts');
-  const stopAsked = Promise.withResolvers<void>();
-  // Before anything listens: a stop during the start drains too.
-  let signals = 0;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (++signals > 1) process.exit(1);
-      stopAsked.resolve();
-    });
-  }
-  const server: ProxyServer = new ProxyServer({
+  const heir = await inheritance();
+  const sockets = await listeningSockets(heir, log);
+  const { serve } = await import('./proxy-serve.ts');
+  const nothing = async (): Promise<void> => undefined;
+  await serve({
     bootstrap,
+    overload,
+    flags,
+    drainTimeS: DRAIN_TIME_S,
     log,
-    version: packageVersion(),
-    transports,
-    node: { id: flags.serviceNode, cluster: flags.serviceCluster },
-    commandLine: commandLineOf(flags),
-    logFlushMs: flags.logFlushMs,
-    rejectUnknownFields: flags.rejectUnknownDynamicFields,
-    originalDestination: kernelOriginalDestination,
-    quit: () => stopAsked.resolve(),
+    transports: new Map(),
+    sockets,
+    heir,
+    token: () => undefined,
+    attach: () => ({ notReady: () => '', open: nothing, takeOver: () => undefined, release: () => undefined, stop: nothing }),
   });
-  const detach = attach(server, () => stopAsked.resolve());
-  await server.start();
-  if (flags.adminAddressPath !== undefined && server.adminAddress !== undefined) {
-    const { writeFile } = await import('node:fs/promises');
-    await writeFile(flags.adminAddressPath, server.adminAddress);
-  }
-  void server.whenLive().then(() => log.info('ready', { ms: Math.round(performance.now()) }));
-  process.on('SIGUSR1', () => server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
-  if (flags.mode === 'init_only') {
-    await server.whenLive();
-    stopAsked.resolve();
-  }
-  await stopAsked.promise;
-  log.info('draining', { connections: server.activeConnections() });
-  await server.drain(Math.min(flags.drainTimeS, terminationDrainS()) * 1000);
-  await server.close();
-  await detach();
-  process.exit(0);
 };
-
-/** Istio's terminationDrainDuration and its variable. */
-const terminationDrainS = (): number => {
-  const given = Number(process.env['TERMINATION_DRAIN_DURATION_SECONDS'] ?? 5);
-  return Number.isFinite(given) && given >= 0 ? given : 5;
-};
-
-const commandLineOf = (flags: ProxyFlags): CommandLineOptions => ({
-  base_id: flags.baseId,
-  concurrency: flags.concurrency,
-  config_path: flags.configPath,
-  config_yaml: flags.configYaml,
-  log_level: flags.logLevel,
-  log_path: flags.logPath,
-  service_cluster: flags.serviceCluster,
-  service_node: flags.serviceNode,
-  admin_address_path: flags.adminAddressPath,
-  drain_time: `${flags.drainTimeS}s`,
-});
 
 const openLog = async (flags: ProxyFlags): Promise<Log> => {
   const level: { value: LogLevel } = { value: levelOf(flags.logLevel) };
@@ -180,7 +171,11 @@ const helpText = async (): Promise<string> => {
     '  --log-path FILE               process log (default: standard error)',
     '  --service-node ID             node id, over the file’s',
     '  --service-cluster NAME        node cluster, over the file’s',
-    '  --drain-time-s SECONDS        longest wait for open connections at a stop (at most 5)',
+    '  --drain-time-s SECONDS        how long connections of a changed or removed listener live on (default 600, with an agent 45)',
+    '  --drain-strategy STRATEGY     immediate (default) or gradual: when such connections are asked to leave',
+    '  --parent-shutdown-time-s SECONDS  how long connections live on after a hot restart (default 900)',
+    '  --disable-hot-restart         SIGUSR2 and POST /hot_restart are refused',
+    '  --notify-fd N                 descriptor on which a supervisor is told of a new main process (MAINPID=…)',
     '  --admin-address-path FILE     write the admin address here once it is bound',
     '  --reject-unknown-dynamic-fields  refuse xDS resources with fields that are not known',
     '',
@@ -192,6 +187,9 @@ const helpText = async (): Promise<string> => {
     '  skein proxy --name web-0 --namespace production --service-account web --ip 10.244.0.5 \\',
     '    --xds unix:/run/skein/xds.sock --token-fd 3 --run-dir /run/skein/web-0',
     '',
+    'SIGUSR2 restarts without losing a connection: a successor is started with the same command line, is handed the listening',
+    'sockets, and takes over once it is ready; this process finishes its connections and ends. Listening sockets that systemd',
+    'hands down (LISTEN_FDS) are taken by address, then by name.',
     'SIGTERM drains: no new connections, at most the drain time for those that are open. A second one ends at once.',
     'Exit codes: 0 stopped, 1 could not start, 2 wrong usage.',
     '',

@@ -2,9 +2,10 @@
 // Pure but for looking where the runtimes are.
 
 import { runMark } from './leftovers.ts';
+import { NOTIFY_FD } from './managed-process.ts';
 import type { Command, Privilege } from './namespaces.ts';
 import type { SidecarRequest } from './replica.ts';
-import { applicationPath, skeinCommand } from './runtime-paths.ts';
+import { applicationPath, proxyCommand, skeinCommand } from './runtime-paths.ts';
 import type { StatePaths } from './state.ts';
 
 export interface LaunchSettings {
@@ -29,7 +30,7 @@ export const sidecarCommand = (
     ...plan.ports.flatMap(({ port }) => (plan.kind === 'gateway' ? [] : ['--app-port', String(port)])),
   ];
   if (proxy === 'envoy') return [...skeinCommand(), 'agent', ...flags, '--', env['ENVOY'] ?? 'envoy'];
-  return [...skeinCommand(), 'proxy', ...flags, '--log-file', logFile];
+  return [...proxyCommand(), ...flags, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
 };
 
 /** What the user should know about isolation; empty when there is nothing to say. */

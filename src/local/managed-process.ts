@@ -3,9 +3,11 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { lastLine, openLog, rotateLog } from './log-file.ts';
 import type { Command } from './namespaces.ts';
 import { identify, type ProcessIdentity, signal } from './process-identity.ts';
+import { Succession } from './succession.ts';
 
 export interface Launch {
   readonly command: Command;
@@ -15,6 +17,9 @@ export interface Launch {
   readonly inherited?: number;
 }
 
+/** On it a successor of the process says that it is the main one now. */
+export const NOTIFY_FD = 4;
+
 export interface ManagedProcessOptions {
   /** Also the log's name. */
   readonly name: string;
@@ -22,6 +27,9 @@ export interface ManagedProcessOptions {
   /** Made anew for each start: tokens are for one process. */
   launch(): Promise<Launch>;
   started?(identity: ProcessIdentity): void;
+  /** It may hand over to a successor of its own, which is then the one that is kept running. */
+  readonly handsOver?: boolean;
+  succeeded?(identity: ProcessIdentity): void;
   /** It ended without having been asked to. */
   ended?(reason: string): void;
 }
@@ -40,6 +48,8 @@ export class ManagedProcess {
   #restart: NodeJS.Timeout | undefined;
   #rotation: NodeJS.Timeout | undefined;
   #exited: Promise<void> = Promise.resolve();
+  #succession: Succession | undefined;
+  #endAdopted: () => void = () => {};
   restarts = 0;
 
   constructor(options: ManagedProcessOptions) {
@@ -74,7 +84,7 @@ export class ManagedProcess {
     if (this.#child === undefined || identity === undefined) return;
     signal(identity, first);
     const insist = setTimeout(() => signal(identity, 'SIGKILL'), graceMs);
-    await this.#exited;
+    await Promise.all([this.#exited, this.#succession?.stopEarlier(graceMs)]);
     clearTimeout(insist);
   }
 
@@ -88,7 +98,7 @@ export class ManagedProcess {
     const log = openLog(this.#options.logs, this.#options.name);
     // A session of its own: a terminal's Ctrl-C is for the supervisor, which stops the others in order.
     const child = spawn(program, args, {
-      stdio: inherited === undefined ? ['ignore', log, log] : ['ignore', log, log, inherited],
+      stdio: ['ignore', log, log, inherited ?? 'ignore', ...(this.#options.handsOver === true ? (['pipe'] as const) : [])],
       detached: true,
       env: { ...env },
       ...(cwd === undefined ? {} : { cwd }),
@@ -114,11 +124,30 @@ export class ManagedProcess {
         this.#failed(said === '' ? reason : `${reason}: ${said}`);
       };
       child.once('error', (error) => end(error.message));
-      child.once('exit', (code, killer) => end(killer === null ? `exit code ${code}` : `killed by ${killer}`));
+      child.once('exit', (code, killer) => {
+        const reason = killer === null ? `exit code ${code}` : `killed by ${killer}`;
+        const { pid = 0 } = child;
+        if (this.#succession === undefined) end(reason);
+        else void this.#succession.childEnded(pid).then((ended) => ended && end(reason));
+      });
+      this.#endAdopted = () => end('its process ended');
     });
     const identity = child.pid === undefined ? undefined : identify(child.pid);
     this.#identity = identity;
+    this.#follow(identity, child.stdio[NOTIFY_FD]);
     if (identity !== undefined) this.#options.started?.(identity);
+  }
+
+  #follow(identity: ProcessIdentity | undefined, pipe: unknown): void {
+    this.#succession = undefined;
+    if (identity === undefined || !(pipe instanceof Readable)) return;
+    this.#succession = new Succession(identity, pipe, {
+      succeeded: (next) => {
+        this.#identity = next;
+        this.#options.succeeded?.(next);
+      },
+      ended: () => this.#endAdopted(),
+    });
   }
 
   #failed(reason: string): void {

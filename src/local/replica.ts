@@ -216,7 +216,12 @@ export class Replica {
     return new ManagedProcess({
       name: log,
       logs: paths.logs,
+      handsOver: true,
       launch: () => this.#launchSidecar(join(paths.logs, `${log}.log`)),
+      succeeded: ({ pid }) => {
+        this.#context.changed();
+        this.#context.log(`${this.id}: sidecar restarted without losing a connection (pid ${pid})`);
+      },
       started: () => {
         this.#context.changed();
         void this.#awaitSidecar();

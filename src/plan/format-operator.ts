@@ -10,7 +10,11 @@ import type { StreamInfo } from './stream-info.ts';
 import { compileTimeFormat } from './time-format.ts';
 
 export type OperatorValue = JsonValue | undefined;
-export type Operator = (info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock) => OperatorValue;
+export interface Operator {
+  (info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock): OperatorValue;
+  /** Set when the value is nothing but a header's: 0 request, 1 response, 2 trailers; and the name's id. */
+  readonly header?: { readonly which: Which; readonly id: number };
+}
 
 /** What the operators say of the process itself: given by the caller, the same for every exchange. */
 export interface ProcessFacts {
@@ -85,17 +89,24 @@ const headerGetter = (rawName: string, path: string, pseudo: boolean): HeaderGet
 };
 
 /** `A?B`: B when A is not there. */
-const headerOperator = (argument: string, path: string, which: Which, map: (v: string) => string = (v) => v): Operator => {
+const headerOperator = (argument: string, path: string, which: Which, map: (v: string) => string = asItIs): Operator => {
   const [main = '', other, more] = argument.split('?');
   if (main === '' || more !== undefined) throw new PlanError(path, `"${argument}" is not a header name with at most one alternative`);
   const first = headerGetter(main, path, which === 0);
   const second = other === undefined || other === '' ? undefined : headerGetter(other, path, which === 0);
-  return (info, req, resp, trailers) => {
+  const operator: Operator = (info, req, resp, trailers) => {
     const block = which === 0 ? req : which === 1 ? resp : trailers;
     const value = first(info, block) ?? second?.(info, block);
     return value === undefined ? undefined : map(value);
   };
+  const name = main.toLowerCase();
+  const id = nameId(name);
+  const isPlain = second === undefined && map === asItIs && id > 0 && !OF_THE_MESSAGE.has(name);
+  return isPlain ? Object.assign(operator, { header: { which, id } }) : operator;
 };
+const asItIs = (v: string): string => v;
+/** Read from StreamInfo, where rewrites show. */
+const OF_THE_MESSAGE: ReadonlySet<string> = new Set([':method', ':path', 'path', ':authority', 'host', ':scheme', ':status']);
 
 const GRPC_NAMES = [
   'OK',

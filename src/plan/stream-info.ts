@@ -2,6 +2,7 @@
 // object per exchange, reusable through `reset()`. It holds what the proxy puts in; it reads no clock and no socket.
 // Times are milliseconds since the epoch as the caller's clock gives them (fractions allowed); 0 is "did not happen".
 import type { JsonObject, Metadata } from '../xds/gen/types.ts';
+import type { GrpcMessages } from './grpc-messages.ts';
 import { FLAG_NAMES, type ResponseFlag } from './response-flag.ts';
 
 export class StreamInfo {
@@ -37,6 +38,8 @@ export class StreamInfo {
   responseCodeDetails = '';
   connectionTerminationDetails = '';
   upstreamTransportFailureReason = '';
+  /** Of an answer given here, before it is formatted. */
+  localReplyBody = '';
   downstreamTransportFailureReason = '';
   upstreamLocalCloseReason = '';
   upstreamDetectedCloseType = '';
@@ -110,6 +113,8 @@ export class StreamInfo {
   ja4Fingerprint = '';
   downstreamTransportIsTls = false;
 
+  /** Set on a gRPC call: its messages are counted. */
+  grpc: GrpcMessages | undefined = undefined;
   /** Dynamic metadata by namespace. */
   dynamicMetadata: { [namespace: string]: JsonObject } = {};
   /** Filter state by key, as what %FILTER_STATE(key:PLAIN)% prints: text or JSON. */
@@ -181,6 +186,7 @@ export class StreamInfo {
     this.responseCodeDetails = '';
     this.connectionTerminationDetails = '';
     this.upstreamTransportFailureReason = '';
+    this.localReplyBody = '';
     this.downstreamTransportFailureReason = '';
     this.upstreamLocalCloseReason = '';
     this.upstreamDetectedCloseType = '';
@@ -241,6 +247,7 @@ export class StreamInfo {
     this.ja3Fingerprint = '';
     this.ja4Fingerprint = '';
     this.downstreamTransportIsTls = false;
+    this.grpc = undefined;
     if (!isEmpty(this.dynamicMetadata)) this.dynamicMetadata = {};
     if (!isEmpty(this.filterState)) this.filterState = {};
     if (!isEmpty(this.upstreamFilterState)) this.upstreamFilterState = {};

@@ -7,14 +7,22 @@ import { FLAG } from '../plan/response-flag.ts';
 import { StreamInfo } from '../plan/stream-info.ts';
 import { sniffHttp } from '../wire/http-sniff.ts';
 import { inspectClientHello } from '../wire/tls-hello.ts';
-import { addressText, type DownstreamFacts, describeConnection, plainIp } from './connection-facts.ts';
-import { DownstreamHttp1 } from './downstream-http1.ts';
+import { acceptedFacts, addressText, type DownstreamFacts, describeConnection, plainIp } from './connection-facts.ts';
+import { EarlyDial, type EarlyDialOwner } from './early-dial.ts';
 import type { ChainRuntime } from './filter-chain-runtime.ts';
-import { PEEK_BYTES_MAX } from './limits.ts';
+import { serveHttp } from './http-choice.ts';
+import { FLUSH_CHECK_MS, PEEK_BYTES_MAX } from './limits.ts';
 import type { ListenerState } from './listener-runtime.ts';
+import { admit, type Refusal, release } from './network-filter.ts';
 import type { Destination } from './original-destination.ts';
+import { PEER_EXCHANGE_ALPN, PeerReader } from './peer-exchange.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import type { ProxyProtocolFilter } from './proxy-protocol.ts';
+import type { SilentConnection } from './server-first.ts';
+import { closeSoon } from './socket-linger.ts';
+import type { TcpPlan } from './tcp-plan.ts';
 import { TcpTunnel } from './tcp-proxy.ts';
+import { TcpUpstream, type UpstreamOwner } from './tcp-upstream.ts';
 import { WheelTimer } from './timer-wheel.ts';
 
 /** A connection that a chain serves. */
@@ -24,21 +32,25 @@ export interface ServedConnection {
 }
 
 export interface ConnectionOwner {
-  opened(connection: ServedConnection, state: ListenerState): void;
+  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void;
   closed(connection: ServedConnection): void;
 }
 
-export class Acceptance {
+export class Acceptance implements SilentConnection, EarlyDialOwner {
   readonly #env: ProxyEnvironment;
   readonly #owner: ConnectionOwner;
   readonly #socket: Socket;
   readonly #state: ListenerState;
   readonly #facts: DownstreamFacts;
   readonly #timer: WheelTimer;
+  /** A PROXY protocol header is still to be read. */
+  #proxied: ProxyProtocolFilter | undefined;
   #bytes: Buffer | undefined;
+  #reading = false;
   #wantsTls = false;
   #wantsHttp = false;
   #transport: 'tls' | 'raw_buffer' = 'raw_buffer';
+  #dial: EarlyDial | undefined;
   #over = false;
 
   constructor(
@@ -54,8 +66,9 @@ export class Acceptance {
     this.#socket = socket;
     this.#state = state;
     this.#timer = new WheelTimer(this, 0);
+    this.#proxied = state.proxyProtocol;
     const localIp = plainIp(socket.localAddress);
-    this.#facts = {
+    this.#facts = acceptedFacts({
       id,
       remoteIp: plainIp(socket.remoteAddress),
       remotePort: socket.remotePort ?? 0,
@@ -66,25 +79,41 @@ export class Acceptance {
       listenerName: state.config.name ?? '',
       listenerMetadata: state.config.metadata,
       listenerContext: state.context,
-      filterChainName: '',
-      sni: '',
-      alpn: [],
-      tls: undefined,
-      localUri: '',
       startMs: env.clock.wallMs(),
-    };
+    });
   }
 
   start(): void {
+    if (this.#proxied === undefined) this.#inspect();
+    else this.#read();
+  }
+
+  onTimer(): void {
+    if (this.#over) return;
+    if (this.#state.continueOnTimeout && this.#proxied === undefined) this.#choose();
+    else this.#fail('listener_filters_timeout');
+  }
+
+  // Whether first bytes matter depends on where the connection goes.
+  #inspect(): void {
     const port = this.#facts.localPort;
     if (this.#state.inspects) {
       this.#wantsTls = needsTlsInspector(this.#state.config, port);
       this.#wantsHttp = needsHttpInspector(this.#state.config, port);
     }
-    if (!this.#wantsTls && !this.#wantsHttp) {
+    if ((!this.#wantsTls && !this.#wantsHttp) || (this.#bytes !== undefined && this.#look(this.#bytes))) {
       this.#choose();
       return;
     }
+    this.#read();
+    const { serverFirst } = this.#env;
+    if (serverFirst.knows(this.#port)) this.onSilence();
+    else serverFirst.watch(this, this.#port);
+  }
+
+  #read(): void {
+    if (this.#reading) return;
+    this.#reading = true;
     const socket = this.#socket;
     socket.on('data', this.#onData);
     socket.on('end', this.#onEnd);
@@ -92,16 +121,11 @@ export class Acceptance {
     if (this.#state.filtersTimeoutMs > 0) this.#env.wheel.arm(this.#timer, this.#state.filtersTimeoutMs);
   }
 
-  onTimer(): void {
-    if (this.#over) return;
-    if (this.#state.continueOnTimeout) this.#choose();
-    else this.#fail('listener_filters_timeout');
-  }
-
   readonly #onData = (bytes: Buffer): void => {
     this.#bytes = this.#bytes === undefined ? bytes : Buffer.concat([this.#bytes, bytes]);
     try {
-      if (this.#look(this.#bytes)) this.#choose();
+      if (this.#proxied !== undefined) this.#readProxyHeader(this.#proxied, this.#bytes);
+      else if (this.#look(this.#bytes)) this.#choose();
     } catch (problem) {
       // A broken invariant of ours costs this connection, never the process.
       this.#env.log.error('connection given up', { problem: problem instanceof Error ? (problem.stack ?? problem.message) : 'unknown' });
@@ -111,6 +135,18 @@ export class Acceptance {
 
   // A client that leaves or ends its side before it can be told apart.
   readonly #onEnd = (): void => this.#fail('');
+
+  #readProxyHeader(filter: ProxyProtocolFilter, bytes: Buffer): void {
+    const read = filter.read(bytes, this.#facts);
+    if (read === 'more') return;
+    if (read === 'close') {
+      this.#fail('');
+      return;
+    }
+    this.#proxied = undefined;
+    this.#bytes = bytes.length > read ? bytes.subarray(read) : undefined;
+    this.#inspect();
+  }
 
   /** True: enough was seen. */
   #look(bytes: Buffer): boolean {
@@ -130,40 +166,87 @@ export class Acceptance {
     if (!this.#wantsHttp) return true;
     const protocol = sniffHttp(bytes);
     if (protocol === 'need-more') return full;
-    if (protocol !== 'none') this.#facts.alpn = [protocol];
+    if (protocol !== 'none') {
+      this.#facts.alpn = [protocol];
+      this.#env.serverFirst.learn(this.#port, 'client');
+    }
     return true;
   }
 
   #stopLooking(): void {
-    this.#env.wheel.disarm(this.#timer);
+    this.#env.wheel.drop(this.#timer);
     this.#socket.off('data', this.#onData);
     this.#socket.off('end', this.#onEnd);
     this.#socket.off('close', this.#onEnd);
   }
 
-  #choose(): void {
+  // --- a client that says nothing ---
+
+  get #port(): string {
+    this.#facts.localText ??= addressText(this.#facts.localIp, this.#facts.localPort);
+    return this.#facts.localText;
+  }
+
+  onSilence(): void {
+    if (this.#over || this.#dial !== undefined || this.#env.draining || this.#socket.destroyed) return;
+    const chain = this.#match();
+    // Where a silent client would get TLS or HTTP, or nothing, its server has nothing to say first.
+    if (chain === undefined || chain.tls !== undefined || chain.terminal.kind !== 'tcp') return;
+    this.#dial = EarlyDial.begin(this.#env, chain, chain.terminal.plan, this.#facts, this);
+    this.#dial?.start();
+  }
+
+  onServerSpoke(): void {
     if (this.#over) return;
-    this.#over = true;
-    this.#stopLooking();
+    this.#env.serverFirst.serverSpoke.value++;
+    this.#env.serverFirst.learn(this.#port, 'server');
+    // What the client may have begun to say is not enough to be anything else, and now it is an answer.
+    this.#facts.alpn = [];
+    this.#choose(this.#dial?.chain);
+  }
+
+  onDialOver(): void {
+    const chain = this.#dial?.chain;
+    this.#dial = undefined;
+    // Clients of a port whose servers speak first would wait for ever; elsewhere the client's first bytes get their answer.
+    if (chain !== undefined && !this.#over && this.#bytes === undefined && this.#env.serverFirst.knows(this.#port)) this.#choose(chain);
+  }
+
+  #match(): ChainRuntime | undefined {
     const facts = this.#facts;
     const index = matchFilterChain(this.#state.plan, {
       destinationIp: facts.localIp,
       destinationPort: facts.localPort,
       sourceIp: facts.remoteIp,
       sourcePort: facts.remotePort,
-      directSourceIp: facts.remoteIp,
+      directSourceIp: facts.directRemote?.ip ?? facts.remoteIp,
       transportProtocol: this.#transport,
       sni: facts.sni,
       alpn: facts.alpn,
     });
-    const chain = index >= 0 ? this.#state.chains[index] : index === -1 ? this.#state.defaultChain : undefined;
+    return index >= 0 ? this.#state.chains[index] : index === -1 ? this.#state.defaultChain : undefined;
+  }
+
+  #choose(decided?: ChainRuntime): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#stopLooking();
+    const facts = this.#facts;
+    const chain = decided ?? this.#match();
+    let dial = this.#dial;
+    this.#dial = undefined;
+    if (dial !== undefined && decided === undefined) this.#env.serverFirst.clientSpoke.value++;
+    if (dial !== undefined && chain !== dial.chain) {
+      dial.drop();
+      dial = undefined;
+    }
     if (chain === undefined) {
       this.#over = false;
       this.#fail('filter_chain_not_found', true);
       return;
     }
     facts.filterChainName = chain.name;
-    if (chain.tls === undefined) this.#serve(chain, this.#socket, this.#bytes);
+    if (chain.tls === undefined) this.#serve(chain, this.#socket, this.#bytes, dial);
     else this.#handshake(chain);
   }
 
@@ -206,11 +289,11 @@ export class Acceptance {
       if (!decide()) return;
       socket.off('data', onData);
       socket.off('end', onEnd);
-      this.#env.wheel.disarm(timer);
+      this.#env.wheel.drop(timer);
       begin(bytes);
     };
     const onEnd = (): void => {
-      this.#env.wheel.disarm(timer);
+      this.#env.wheel.drop(timer);
       socket.destroy();
     };
     if (bytes.length > 0 && decide()) {
@@ -222,41 +305,98 @@ export class Acceptance {
     socket.on('end', onEnd);
   }
 
-  #serve(chain: ChainRuntime, socket: Socket, first: Buffer | undefined): void {
+  #serve(chain: ChainRuntime, socket: Socket, first: Buffer | undefined, dial?: EarlyDial): void {
     const facts = this.#facts;
     const state = this.#state;
+    if (socket.destroyed) {
+      dial?.drop();
+      return;
+    }
+    // Who was dialled for has been let in already.
+    const refusal = dial === undefined && chain.networkFilters.length > 0 ? admit(chain.networkFilters, facts) : undefined;
+    if (refusal !== undefined) {
+      this.#refuse(chain, socket, refusal);
+      return;
+    }
     let served: ServedConnection | undefined;
-    const ended = (): void => {
+    const ended = (told?: StreamInfo): void => {
       if (served === undefined) return;
       this.#owner.closed(served);
-      const info = new StreamInfo();
-      describeConnection(info, facts);
-      info.startTime = facts.startMs;
+      served = undefined;
+      release(chain.networkFilters, facts);
+      const info = told ?? this.#describe();
       info.endTime = this.#env.clock.wallMs();
       this.#env.observer.connectionClosed(info, state.context);
-      served = undefined;
     };
-    if (socket.destroyed) return;
-    if (chain.terminal.kind === 'http') {
-      const connection = new DownstreamHttp1(this.#env, chain.terminal.plan, chain.terminal.internalRanges, socket, facts, ended);
+    const { terminal } = chain;
+    if (terminal.kind === 'http') {
+      const connection = serveHttp(this.#env, terminal.plan, terminal.internalRanges, socket, facts, ended);
       served = connection;
-      this.#owner.opened(connection, state);
+      this.#owner.opened(connection, state, chain);
       connection.start(first);
-    } else {
-      const tunnel = new TcpTunnel(this.#env, chain.terminal.plan, socket, facts, first, ended);
+    } else if (terminal.kind === 'tcp') {
+      const tunnel = new TcpTunnel(this.#env, socket, dial?.upstream ?? this.#upstream(terminal.plan), ended);
       served = tunnel;
-      this.#owner.opened(tunnel, state);
-      tunnel.start();
+      if (dial !== undefined) describeConnection(dial.upstream.info, facts);
+      if (dial !== undefined) dial.upstream.info.startTime = facts.startMs;
+      this.#owner.opened(tunnel, state, chain);
+      const { peerExchange } = this.#env;
+      const exchanges = peerExchange !== undefined && facts.tls?.alpn === PEER_EXCHANGE_ALPN;
+      if (exchanges) socket.write(peerExchange.frame);
+      tunnel.start(first, dial?.greeting, exchanges ? new PeerReader(peerExchange) : undefined);
+    } else {
+      const info = this.#describe();
+      info.responseCodeDetails = 'direct_response';
+      info.bytesSent = terminal.response.length;
+      served = { destroy: () => socket.destroy() };
+      this.#owner.opened(served, state, chain);
+      socket.write(terminal.response);
+      closeSoon(this.#env.wheel, socket, FLUSH_CHECK_MS);
+      ended(info);
     }
+  }
+
+  #upstream(plan: TcpPlan): TcpUpstream {
+    return new TcpUpstream(this.#env, plan, this.#facts, this.#describe(), NOBODY);
+  }
+
+  #describe(): StreamInfo {
+    const info = new StreamInfo();
+    describeConnection(info, this.#facts);
+    info.startTime = this.#facts.startMs;
+    return info;
+  }
+
+  // A network filter turned the connection down: closed, perhaps after a while.
+  #refuse(chain: ChainRuntime, socket: Socket, refusal: Refusal): void {
+    let over = false;
+    const close = (): void => {
+      if (over) return;
+      over = true;
+      this.#env.wheel.drop(timer);
+      closeSoon(this.#env.wheel, socket, FLUSH_CHECK_MS);
+      const info = this.#describe();
+      info.endTime = this.#env.clock.wallMs();
+      info.downstreamLocalCloseReason = refusal.reason;
+      info.connectionTerminationDetails = refusal.details;
+      this.#env.observer.connectionClosed(info, this.#state.context);
+      if (chain.terminal.kind !== 'tcp') return;
+      info.accessLogType = 'TcpConnectionEnd';
+      this.#env.observer.tcpLog(info, chain.terminal.plan.context);
+    };
+    const timer = new WheelTimer({ onTimer: close }, 0);
+    socket.once('close', close);
+    if (refusal.delayMs > 0) this.#env.wheel.arm(timer, refusal.delayMs);
+    else close();
   }
 
   #fail(details: string, noChain = false, transport = ''): void {
     if (this.#over) return;
     this.#over = true;
     this.#stopLooking();
-    const info = new StreamInfo();
-    describeConnection(info, this.#facts);
-    info.startTime = this.#facts.startMs;
+    this.#dial?.drop();
+    this.#dial = undefined;
+    const info = this.#describe();
     info.endTime = this.#env.clock.wallMs();
     info.responseCodeDetails = details;
     info.downstreamTransportFailureReason = transport;
@@ -266,3 +406,13 @@ export class Acceptance {
     else this.#socket.destroy();
   }
 }
+
+/** Of an upstream not begun: its tunnel takes it over before. */
+const NOBODY: UpstreamOwner = {
+  onUpstreamConnected: () => {},
+  onUpstreamFailed: () => {},
+  onUpstreamData: () => {},
+  onUpstreamEnd: () => {},
+  onUpstreamDrain: () => {},
+  onUpstreamClosed: () => {},
+};

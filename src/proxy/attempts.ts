@@ -9,16 +9,16 @@ import type { StreamInfo } from '../plan/stream-info.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { removeHopByHop } from '../wire/hop-by-hop.ts';
-import type { Http1Parser } from '../wire/http1-parser.ts';
+import { AttemptTimeouts, type TimedAttempts } from './attempt-timeouts.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import { connectionKey, type DownstreamFacts } from './connection-facts.ts';
-import type { DownstreamHttp1 } from './downstream-http1.ts';
+import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
-import { expectedTimeoutMs, requestTimeouts, upstreamHead } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import type { Host } from './host.ts';
 import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
+import { KeptRequest } from './kept-request.ts';
 import { BUFFER_BYTES } from './limits.ts';
 import * as replies from './local-reply.ts';
 import { type MirrorRequest, startMirrors } from './mirror.ts';
@@ -27,50 +27,39 @@ import { requestHash } from './request-hash.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
 import { changesProtocol, finishResponseHead } from './response-head.ts';
 import { RetryBudget } from './retry-budget.ts';
-import { TimerSet } from './timer-set.ts';
 import { transportVariant } from './transport-variant.ts';
 import { UpgradeTunnel } from './upgrade-tunnel.ts';
-import { DISCARD, type UpstreamClient, type UpstreamHttp1 } from './upstream-http1.ts';
-import type { Http1Pool } from './upstream-pool.ts';
+import { forClient } from './upstream-proxy-protocol.ts';
+import type { ResetCause, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
 
-const ROUTE_TIMEOUT = 0;
-const TRY_TIMEOUT = 1;
-const BACK_OFF = 2;
-
-export class Attempts implements UpstreamClient {
+export class Attempts implements UpstreamClient, TimedAttempts {
   readonly info: StreamInfo;
   readonly #env: ProxyEnvironment;
   readonly #plan: HcmPlan;
-  readonly #down: DownstreamHttp1;
+  readonly #down: DownstreamStream;
   readonly #facts: DownstreamFacts;
   readonly #exchange: Exchange;
   readonly #suppressed: boolean;
-  readonly #timers: TimerSet;
-  // Request body, kept while it may be sent again or has no connection yet.
-  #body: Buffer[] = [];
-  #bodyBytes = 0;
-  #keepBody = false;
-  #trailers: HeaderBlock | undefined;
+  readonly #times: AttemptTimeouts;
+  readonly #kept = new KeptRequest();
   #mirrors: readonly MirrorRequest[] = NO_MIRRORS;
   // The attempt.
   #cluster: ClusterRuntime | undefined;
   #limits: ResourceLimits | undefined;
-  #pool: Http1Pool | undefined;
+  #pool: UpstreamPool | undefined;
   #host: Host | undefined;
-  #connection: UpstreamHttp1 | undefined;
+  #connection: UpstreamStream | undefined;
   #attempts = 0;
   readonly #budget = new RetryBudget();
   #tried: Host[] = [];
   #attemptStart = 0;
-  #tryTimeoutMs = 0;
-  #routeTimeoutMs = 0;
-  /** When the whole request was here, which is when the route's timeout begins; 0 before. */
-  #completeAt = 0;
-  #hash: bigint | undefined;
+  /** A 1xx has come: to Envoy's details the response has started. */
+  #informed = false;
+  readonly #wanted: { readonly originalDestination: DownstreamFacts['originalDestination']; hash: bigint | undefined };
   #cookies: string[] = [];
   readonly #tunnel: UpgradeTunnel;
 
-  constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamHttp1, facts: DownstreamFacts, exchange: Exchange) {
+  constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts, exchange: Exchange) {
     this.#env = env;
     this.#plan = plan;
     this.#down = down;
@@ -78,16 +67,14 @@ export class Attempts implements UpstreamClient {
     this.#exchange = exchange;
     this.info = exchange.info;
     this.#suppressed = plan.suppressEnvoyHeaders;
-    this.#timers = new TimerSet(env.wheel, this);
+    this.#times = new AttemptTimeouts(env.wheel, this);
+    this.#wanted = { originalDestination: facts.originalDestination, hash: undefined };
     this.#tunnel = new UpgradeTunnel(down, exchange);
   }
 
   /** Ready for the next request. */
   reset(): void {
-    if (this.#body.length > 0) this.#body = [];
-    this.#bodyBytes = 0;
-    this.#keepBody = false;
-    this.#trailers = undefined;
+    this.#kept.reset();
     this.#mirrors = NO_MIRRORS;
     this.#cluster = undefined;
     this.#pool = undefined;
@@ -95,8 +82,8 @@ export class Attempts implements UpstreamClient {
     this.#connection = undefined;
     this.#attempts = 0;
     this.#budget.left = 0;
-    this.#completeAt = 0;
-    this.#hash = undefined;
+    this.#informed = false;
+    this.#wanted.hash = undefined;
     if (this.#cookies.length > 0) this.#cookies = [];
     if (this.#tried.length > 0) this.#tried = [];
     this.#tunnel.reset();
@@ -104,16 +91,9 @@ export class Attempts implements UpstreamClient {
 
   /** The exchange is over. */
   end(): void {
-    this.#timers.disarmAll();
+    this.#times.disarmAll();
     this.#budget.release();
     for (const mirror of this.#mirrors) mirror.release();
-  }
-
-  onTimer(kind: number): void {
-    if (!this.#exchange.active) return;
-    if (kind === BACK_OFF) this.#pick();
-    else if (kind === ROUTE_TIMEOUT) this.#timedOut();
-    else this.#tryTimedOut();
   }
 
   /** The route names a cluster: the first attempt begins. */
@@ -128,16 +108,14 @@ export class Attempts implements UpstreamClient {
     }
     this.info.upstreamCluster = cluster.statName;
     this.#limits = route.priority === 'high' ? cluster.breakers.high : cluster.breakers.default;
-    const timeouts = requestTimeouts(route, exchange.requestHeaders, exchange.isGrpc);
-    this.#routeTimeoutMs = exchange.upgrade !== '' ? 0 : timeouts.routeMs;
-    this.#tryTimeoutMs = timeouts.tryMs;
+    const expectedMs = this.#times.begin(route, exchange.requestHeaders, exchange.isGrpc, exchange.upgrade !== '');
     this.#budget.begin(route.retry, exchange, exchange.upgrade === '');
-    this.#keepBody = this.#budget.left > 0 || route.mirrors.length > 0;
+    this.#kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
     // What is hashed is the request as it came.
     if (route.hashPolicy.length > 0)
-      this.#hash = requestHash(route.hashPolicy, exchange, connectionKey(this.#facts), (line) => this.#cookies.push(line));
-    finalizeRequest(exchange, match, timeouts.expectedMs, this.#suppressed);
-    if (exchange.requestEnded) this.#armRouteTimeout();
+      this.#wanted.hash = requestHash(route.hashPolicy, exchange, connectionKey(this.#facts), (line) => this.#cookies.push(line));
+    finalizeRequest(exchange, match, expectedMs, this.#suppressed);
+    if (exchange.requestEnded) this.#times.armRoute();
     this.#pick();
   }
 
@@ -155,7 +133,7 @@ export class Attempts implements UpstreamClient {
     const info = this.info;
     this.#attempts++;
     info.upstreamRequestAttemptCount = this.#attempts;
-    const host = chooseHost(cluster, this.#budget.plan, this.#facts, this.#hash, this.#tried);
+    const host = chooseHost(cluster, this.#budget.plan, this.#wanted, this.#tried);
     if (host === undefined) {
       exchange.reply(replies.NO_HEALTHY_UPSTREAM);
       return;
@@ -167,9 +145,10 @@ export class Attempts implements UpstreamClient {
     if (match.virtualHost.includeRequestAttemptCount) exchange.requestHeaders.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
     this.#attemptStart = this.#env.clock.monotonicMs();
     if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#mirror(match.route.mirrors);
-    const pool = cluster.pool(host, transportVariant(cluster, exchange));
+    const variant = transportVariant(cluster, exchange, info.protocol === 'HTTP/2');
+    const pool = cluster.pool(host, cluster.tellsClient ? forClient(variant, this.#facts) : variant);
     this.#pool = pool;
-    if (exchange.requestEnded) this.#armTryTimeout();
+    if (exchange.requestEnded) this.#times.armTry();
     const outcome = pool.acquire(this, limits);
     if (outcome === 'overflow') {
       this.#pool = undefined;
@@ -180,38 +159,44 @@ export class Attempts implements UpstreamClient {
   /** A later attempt is told no more than is left of the route's timeout. */
   #tellTimeLeft(): void {
     if (this.#suppressed) return;
-    const elapsedMs = this.#completeAt === 0 ? 0 : this.#env.clock.monotonicMs() - this.#completeAt;
-    const left = expectedTimeoutMs(this.#routeTimeoutMs, this.#tryTimeoutMs, Math.floor(elapsedMs));
+    const left = this.#times.left();
     if (left > 0) this.#exchange.requestHeaders.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(left));
   }
 
   #mirror(mirrors: RouteMatch['route']['mirrors']): void {
     const exchange = this.#exchange;
-    this.#mirrors = startMirrors(this.#env, mirrors, exchange, this.#facts, exchange.requestChunked, this.#routeTimeoutMs);
+    this.#mirrors = startMirrors(
+      this.#env,
+      mirrors,
+      exchange,
+      this.#facts,
+      exchange.requestChunked,
+      this.#times.routeMs,
+      this.info.protocol === 'HTTP/2',
+    );
     for (const copy of this.#mirrors) {
-      for (const piece of this.#body) copy.body(piece);
+      for (const piece of this.#kept.pieces) copy.body(piece);
       if (exchange.requestEnded) copy.end();
     }
   }
 
   // --- connect, forward (UpstreamClient) ---
 
-  onReady(connection: UpstreamHttp1): void {
+  onReady(connection: UpstreamStream): void {
     const exchange = this.#exchange;
     this.#pool = undefined;
     this.#connection = connection;
     const info = this.info;
+    this.#times.armStream(this.#cluster?.protocol.maxStreamDurationMs ?? 0);
     describeConnected(info, connection);
     info.firstUpstreamTxByte = this.#env.clock.wallMs();
-    const head = upstreamHead(this.#env.requestWriter, exchange, exchange.upgrade, exchange.requestChunked);
-    info.upstreamHeaderBytesSent = head.length;
-    connection.writeHead(exchange.method, head, exchange.requestChunked);
-    for (const piece of this.#body) {
-      if (!connection.writeBody(piece, 0, piece.length)) this.#down.pauseReading();
-    }
-    if (!this.#keepBody) this.#body.length = 0;
+    const ended = exchange.requestEnded && this.#kept.empty;
+    info.upstreamHeaderBytesSent = connection.writeRequest(exchange, exchange.upgrade, exchange.requestChunked, ended);
+    const kept = this.#kept;
+    for (const piece of kept.pieces) if (!connection.writeBody(piece, 0, piece.length)) this.#down.pauseReading();
+    if (!kept.keep) kept.drop();
     if (exchange.requestEnded) {
-      connection.endRequest(this.#trailers);
+      connection.endRequest(this.#kept.trailers);
       info.lastUpstreamTxByte = this.#env.clock.wallMs();
     } else {
       this.#down.resumeReading();
@@ -221,41 +206,42 @@ export class Attempts implements UpstreamClient {
 
   onRequestBody(buf: Buffer, start: number, end: number): void {
     this.info.bytesReceived += end - start;
+    this.info.grpc?.request.feed(buf, start, end);
     this.#exchange.touch();
     if (!this.#exchange.active || this.#exchange.responseEnded) return;
     for (const mirror of this.#mirrors) mirror.body(buf.subarray(start, end));
+    const kept = this.#kept;
     const connection = this.#connection;
     if (connection !== undefined) {
       if (!connection.writeBody(buf, start, end)) this.#down.pauseReading();
-      if (!this.#keepBody) return;
+      if (!kept.keep) return;
     }
-    this.#bodyBytes += end - start;
+    kept.bytes += end - start;
     const limit = this.#exchange.route?.route.bufferLimitBytes ?? BUFFER_BYTES;
-    if (this.#bodyBytes > limit && connection !== undefined) {
+    if (kept.bytes > limit && connection !== undefined) {
       // Too much to send a second time.
-      this.#keepBody = false;
+      kept.drop();
       this.#budget.left = 0;
-      this.#body.length = 0;
       return;
     }
-    this.#body.push(buf.subarray(start, end));
-    if (connection === undefined && this.#bodyBytes > limit) this.#down.pauseReading();
+    kept.add(buf, start, end);
+    if (connection === undefined && kept.bytes > limit) this.#down.pauseReading();
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
-    if (this.#plan.enableTrailers) this.#trailers = trailers;
+    this.#kept.trailers = trailers;
   }
 
   /** Called while the exchange is active. */
   onRequestEnd(): void {
     if (this.#cluster !== undefined && this.#attempts > 0) {
-      this.#armRouteTimeout();
-      this.#armTryTimeout();
+      this.#times.armRoute();
+      this.#times.armTry();
     }
     for (const mirror of this.#mirrors) mirror.end();
     const connection = this.#connection;
     if (connection !== undefined) {
-      connection.endRequest(this.#trailers);
+      connection.endRequest(this.#kept.trailers);
       this.info.lastUpstreamTxByte = this.#env.clock.wallMs();
     }
   }
@@ -287,7 +273,7 @@ export class Attempts implements UpstreamClient {
     this.#pick();
   }
 
-  onReset(kind: 'termination' | 'protocol'): void {
+  onReset(cause: ResetCause): void {
     this.#connection = undefined;
     if (!this.#exchange.active) return;
     const host = this.#host;
@@ -296,21 +282,19 @@ export class Attempts implements UpstreamClient {
       this.#tunnel.gone();
       return;
     }
+    const reason = replies.RESET_REASONS[cause];
     if (this.#exchange.responseStarted) {
-      this.#exchange.cutResponse(
-        kind === 'protocol' ? FLAG.UPE : FLAG.UC,
-        `upstream_reset_after_response_started{${kind === 'protocol' ? 'protocol_error' : 'connection_termination'}}`,
-      );
+      this.#exchange.cutResponse(replies.RESET_FLAGS[reason], `upstream_reset_after_response_started{${reason}}`);
       return;
     }
-    this.#upstreamLost(kind === 'protocol' ? 'protocol_error' : 'connection_termination', '', 'reset');
+    this.#upstreamLost(reason, '', cause === 'refused' ? 'refused-stream' : 'reset');
   }
 
   #upstreamLost(reason: replies.ResetReason, transport: string, kind: ResetKind): void {
-    this.#timers.disarm(TRY_TIMEOUT);
+    this.#times.disarmTry();
     if (kind !== 'overflow' && this.#retry(this.#wouldRetryReset(kind))) return;
     const headers: [string, string][] = reason === 'overflow' && !this.#suppressed ? [['x-envoy-overloaded', 'true']] : [];
-    this.#exchange.reply(replies.upstreamReset(reason, transport, this.#attempts > 1), headers);
+    this.#exchange.reply(replies.upstreamReset(reason, transport, this.#attempts > 1, this.#informed), headers);
   }
 
   #wouldRetryReset(kind: ResetKind): boolean {
@@ -327,21 +311,23 @@ export class Attempts implements UpstreamClient {
     if (!this.#budget.take(limits, cluster.stats, this.info)) return false;
     if (this.#host !== undefined) this.#tried.push(this.#host);
     this.info.upstreamHeaderBytesSent = 0;
-    this.#timers.arm(BACK_OFF, retryBackOffMs(retry, this.#attempts, this.#env.random));
+    this.#times.armBackOff(retryBackOffMs(retry, this.#attempts, this.#env.random));
     return true;
   }
 
   // --- response ---
 
-  onInformational(parser: Http1Parser): void {
-    if (!this.#exchange.active || this.#exchange.responseStarted || this.info.protocol === 'HTTP/1.0') return;
+  onInformational(head: ResponseHead): void {
+    if (!this.#exchange.active || this.#exchange.responseStarted) return;
+    this.#informed = true;
+    if (this.info.protocol === 'HTTP/1.0') return;
     // 100 was answered here unless the client's Expect went upstream.
-    if (parser.statusCode === 100 && !this.#plan.proxy100Continue) return;
-    removeHopByHop(parser.headers, false);
-    if (!this.#down.writeInformational(parser.statusCode, parser.reason, parser.headers)) this.#connection?.pause();
+    if (head.statusCode === 100 && !this.#plan.proxy100Continue) return;
+    removeHopByHop(head.headers, false);
+    if (!this.#down.writeInformational(head.statusCode, head.reason, head.headers)) this.#connection?.pause();
   }
 
-  onHead(parser: Http1Parser): void {
+  onHead(head: ResponseHead): void {
     const exchange = this.#exchange;
     if (!exchange.active) return;
     const info = this.info;
@@ -350,10 +336,10 @@ export class Attempts implements UpstreamClient {
     const match = exchange.route;
     if (host === undefined || cluster === undefined || match === undefined) return;
     info.firstUpstreamRxByte = this.#env.clock.wallMs();
-    info.upstreamHeaderBytesReceived = parser.headBytes;
-    this.#timers.disarm(TRY_TIMEOUT);
+    info.upstreamHeaderBytesReceived = head.headBytes;
+    this.#times.disarmTry();
     exchange.touch();
-    const status = parser.statusCode;
+    const status = head.statusCode;
     const switching = changesProtocol(exchange.upgrade, status);
     if (status === 101 && !switching) {
       // Nobody asked: the two sides do not agree on what comes next.
@@ -361,43 +347,48 @@ export class Attempts implements UpstreamClient {
       this.onReset('protocol');
       return;
     }
-    cluster.responded(host, status);
+    const grpcStatus = exchange.isGrpc && head.bodyKind === 'none' ? head.headers.getById(H.GRPC_STATUS) : undefined;
+    cluster.responded(host, status, grpcStatus === undefined ? status : replies.httpStatusOf(grpcStatus));
     const retry = this.#budget.plan;
-    if (retry !== undefined && shouldRetryStatus(retry, status, parser.headers) && this.#retry(true)) {
-      this.#discard(parser);
+    if (retry !== undefined && shouldRetryStatus(retry, status, head.headers) && this.#retry(true)) {
+      this.#discard(head);
       return;
     }
     if (this.#attempts > 1 && status < 500) cluster.stats.rqRetrySuccess.value++;
-    const headers = parser.headers;
+    // Refused: what the client sends behind its head goes nowhere.
+    if (exchange.upgrade !== '' && !switching) this.#connection?.endRequest(undefined);
+    const headers = head.headers;
     info.responseCode = status;
     info.responseCodeDetails = 'via_upstream';
-    const serviceMs = this.#suppressed ? undefined : Math.floor(this.#env.clock.monotonicMs() - this.#attemptStart);
+    const serviceMs =
+      this.#suppressed || !exchange.requestEnded ? undefined : Math.floor(this.#env.clock.monotonicMs() - this.#attemptStart);
     finishResponseHead(headers, status, match, info, exchange.requestHeaders, serviceMs, this.#attempts, this.#cookies);
     exchange.respond(
       headers,
       status,
-      parser.reason,
-      parser.bodyKind === 'chunked' || parser.bodyKind === 'eof',
-      parser.bodyKind !== 'none' || switching,
+      head.reason,
+      head.bodyKind === 'chunked' || head.bodyKind === 'eof',
+      head.bodyKind !== 'none' || switching,
     );
     if (switching && this.#connection !== undefined) {
-      this.#timers.disarm(ROUTE_TIMEOUT);
+      this.#times.disarmRoute();
       this.#tunnel.begin(this.#connection);
     }
   }
 
   // The response of an attempt that is retried is read to nowhere when that costs nothing.
-  #discard(parser: Http1Parser): void {
+  #discard(head: ResponseHead): void {
     const connection = this.#connection;
     this.#connection = undefined;
     if (connection === undefined) return;
-    if (parser.bodyKind === 'none' && this.#exchange.requestEnded) connection.client = DISCARD;
+    if (head.bodyKind === 'none' && this.#exchange.requestEnded) connection.discard();
     else connection.abandon();
   }
 
   onBody(buf: Buffer, start: number, end: number): void {
     if (!this.#exchange.active) return;
     this.info.bytesSent += end - start;
+    this.info.grpc?.response.feed(buf, start, end);
     this.#exchange.touch();
     if (!this.#down.writeBody(buf, start, end, this.#exchange.responseChunked)) this.#connection?.pause();
   }
@@ -416,7 +407,7 @@ export class Attempts implements UpstreamClient {
     if (!this.#exchange.active) return;
     this.#exchange.responseEnded = true;
     this.info.lastUpstreamRxByte = this.#env.clock.wallMs();
-    this.#down.endBody(this.#exchange.responseChunked, this.#plan.enableTrailers ? this.#exchange.responseTrailers : undefined);
+    this.#down.endBody(this.#exchange.responseChunked, this.#exchange.responseTrailers);
   }
 
   onFlush(): void {
@@ -465,32 +456,42 @@ export class Attempts implements UpstreamClient {
     connection?.abandon();
   }
 
-  #timedOut(): void {
+  // --- time (TimedAttempts) ---
+
+  backOffOver(): void {
+    if (this.#exchange.active) this.#pick();
+  }
+
+  routeTimedOut(): void {
+    if (!this.#exchange.active) return;
     if (this.#cluster !== undefined) this.#cluster.stats.rqTimeout.value++;
     if (this.#host !== undefined && this.#connection !== undefined) this.#cluster?.failed(this.#host, 'timeout');
-    if (this.#exchange.responseStarted) {
-      this.#exchange.cutResponse(FLAG.UT, 'response_timeout');
-      return;
-    }
     this.#exchange.reply(replies.RESPONSE_TIMEOUT);
   }
 
-  #tryTimedOut(): void {
-    if (this.#exchange.responseStarted) return;
+  tryTimedOut(): void {
+    if (!this.#exchange.active || this.#exchange.responseStarted) return;
     if (this.#cluster !== undefined) this.#cluster.stats.rqPerTryTimeout.value++;
     if (this.#host !== undefined) this.#cluster?.failed(this.#host, 'timeout');
     this.giveUp();
-    if (this.#retry(this.#wouldRetryReset('per-try-timeout'))) return;
-    this.#exchange.reply(replies.PER_TRY_TIMEOUT);
+    if (!this.#retry(this.#wouldRetryReset('per-try-timeout'))) this.#exchange.reply(replies.PER_TRY_TIMEOUT);
   }
 
-  #armRouteTimeout(): void {
-    if (this.#completeAt === 0) this.#completeAt = this.#env.clock.monotonicMs();
-    if (this.#routeTimeoutMs > 0 && !this.#timers.armed(ROUTE_TIMEOUT)) this.#timers.arm(ROUTE_TIMEOUT, this.#routeTimeoutMs);
-  }
-
-  #armTryTimeout(): void {
-    if (this.#tryTimeoutMs > 0) this.#timers.arm(TRY_TIMEOUT, this.#tryTimeoutMs);
+  // Envoy's max_stream_duration of a cluster.
+  streamTooLong(): void {
+    const exchange = this.#exchange;
+    if (!exchange.active) return;
+    if (this.#tunnel.open) {
+      this.info.setFlag(FLAG.UMSDR);
+      this.info.responseCodeDetails = replies.UPSTREAM_MAX_DURATION.details;
+      this.#tunnel.gone();
+      return;
+    }
+    if (!exchange.responseStarted) {
+      this.giveUp();
+      if (this.#retry(this.#wouldRetryReset('reset'))) return;
+    }
+    exchange.reply(replies.UPSTREAM_MAX_DURATION);
   }
 }
 

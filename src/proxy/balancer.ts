@@ -6,18 +6,25 @@ import type { Cluster } from '../xds/gen/types.ts';
 import { compileHashBalancer } from './balancer-hash.ts';
 import type { Host } from './host.ts';
 import type { HostGroup } from './host-set.ts';
+import { compileSlowStart, type SlowStart } from './slow-start.ts';
 
 /** `hash` is the request's hash policy value; undefined when it has none. `attempt` above 0 asks for another host than before. */
 export type Balancer = (group: HostGroup, random: () => number, hash: bigint | undefined, attempt: number) => Host | undefined;
 
-export const compileBalancer = (cluster: Cluster): Balancer => {
+/** `now` is the clock hosts are dated by. */
+export const compileBalancer = (cluster: Cluster, now: () => number): Balancer => {
   const policy = cluster.lb_policy ?? 'ROUND_ROBIN';
   switch (policy) {
-    case 'ROUND_ROBIN':
-      return roundRobin;
+    case 'ROUND_ROBIN': {
+      const slow = compileSlowStart(cluster.round_robin_lb_config?.slow_start_config, 'round_robin_lb_config.slow_start_config');
+      return slow === undefined ? roundRobin : slowly(roundRobin, (host) => host.weight, slow, now);
+    }
     case 'LEAST_REQUEST': {
       const config = cluster.least_request_lb_config;
-      return leastRequest(config?.choice_count ?? 2, config?.active_request_bias?.default_value ?? 1);
+      const bias = config?.active_request_bias?.default_value ?? 1;
+      const slow = compileSlowStart(config?.slow_start_config, 'least_request_lb_config.slow_start_config');
+      const usual = leastRequest(config?.choice_count ?? 2, bias);
+      return slow === undefined ? usual : slowly(usual, loadWeight(bias), slow, now);
     }
     case 'RANDOM':
       return (group, random) => group.hosts[Math.floor(random() * group.hosts.length)];
@@ -39,8 +46,26 @@ const roundRobin: Balancer = (group) => {
   return hosts[group.cursor];
 };
 
+/** While a host of the group is new, a schedule in which it weighs less; then as usual. */
+const slowly = (usual: Balancer, weigh: (host: Host) => number, slow: SlowStart, now: () => number): Balancer => {
+  let at = 0;
+  const warming = (host: Host) => weigh(host) * slow.factor(at - host.addedAtMs);
+  return (group, random, hash, attempt) => {
+    at = now();
+    if (at - group.newestMs >= slow.windowMs) return usual(group, random, hash, attempt);
+    if (group.deadlines.length === 0)
+      group.deadlines = Float64Array.from(group.hosts, (host) => group.edfNow + random() / Math.max(warming(host), 1e-9));
+    return edf(group, warming);
+  };
+};
+
+const loadWeight =
+  (bias: number) =>
+  (host: Host): number =>
+    bias === 0 ? host.weight : host.weight / (host.stats.rqActive + 1) ** bias;
+
 const leastRequest = (choices: number, bias: number): Balancer => {
-  const weigh = (host: Host) => (bias === 0 ? host.weight : host.weight / (host.stats.rqActive + 1) ** bias);
+  const weigh = loadWeight(bias);
   return (group, random) => {
     const hosts = group.hosts;
     if (!group.equalWeights) return edf(group, weigh);

@@ -14,20 +14,29 @@ import type { DnsLookup } from './dns-lookup.ts';
 import { DnsResolution } from './dns-resolution.ts';
 import { Host } from './host.ts';
 import { HealthView, type HostGroup, type Membership } from './host-set.ts';
+import type { HostState } from './host-state.ts';
 import { CONNECT_TIMEOUT_MS, ORIGINAL_DST_HOSTS_MAX, POOLS_KEPT } from './limits.ts';
 import { buildMembership } from './membership.ts';
 import { compileOutlier, OutlierDetector } from './outlier.ts';
+import { exchangesPeers } from './peer-exchange.ts';
 import type { SecretStore } from './secrets.ts';
+import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
+import type { TurnOutput } from './turn-output.ts';
+import { AutoPool } from './upstream-auto-pool.ts';
+import { Http2Pool } from './upstream-http2-pool.ts';
 import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
+import type { UpstreamPool } from './upstream-stream.ts';
 import { compileUpstreamTransport, PLAIN_VARIANT, type TransportVariant, type UpstreamTransport } from './upstream-transport.ts';
 
 export interface ClusterEnvironment {
   readonly wheel: TimerWheel;
+  readonly turn: TurnOutput;
   readonly writer: Http1Writer;
   readonly secrets: SecretStore;
   readonly stats: StatsStore;
+  readonly sharing: Sharing;
   readonly dns: DnsLookup;
   readonly random: () => number;
   readonly bindAddress: string | undefined;
@@ -61,6 +70,8 @@ export class ClusterRuntime {
   readonly stats: ClusterStats;
   readonly type: string;
   readonly #environment: ClusterEnvironment;
+  /** What its counts are known by to all workers: a changed cluster counts anew. */
+  readonly #key: string;
   readonly #settings: PoolSettings;
   readonly #balancer: Balancer;
   readonly #panicThreshold: number;
@@ -78,6 +89,10 @@ export class ClusterRuntime {
   #retired = false;
   /** More than one variant is possible: pools are looked up by key. */
   readonly hasVariants: boolean;
+  /** TCP connections tell each other who their ends are, where both agree to. */
+  readonly exchangesPeers: boolean;
+  /** Connections tell for which client they are. */
+  readonly tellsClient: boolean;
 
   constructor(config: Cluster, environment: ClusterEnvironment) {
     this.config = config;
@@ -87,8 +102,11 @@ export class ClusterRuntime {
     this.#environment = environment;
     refuse(config);
     this.protocol = compileClusterProtocol(config);
-    this.breakers = compileBreakers(config.circuit_breakers);
-    this.#balancer = compileBalancer(config);
+    this.#key = environment.sharing.version(this.name, config);
+    this.breakers = compileBreakers(config.circuit_breakers, (priority, bounds) =>
+      environment.sharing.limits(`${priority}\n${this.#key}`, bounds, () => this.#giveConnections()),
+    );
+    this.#balancer = compileBalancer(config, () => environment.wheel.now());
     this.#panicThreshold =
       config.common_lb_config?.healthy_panic_threshold?.value ?? (config.common_lb_config?.healthy_panic_threshold ? 0 : 50);
     this.#byLocality = config.common_lb_config?.locality_weighted_lb_config !== undefined;
@@ -100,6 +118,12 @@ export class ClusterRuntime {
     const { byDefault, matches } = compileTransports(config, environment);
     this.#defaultTransport = byDefault;
     this.#transportMatches = matches;
+    if (this.protocol.kind === 'auto' && (byDefault.kind !== 'tls' || matches.some((m) => m.transport.kind !== 'tls'))) {
+      this.#closeTransports();
+      throw new PlanError('auto_config', 'needs TLS: only its handshake can choose the protocol');
+    }
+    this.exchangesPeers = exchangesPeers(config.filters);
+    this.tellsClient = this.#defaultTransport.tellsClient || this.#transportMatches.some((m) => m.transport.tellsClient);
     this.hasVariants = this.#defaultTransport.kind === 'tls' || this.#transportMatches.some((m) => m.transport.kind === 'tls');
     this.#settings = {
       wheel: environment.wheel,
@@ -110,6 +134,14 @@ export class ClusterRuntime {
       requestsPerConnection: this.protocol.requestsPerConnection,
       maxConnectionDurationMs: this.protocol.maxConnectionDurationMs,
       bindAddress: source,
+      turn: environment.turn,
+      random: environment.random,
+      preconnectRatio: preconnectRatio(config),
+      http2: this.protocol.http2,
+      keepalive: this.protocol.keepalive,
+      enableTrailers: this.protocol.enableTrailers,
+      responseLimits: this.protocol.responseLimits,
+      properCaseRequests: this.protocol.properCaseRequests,
     };
     this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random, this.#hashed);
     this.#outlier =
@@ -121,11 +153,12 @@ export class ClusterRuntime {
             environment.random,
             () => this.#hostList,
             () => this.#healthChanged(),
+            environment.sharing.ejections(this.#key, () => this.#healthChanged()),
           );
     try {
       if (this.type === 'STATIC' || this.type === 'CLUSTER_PROVIDED') this.setAssignment(config.load_assignment ?? {});
       else if (this.type === 'STRICT_DNS' || this.type === 'LOGICAL_DNS')
-        this.#dns = new DnsResolution(config, environment.wheel, environment.dns, (assignment) => this.setAssignment(assignment));
+        this.#dns = new DnsResolution(config, environment, (assignment) => this.setAssignment(assignment));
     } catch (problem) {
       this.retire();
       throw problem;
@@ -157,16 +190,16 @@ export class ClusterRuntime {
   }
 
   get maxConnections(): number {
-    return this.breakers.default.connectionsMax;
+    return this.breakers.default.bounds.connectionsMax;
   }
   get maxPendingRequests(): number {
-    return this.breakers.default.pendingMax;
+    return this.breakers.default.bounds.pendingMax;
   }
   get maxRequests(): number {
-    return this.breakers.default.requestsMax;
+    return this.breakers.default.bounds.requestsMax;
   }
   get maxRetries(): number {
-    return this.breakers.default.retriesMax;
+    return this.breakers.default.bounds.retriesMax;
   }
 
   hosts(): Iterable<Host> {
@@ -175,7 +208,7 @@ export class ClusterRuntime {
 
   /** Refuses an assignment it cannot use (PlanError); what was there stays. */
   setAssignment(assignment: ClusterLoadAssignment): void {
-    const { membership, hosts } = buildMembership(assignment, this.#hosts);
+    const { membership, hosts } = buildMembership(assignment, this.#hosts, this.type === 'LOGICAL_DNS');
     this.#assignment = assignment;
     const seen = new Set(hosts);
     const gone: Host[] = [];
@@ -183,10 +216,16 @@ export class ClusterRuntime {
       if (!seen.has(host)) {
         this.#hosts.delete(key);
         host.removed = true;
+        host.state.close();
         gone.push(host);
       }
+    const now = this.#environment.wheel.now();
     for (const host of hosts) {
-      this.#hosts.set(`${host.hostname}|${host.address}`, host);
+      if (!this.#hosts.has(host.key)) {
+        host.addedAtMs = now;
+        host.state = this.#stateOf(host.key);
+      }
+      this.#hosts.set(host.key, host);
       const transport = this.#transportFor(host.metadata);
       if (host.transport !== transport) {
         for (const pool of host.pools) pool.drain();
@@ -213,13 +252,15 @@ export class ClusterRuntime {
     return host;
   }
 
-  pool(host: Host, variant: TransportVariant = PLAIN_VARIANT): Http1Pool {
+  pool(host: Host, variant: TransportVariant = PLAIN_VARIANT): UpstreamPool {
     for (const pool of host.pools) if (pool.variant.key === variant.key && !pool.draining) return pool;
     // Variants may come from what clients send (auto_sni): neither empty pools nor idle connections pile up for names nobody asks for again.
     const limits = this.breakers.default;
-    if (limits.connections >= limits.connectionsMax) for (const other of host.pools) other.closeIdle();
+    if (limits.connectionsFull) for (const other of host.pools) other.closeIdle();
     if (host.pools.length >= POOLS_KEPT) host.pools = host.pools.filter((other) => other.size > 0);
-    const pool = new Http1Pool(host, this.transportOf(host), variant, this.#settings, limits);
+    const Pool = variant.protocol === 'http2' ? Http2Pool : variant.protocol === 'auto' ? AutoPool : Http1Pool;
+    const named = host.hostname === '' ? variant : { ...variant, hostname: host.hostname };
+    const pool = new Pool(host, this.transportOf(host), named, this.#settings, limits);
     // A request of a replaced cluster that tries again: its connection ends with it.
     if (this.#retired) pool.drain();
     host.pools.push(pool);
@@ -230,13 +271,14 @@ export class ClusterRuntime {
     return host.transport ?? this.#defaultTransport;
   }
 
-  responded(host: Host, status: number): void {
+  /** `meant`: the status outlier detection judges, where the response says more than its own. */
+  responded(host: Host, status: number, meant: number): void {
     if (status >= 500) host.stats.rqError++;
     else host.stats.rqSuccess++;
     this.stats.rqCompleted.value++;
     const byClass = this.stats.rqByClass[Math.floor(status / 100)];
     if (byClass !== undefined) byClass.value++;
-    this.#outlier?.response(host, status);
+    this.#outlier?.response(host, meant);
   }
 
   failed(host: Host, kind: 'connect' | 'timeout' | 'reset'): void {
@@ -251,10 +293,17 @@ export class ClusterRuntime {
     this.#retired = true;
     this.#outlier?.close();
     this.#dns?.close();
+    this.breakers.default.retire();
+    this.breakers.high.retire();
     for (const host of this.#hosts.values()) {
       host.removed = true;
+      host.state.close();
       for (const pool of host.pools) pool.drain();
     }
+    this.#closeTransports();
+  }
+
+  #closeTransports(): void {
     this.#defaultTransport.close();
     for (const match of this.#transportMatches) match.transport.close();
   }
@@ -284,6 +333,7 @@ export class ClusterRuntime {
     if (host !== undefined) return host;
     if (this.#hosts.size >= ORIGINAL_DST_HOSTS_MAX) this.#dropIdleHosts();
     host = new Host(destination.ip, port);
+    host.state = this.#stateOf(key);
     host.transport = this.#transportFor(undefined);
     this.#hosts.set(key, host);
     this.#hostList.push(host);
@@ -291,8 +341,21 @@ export class ClusterRuntime {
   }
 
   #dropIdleHosts(): void {
-    for (const [key, host] of this.#hosts) if (host.stats.rqActive === 0 && host.stats.cxActive === 0) this.#hosts.delete(key);
+    for (const [key, host] of this.#hosts)
+      if (host.stats.rqActive === 0 && host.stats.cxActive === 0) {
+        this.#hosts.delete(key);
+        host.state.close();
+      }
     this.#hostList = [...this.#hosts.values()];
+  }
+
+  #stateOf(hostKey: string): HostState {
+    return this.#environment.sharing.host(`${hostKey}\n${this.#key}`);
+  }
+
+  /** Another worker waits for a connection: those that nobody uses are given up for it. */
+  #giveConnections(): void {
+    for (const host of this.#hosts.values()) for (const pool of host.pools) if (this.breakers.default.connectionsWanted) pool.closeIdle();
   }
 
   #healthChanged(): void {
@@ -331,6 +394,13 @@ const refuse = (config: Cluster): void => {
   const header = config.original_dst_lb_config;
   if (header?.use_http_header === true) throw new PlanError('original_dst_lb_config.use_http_header', 'not supported');
   if (header?.metadata_key !== undefined) throw new PlanError('original_dst_lb_config.metadata_key', 'not supported');
+};
+
+const preconnectRatio = (config: Cluster): number => {
+  const policy = config.preconnect_policy;
+  if (policy?.predictive_preconnect_ratio !== undefined)
+    throw new PlanError('preconnect_policy.predictive_preconnect_ratio', 'not supported');
+  return policy?.per_upstream_preconnect_ratio ?? 1;
 };
 
 const bindAddress = (config: Cluster): string | undefined => {

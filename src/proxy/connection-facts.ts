@@ -1,18 +1,22 @@
 // What is known of an accepted connection for its whole life; every exchange and tunnel on it starts from these.
 
 import type { StreamInfo, TlsFacts } from '../plan/stream-info.ts';
-import type { Metadata } from '../xds/gen/types.ts';
+import type { ProxyTlv } from '../wire/proxy-protocol.ts';
+import type { JsonObject, Metadata } from '../xds/gen/types.ts';
 import type { ListenerContext } from './observer.ts';
 
 export interface DownstreamFacts {
   readonly id: number;
-  readonly remoteIp: string;
-  readonly remotePort: number;
-  /** The address the client meant: restored from the kernel where packets were redirected. */
-  readonly localIp: string;
-  readonly localPort: number;
+  /** Who the client is: the TCP peer, or whom a PROXY protocol header names. */
+  remoteIp: string;
+  remotePort: number;
+  /** The TCP peer; undefined while it is the client itself. */
+  directRemote: { readonly ip: string; readonly port: number } | undefined;
+  /** The address the client meant: restored from the kernel where packets were redirected, or from a PROXY protocol header. */
+  localIp: string;
+  localPort: number;
   readonly directLocal: string;
-  readonly originalDestination: { readonly ip: string; readonly port: number } | undefined;
+  originalDestination: { readonly ip: string; readonly port: number } | undefined;
   readonly listenerName: string;
   readonly listenerMetadata: Metadata | undefined;
   readonly listenerContext: ListenerContext;
@@ -26,7 +30,41 @@ export interface DownstreamFacts {
   /** URI SAN of our own certificate. */
   localUri: string;
   startMs: number;
+  /** Of the PROXY protocol header the connection began with: an upstream one may pass them on. */
+  proxyTlvs: readonly ProxyTlv[] | undefined;
+  /** What listener and network filters leave for the log and for later filters. */
+  dynamicMetadata: { [namespace: string]: JsonObject } | undefined;
+  filterState: { [key: string]: string } | undefined;
 }
+
+/** What is known of a connection at the moment it is accepted. */
+export type AcceptedFacts = Pick<
+  DownstreamFacts,
+  | 'id'
+  | 'remoteIp'
+  | 'remotePort'
+  | 'localIp'
+  | 'localPort'
+  | 'directLocal'
+  | 'originalDestination'
+  | 'listenerName'
+  | 'listenerMetadata'
+  | 'listenerContext'
+  | 'startMs'
+>;
+
+export const acceptedFacts = (accepted: AcceptedFacts): DownstreamFacts => ({
+  ...accepted,
+  directRemote: undefined,
+  filterChainName: '',
+  sni: '',
+  alpn: [],
+  tls: undefined,
+  localUri: '',
+  proxyTlvs: undefined,
+  dynamicMetadata: undefined,
+  filterState: undefined,
+});
 
 export const addressText = (ip: string, port: number): string => (ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`);
 
@@ -45,7 +83,8 @@ export const describeConnection = (info: StreamInfo, facts: DownstreamFacts): vo
   facts.remoteText ??= addressText(facts.remoteIp, facts.remotePort);
   facts.localText ??= addressText(facts.localIp, facts.localPort);
   info.downstreamRemoteAddress = facts.remoteText;
-  info.downstreamDirectRemoteAddress = info.downstreamRemoteAddress;
+  const direct = facts.directRemote;
+  info.downstreamDirectRemoteAddress = direct === undefined ? info.downstreamRemoteAddress : addressText(direct.ip, direct.port);
   info.downstreamLocalAddress = facts.localText;
   info.downstreamDirectLocalAddress = facts.directLocal;
   info.listenerName = facts.listenerName;
@@ -54,4 +93,6 @@ export const describeConnection = (info: StreamInfo, facts: DownstreamFacts): vo
   info.requestedServerName = facts.sni;
   info.downstreamTls = facts.tls;
   info.downstreamTransportIsTls = facts.tls !== undefined;
+  if (facts.dynamicMetadata !== undefined) info.dynamicMetadata = { ...info.dynamicMetadata, ...facts.dynamicMetadata };
+  if (facts.filterState !== undefined) info.filterState = { ...info.filterState, ...facts.filterState };
 };

@@ -1,8 +1,7 @@
 // The data plane: what configuration is there, what of it is warm, and who serves whom. See data-plane.ts for the contract.
 
-import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { PlanError } from '../plan/plan-error.ts';
 import { Http1Writer } from '../wire/http1-writer.ts';
 import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, RouteConfiguration, Secret } from '../xds/gen/types.ts';
 import { Acceptance, type ConnectionOwner, type ServedConnection } from './accept.ts';
@@ -11,22 +10,31 @@ import { ClusterRuntime } from './cluster-runtime.ts';
 import { plainIp } from './connection-facts.ts';
 import type { ClusterView, DataPlane, DataPlaneOptions, ListenerView } from './data-plane.ts';
 import { systemDns } from './dns-lookup.ts';
+import type { ChainRuntime } from './filter-chain-runtime.ts';
 import { HttpFilterRegistry } from './http-filters.ts';
+import { ListenerDrain } from './listener-drain.ts';
 import { ListenerRuntime, ListenerState } from './listener-runtime.ts';
+import { ListeningSockets } from './listening-sockets.ts';
 import { silentObserver } from './observer.ts';
 import { kernelOriginalDestination } from './original-destination.ts';
+import { Overload, type OverloadConfig } from './overload.ts';
+import { ownAddress } from './own-address.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { isLoopback } from './request-headers.ts';
 import { RouteTables } from './route-table.ts';
 import { SecretStore } from './secrets.ts';
+import { ServerFirst } from './server-first.ts';
+import { oneWorker } from './shared-counts.ts';
+import { stable } from './stable-text.ts';
 import { StatsStore } from './stats-store.ts';
 import { TimerWheel } from './timer-wheel.ts';
+import { TurnOutput } from './turn-output.ts';
 
 export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   readonly stats: StatsStore;
   readonly #options: DataPlaneOptions;
   readonly #env: ProxyEnvironment;
   readonly #wheel: TimerWheel;
+  readonly #turn = new TurnOutput();
   readonly #secrets = new SecretStore();
   readonly #routes = new RouteTables();
   readonly #clusters = new Map<string, { active: ClusterRuntime | undefined; warming: ClusterRuntime | undefined; text: string }>();
@@ -34,11 +42,18 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   readonly #listeners = new Map<string, ListenerRuntime>();
   /** Virtual and bound listeners by address, for connections with an original destination. */
   #byAddress = new Map<string, ListenerRuntime>();
-  readonly #connections = new Map<ServedConnection, ListenerState>();
+  readonly #sockets: ListeningSockets;
+  readonly #drains: ListenerDrain;
+  readonly #overload: Overload;
   readonly #accepting = new Set<Socket>();
   #changed: () => void = () => {};
   #connectionIds = 0;
   #draining = false;
+  #stopped: 'none' | 'inbound' | 'all' = 'none';
+  /** Refused because their address could not be had: tried again. */
+  readonly #unbound = new Map<string, Listener>();
+  #bindTimer: NodeJS.Timeout | undefined;
+  #bindPauseMs = BIND_RETRY_MS;
   /** Listeners that hand connections to others listen. */
   #begun = false;
   #closed = false;
@@ -48,26 +63,40 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   constructor(options: DataPlaneOptions) {
     this.#options = options;
     this.stats = options.stats ?? new StatsStore();
+    this.#sockets = options.sockets ?? new ListeningSockets();
+    this.#drains = new ListenerDrain(options.drainTimeMs ?? DRAIN_TIME_MS, options.drainGradually ?? false, options.random ?? Math.random);
     const clock = options.clock ?? systemClock;
     this.#wheel = new TimerWheel(clock, (problem) => {
       options.log.error('timer failed', { problem: problem instanceof Error ? (problem.stack ?? problem.message) : 'unknown' });
     });
+    this.#overload = new Overload({
+      config: options.overload ?? UNLIMITED,
+      stats: this.stats,
+      log: options.log,
+      random: options.random ?? Math.random,
+    });
+    this.#overload.onChange(() => this.#pauseListening());
     const plane = this;
     this.#env = {
       log: options.log,
       clock,
       wheel: this.#wheel,
+      turn: this.#turn,
       random: options.random ?? Math.random,
       observer: options.observer ?? silentObserver,
       requestWriter: new Http1Writer(),
       responseWriter: new Http1Writer(),
       secrets: this.#secrets,
+      stats: this.stats,
+      serverFirst: new ServerFirst(clock, this.#wheel, this.stats),
+      peerExchange: options.peerExchange,
       filters: new HttpFilterRegistry(options.httpFilters),
       cluster: (name) => this.#clusters.get(name)?.active,
       ownAddress: ownAddress(),
       get draining() {
-        return plane.#draining;
+        return plane.#draining || plane.#overload.endsConnection;
       },
+      overload: this.#overload,
       date: () => {
         const second = Math.floor(clock.wallMs() / 1000);
         if (second !== this.#dateSecond) {
@@ -86,9 +115,11 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     if (entry?.text === text) return;
     const runtime = new ClusterRuntime(cluster, {
       wheel: this.#wheel,
+      turn: this.#turn,
       writer: this.#env.requestWriter,
       secrets: this.#secrets,
       stats: this.stats,
+      sharing: this.#options.sharing ?? oneWorker,
       dns: this.#options.dns ?? systemDns,
       random: this.#env.random,
       bindAddress: this.#options.upstreamBindAddress,
@@ -125,10 +156,20 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   setListener(listener: Listener): void {
     const name = listener.name ?? '';
+    this.#unbound.delete(name);
     const runtime = this.#listeners.get(name);
     if (runtime !== undefined && stable(runtime.warming?.config ?? runtime.active?.config ?? {}) === stable(listener)) return;
     const state = new ListenerState(listener, this.#env, this.#routes, () => this.#warm());
-    const owner = runtime ?? new ListenerRuntime(name);
+    const owner = runtime ?? new ListenerRuntime(name, this.#sockets, this.stats, this.#options.connectionLimit?.(name) ?? Infinity);
+    try {
+      if (!this.#draining) owner.reserve(listener, (key) => this.#heldElsewhere(owner, key));
+    } catch (problem) {
+      state.replace();
+      this.#unbound.set(name, listener);
+      this.stats.counter('listener_manager.listener_create_failure').value++;
+      this.#retryBinds();
+      throw problem;
+    }
     owner.warming?.replace();
     owner.warming = state;
     this.#listeners.set(name, owner);
@@ -136,11 +177,15 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 
   removeListener(name: string): void {
+    this.#unbound.delete(name);
     const runtime = this.#listeners.get(name);
     if (runtime === undefined) return;
     this.#listeners.delete(name);
-    runtime.unbind();
-    this.#drainState(runtime.active);
+    const waiting = [...this.#listeners.values()].filter((l) => l.bindFailure !== '');
+    runtime.unbind((key) => waiting.some((l) => l.key === key));
+    for (const listener of waiting) this.#bind(listener);
+    runtime.dropStats();
+    this.#drains.remove(name);
     runtime.active?.replace();
     runtime.warming?.replace();
     this.#index();
@@ -208,17 +253,25 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     this.#changed = changed;
   }
 
+  get connections(): number {
+    return this.#accepting.size;
+  }
+
   get ready(): boolean {
+    if (this.#unbound.size > 0) return false;
     for (const { warming } of this.#clusters.values()) if (warming !== undefined) return false;
     for (const listener of this.#listeners.values()) {
       if (!listener.warm || listener.binding !== undefined) return false;
-      if (listener.active?.config.bind_to_port !== false && !listener.bound && !this.#draining) return false;
+      if (listener.active?.config.bind_to_port !== false && !listener.bound && !this.#isStopped(listener)) return false;
     }
     return true;
   }
 
   bindFailures(): ReadonlyMap<string, string> {
-    return new Map([...this.#listeners.values()].filter((l) => l.bindFailure !== '').map((l) => [l.name, l.bindFailure]));
+    const failures = new Map<string, string>();
+    for (const name of this.#unbound.keys()) failures.set(name, 'its address cannot be had');
+    for (const { name, bindFailure } of this.#listeners.values()) if (bindFailure !== '') failures.set(name, bindFailure);
+    return failures;
   }
 
   async settled(): Promise<void> {
@@ -228,16 +281,32 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   drain(): void {
     this.#draining = true;
-    for (const listener of this.#listeners.values()) listener.unbind();
-    for (const connection of this.#connections.keys()) connection.drain?.();
+    this.stopListening(false);
+    this.#drains.everybody();
+  }
+
+  drainGracefully(inboundOnly: boolean): void {
+    this.#drains.all(inboundOnly);
+  }
+
+  keepServing(): void {
+    this.#drains.none();
+  }
+
+  stopListening(inboundOnly: boolean): void {
+    if (this.#stopped !== 'all') this.#stopped = inboundOnly ? 'inbound' : 'all';
+    for (const listener of this.#listeners.values()) if (this.#isStopped(listener)) listener.unbind();
+    this.#changed();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearTimeout(this.#bindTimer);
     this.drain();
     for (const socket of this.#accepting) socket.destroy();
-    for (const connection of [...this.#connections.keys()]) connection.destroy();
+    this.#drains.close();
+    this.#overload.close();
     for (const { active, warming } of this.#clusters.values()) {
       active?.destroy();
       warming?.destroy();
@@ -249,15 +318,13 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   // --- ConnectionOwner ---
 
-  opened(connection: ServedConnection, state: ListenerState): void {
-    this.#connections.set(connection, state);
+  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void {
+    this.#drains.opened(connection, state, chain);
     state.opened();
   }
 
   closed(connection: ServedConnection): void {
-    const state = this.#connections.get(connection);
-    this.#connections.delete(connection);
-    state?.closed();
+    this.#drains.closed(connection)?.closed();
   }
 
   // --- inside ---
@@ -278,10 +345,10 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       const before = listener.active;
       listener.active = next;
       listener.warming = undefined;
-      this.#drainState(before);
+      if (before !== undefined) this.#drains.replaced(listener.name, next);
       before?.replace();
       swapped = true;
-      if (this.#draining) continue;
+      if (this.#isStopped(listener)) continue;
       if (this.#begun || next.config.use_original_dst !== true) this.#bind(listener);
     }
     // Not at once: the listeners of one answer are set one after the other.
@@ -293,25 +360,63 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   #bind(listener: ListenerRuntime): void {
     listener.bind(
       (owner, socket) => this.#accept(owner, socket),
-      () => this.#changed(),
+      () => {
+        if (listener.bindFailure !== '') this.#retryBinds();
+        if (this.#overload.stopConnections) this.#pauseListening();
+        this.#changed();
+      },
     );
+  }
+
+  // `stop_accepting_connections`: clients wait in the kernel's queue.
+  #pauseListening(): void {
+    for (const listener of this.#listeners.values()) {
+      if (this.#overload.stopConnections && listener.config.bypass_overload_manager !== true) listener.pause();
+      else if (listener.active !== undefined && !this.#isStopped(listener)) this.#bind(listener);
+    }
+  }
+
+  #isStopped(listener: ListenerRuntime): boolean {
+    return this.#stopped === 'all' || (this.#stopped === 'inbound' && listener.config.traffic_direction === 'INBOUND');
+  }
+
+  #heldElsewhere(owner: ListenerRuntime, key: string): boolean {
+    for (const other of this.#listeners.values()) if (other !== owner && !key.endsWith(':0') && other.holds(key)) return true;
+    return false;
+  }
+
+  // What could not be bound is tried again, less and less often.
+  #retryBinds(): void {
+    if (this.#bindTimer !== undefined) return;
+    this.#bindTimer = setTimeout(() => {
+      this.#bindTimer = undefined;
+      if (this.#draining) return;
+      for (const listener of this.#listeners.values()) if (listener.bindFailure !== '') this.#bind(listener);
+      for (const listener of [...this.#unbound.values()]) this.#setAgain(listener);
+      const waiting = this.#unbound.size > 0 || [...this.#listeners.values()].some((l) => l.bindFailure !== '');
+      this.#bindPauseMs = waiting ? Math.min(this.#bindPauseMs * 2, BIND_RETRY_MAX_MS) : BIND_RETRY_MS;
+    }, this.#bindPauseMs);
+    this.#bindTimer.unref();
+  }
+
+  #setAgain(listener: Listener): void {
+    try {
+      this.setListener(listener);
+      this.#env.log.info('a listener that was refused for its address is in force now', { listener: listener.name ?? '' });
+    } catch (problem) {
+      if (!(problem instanceof PlanError)) throw problem;
+    }
   }
 
   // What hands connections to other listeners first listens when all of them are warm, as Envoy's workers do: before, a connection to a
   // service whose listener still waits for its routes would be passed on to the service's virtual address, where nobody answers.
   #begin(): void {
     const listeners = [...this.#listeners.values()];
-    if (this.#begun || this.#draining || listeners.some((l) => l.active === undefined)) return;
+    if (this.#begun || this.#stopped === 'all' || listeners.some((l) => l.active === undefined)) return;
     const handing = listeners.filter((l) => l.active?.config.use_original_dst === true);
     if (handing.length === 0) return;
     this.#begun = true;
-    for (const listener of handing) this.#bind(listener);
-  }
-
-  // Connections of a replaced listener go on under what they began with and are asked to come back when they are idle.
-  #drainState(state: ListenerState | undefined): void {
-    if (state === undefined) return;
-    for (const [connection, of] of this.#connections) if (of === state) connection.drain?.();
+    for (const listener of handing) if (!this.#isStopped(listener)) this.#bind(listener);
   }
 
   #index(): void {
@@ -327,8 +432,16 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       socket.destroy();
       return;
     }
+    if (!listener.admits(this.#overload, this.#accepting.size)) {
+      socket.destroy();
+      return;
+    }
     this.#accepting.add(socket);
-    socket.once('close', () => this.#accepting.delete(socket));
+    listener.accepted();
+    socket.once('close', () => {
+      this.#accepting.delete(socket);
+      listener.over();
+    });
     try {
       const destination = state.usesOriginalDestination
         ? (this.#options.originalDestination ?? kernelOriginalDestination).of(socket)
@@ -359,27 +472,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 }
 
-// Two resources are the same when their fields are.
-const stable = (value: object): string =>
-  JSON.stringify(value, (_key, inner) =>
-    inner !== null && typeof inner === 'object' && !Array.isArray(inner) && !(inner instanceof Uint8Array)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
-
-const ownAddress = (): string => {
-  for (const addresses of Object.values(networkInterfaces()))
-    for (const address of addresses ?? []) if (address.family === 'IPv4' && !isLoopback(address.address)) return address.address;
-  return routedAddress() ?? '127.0.0.1';
-};
-
-// An interface without carrier still has its address, but only the kernel's table of local routes lists it.
-const routedAddress = (): string | undefined => {
-  try {
-    const found = readFileSync('/proc/net/fib_trie', 'utf8').matchAll(/\|-- (\d+\.\d+\.\d+\.\d+)\n\s*\/32 host LOCAL/g);
-    for (const [, ip] of found) if (ip !== undefined && !isLoopback(ip)) return ip;
-  } catch {
-    // not on Linux
-  }
-  return undefined;
-};
+const UNLIMITED: OverloadConfig = { refreshMs: 1_000, memory: new Map(), maxConnections: Infinity, actions: new Map() };
+const BIND_RETRY_MS = 500;
+const BIND_RETRY_MAX_MS = 10_000;
+/** Envoy's `--drain-time-s`. */
+const DRAIN_TIME_MS = 600_000;

@@ -7,8 +7,12 @@ import type { Clock } from './clock.ts';
 import { DataPlaneRuntime } from './data-plane-runtime.ts';
 import type { DnsLookup } from './dns-lookup.ts';
 import type { HttpFilterFactory } from './http-filter.ts';
+import type { ListeningSockets } from './listening-sockets.ts';
 import type { Observer } from './observer.ts';
 import type { OriginalDestination } from './original-destination.ts';
+import type { OverloadConfig } from './overload.ts';
+import type { PeerExchange } from './peer-exchange.ts';
+import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
 
 export interface HostView {
@@ -86,6 +90,14 @@ export interface DataPlane {
   settled(): Promise<void>;
   /** Stops accepting, announces `connection: close`, finishes what runs. */
   drain(): void;
+  /** Asks connections (all, or of inbound listeners) to come to their end, those that are still to come too, and goes on accepting. */
+  drainGracefully(inboundOnly: boolean): void;
+  /** Takes back `drainGracefully` for connections to come. */
+  keepServing(): void;
+  /** Stops accepting, at all or where traffic is inbound. Connections live on. */
+  stopListening(inboundOnly: boolean): void;
+  /** Downstream connections that are open, of listeners in force and of others. */
+  readonly connections: number;
   /** Drops every connection and socket. */
   close(): Promise<void>;
   readonly stats: StatsStore;
@@ -102,8 +114,22 @@ export interface DataPlaneOptions {
   /** Source address of every upstream connection whose cluster names none (bootstrap cluster_manager.upstream_bind_config). */
   readonly upstreamBindAddress?: string;
   readonly stats?: StatsStore;
+  /** Limits of the process; absent: the descriptors'. */
+  readonly overload?: OverloadConfig;
+  /** Connections that one listener may have (runtime `envoy.resource_limits.listener.NAME.connection_limit`). */
+  readonly connectionLimit?: (listener: string) => number;
+  /** Where listening sockets come from; absent: bound anew. */
+  readonly sockets?: ListeningSockets;
+  /** Counts that other workers see; absent: there is one worker. */
+  readonly sharing?: Sharing;
+  /** How long connections of a removed or changed listener live on (Envoy's `--drain-time-s`). */
+  readonly drainTimeMs?: number;
+  /** They are asked to leave one after the other over that time, not all at once (`--drain-strategy`). */
+  readonly drainGradually?: boolean;
   /** HTTP filters implemented outside (peer metadata), by type URL. They take precedence over the built-in ones. */
   readonly httpFilters?: ReadonlyMap<string, HttpFilterFactory>;
+  /** Tells TCP peers who this proxy is, where configuration asks for it. */
+  readonly peerExchange?: PeerExchange;
 }
 
 export const createDataPlane = (options: DataPlaneOptions): DataPlane => new DataPlaneRuntime(options);

@@ -1,106 +1,152 @@
-// STRICT_DNS and LOGICAL_DNS: the names of a cluster's assignment looked up again and again; every answer becomes an assignment of
-// addresses. A failed lookup keeps the last answer and is tried sooner.
+// STRICT_DNS and LOGICAL_DNS: each name of a cluster's assignment is looked up again and again, on its own; an answer that changes anything
+// becomes an assignment of addresses. A failed lookup keeps the last answer. The first assignment waits until every name
+// was looked up once, so that a cluster never warms with a part of its hosts.
 
 import { isIP } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
 import type { Cluster, ClusterLoadAssignment, LbEndpoint } from '../xds/gen/types.ts';
-import { durationMs } from '../xds/well-known.ts';
 import type { DnsLookup } from './dns-lookup.ts';
+import { compileDnsSettings, type DnsSettings } from './dns-settings.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 
-const REFRESH_MS = 5_000;
+interface Target {
+  readonly name: string;
+  readonly timer: WheelTimer;
+  addresses: readonly string[];
+  asked: boolean;
+  /** The bound of the wait after the next failure. */
+  backOffMs: number;
+}
+
+export interface DnsEnvironment {
+  readonly wheel: TimerWheel;
+  readonly dns: DnsLookup;
+  readonly random: () => number;
+}
 
 export class DnsResolution {
-  readonly #config: Cluster;
+  readonly #logical: boolean;
   readonly #assignment: ClusterLoadAssignment;
-  readonly #wheel: TimerWheel;
-  readonly #dns: DnsLookup;
+  readonly #settings: DnsSettings;
+  readonly #environment: DnsEnvironment;
   readonly #resolved: (assignment: ClusterLoadAssignment) => void;
-  readonly #timer: WheelTimer;
-  readonly #refreshMs: number;
-  readonly #failureMs: number;
-  readonly #family: 0 | 4 | 6;
-  readonly #answers = new Map<string, readonly string[]>();
+  readonly #targets: readonly Target[];
+  #unasked: number;
   #closed = false;
 
-  constructor(config: Cluster, wheel: TimerWheel, dns: DnsLookup, resolved: (assignment: ClusterLoadAssignment) => void) {
-    this.#config = config;
+  constructor(config: Cluster, environment: DnsEnvironment, resolved: (assignment: ClusterLoadAssignment) => void) {
+    this.#logical = config.type === 'LOGICAL_DNS';
     this.#assignment = config.load_assignment ?? {};
-    this.#wheel = wheel;
-    this.#dns = dns;
+    this.#environment = environment;
     this.#resolved = resolved;
-    this.#timer = new WheelTimer(this, 0);
-    this.#refreshMs = config.dns_refresh_rate === undefined ? REFRESH_MS : durationMs(config.dns_refresh_rate);
-    const failure = config.dns_failure_refresh_rate?.base_interval;
-    this.#failureMs = failure === undefined ? this.#refreshMs : durationMs(failure);
-    const family = config.dns_lookup_family ?? 'AUTO';
-    this.#family = family === 'V4_ONLY' ? 4 : family === 'V6_ONLY' ? 6 : 0;
-    if (config.type === 'LOGICAL_DNS' && this.#endpoints().length !== 1)
-      throw new PlanError('load_assignment', 'LOGICAL_DNS takes exactly one endpoint');
+    this.#settings = compileDnsSettings(config);
+    const endpoints = (this.#assignment.endpoints ?? []).flatMap((l) => l.lb_endpoints ?? []);
+    if (this.#logical && endpoints.length !== 1) throw new PlanError('load_assignment', 'LOGICAL_DNS takes exactly one endpoint');
+    this.#targets = [...new Set(endpoints.map(nameOf))].map((name, i) => ({
+      name,
+      timer: new WheelTimer(this, i),
+      addresses: [],
+      asked: false,
+      backOffMs: this.#settings.failure?.baseMs ?? 0,
+    }));
+    this.#unasked = this.#targets.length;
   }
 
   start(): void {
-    const names = [...new Set(this.#endpoints().map((e) => e.endpoint?.address?.socket_address?.address ?? ''))];
-    let left = names.length;
-    let failed = false;
-    if (left === 0) this.#resolved(this.#assignment);
-    for (const name of names) {
-      const done = (problem: Error | undefined, addresses: readonly string[]): void => {
-        if (this.#closed) return;
-        if (problem !== undefined) failed = true;
-        else this.#answers.set(name, addresses);
-        if (--left > 0) return;
-        this.#publish();
-        this.#wheel.arm(this.#timer, failed ? this.#failureMs : this.#refreshMs);
-      };
-      if (isIP(name) !== 0) queueMicrotask(() => done(undefined, [name]));
-      else this.#dns.resolve(name, this.#family, done);
-    }
+    if (this.#targets.length === 0) this.#resolved(this.#assignment);
+    for (const target of this.#targets) this.#ask(target);
   }
 
-  onTimer(): void {
-    if (!this.#closed) this.start();
+  onTimer(kind: number): void {
+    const target = this.#targets[kind];
+    if (target !== undefined && !this.#closed) this.#ask(target);
   }
 
   close(): void {
     this.#closed = true;
-    this.#wheel.disarm(this.#timer);
+    for (const target of this.#targets) this.#environment.wheel.disarm(target.timer);
   }
 
-  #endpoints(): LbEndpoint[] {
-    return (this.#assignment.endpoints ?? []).flatMap((l) => l.lb_endpoints ?? []);
+  #ask(target: Target): void {
+    const { family, respectTtl, servers } = this.#settings;
+    const done = (problem: Error | undefined, addresses: readonly string[], ttlMs: number | undefined): void => {
+      if (!this.#closed) this.#answered(target, problem, addresses, ttlMs);
+    };
+    if (isIP(target.name) !== 0) queueMicrotask(() => done(undefined, [target.name], undefined));
+    else
+      this.#environment.dns.resolve(
+        { name: target.name, family: family === 'V4_ONLY' ? 4 : family === 'V6_ONLY' ? 6 : 0, wantTtl: respectTtl, servers },
+        done,
+      );
+  }
+
+  #answered(target: Target, problem: Error | undefined, all: readonly string[], ttlMs: number | undefined): void {
+    const first = !target.asked;
+    target.asked = true;
+    if (first) this.#unasked--;
+    let changed = first;
+    if (problem === undefined) {
+      target.backOffMs = this.#settings.failure?.baseMs ?? 0;
+      const addresses = this.#wanted(all);
+      // A logical host stays where it was while its name has no address at all.
+      if (!(this.#logical && addresses.length === 0) && !sameSet(addresses, target.addresses)) {
+        target.addresses = addresses;
+        changed = true;
+      }
+    }
+    // Armed first: what listens may close this.
+    this.#environment.wheel.arm(target.timer, problem === undefined ? this.#refreshMs(ttlMs) : this.#failureMs(target));
+    if (changed && this.#unasked === 0) this.#publish();
+  }
+
+  #refreshMs(ttlMs: number | undefined): number {
+    const { respectTtl, refreshMs, jitterMs } = this.#settings;
+    const wait = respectTtl && ttlMs !== undefined && ttlMs > 0 ? ttlMs : refreshMs;
+    return wait + (jitterMs > 0 ? Math.floor(this.#environment.random() * jitterMs) : 0);
+  }
+
+  /** Doubling, each wait at random below its bound, so that many sidecars do not ask at the same time. */
+  #failureMs(target: Target): number {
+    const failure = this.#settings.failure;
+    if (failure === undefined) return this.#settings.refreshMs;
+    const bound = target.backOffMs;
+    target.backOffMs = Math.min(failure.maxMs, bound * 2);
+    return Math.max(1, Math.floor(this.#environment.random() * bound));
+  }
+
+  // AUTO prefers IPv6 and V4_PREFERRED IPv4, falling back to the other; ALL takes both. A logical host has one address: the first.
+  #wanted(all: readonly string[]): readonly string[] {
+    const family = this.#settings.family;
+    let found = all;
+    if (family === 'AUTO' || family === 'V4_PREFERRED') {
+      const preferred = all.filter((ip) => isIP(ip) === (family === 'AUTO' ? 6 : 4));
+      if (preferred.length > 0) found = preferred;
+    }
+    return this.#logical ? found.slice(0, 1) : found;
   }
 
   #publish(): void {
-    const logical = this.#config.type === 'LOGICAL_DNS';
+    const byName = new Map(this.#targets.map((target) => [target.name, target.addresses]));
     this.#resolved({
       ...this.#assignment,
       endpoints: (this.#assignment.endpoints ?? []).map((locality) => ({
         ...locality,
         lb_endpoints: (locality.lb_endpoints ?? []).flatMap((endpoint) => {
-          const socket = endpoint.endpoint?.address?.socket_address;
-          const name = socket?.address ?? '';
-          const found = this.#addresses(name);
-          return (logical ? found.slice(0, 1) : found).map((ip) => ({
+          const name = nameOf(endpoint);
+          return (byName.get(name) ?? []).map((ip) => ({
             ...endpoint,
             endpoint: {
               ...endpoint.endpoint,
-              hostname: endpoint.endpoint?.hostname ?? name,
-              address: { socket_address: { ...socket, address: ip } },
+              hostname: (endpoint.endpoint?.hostname ?? '') === '' ? name : (endpoint.endpoint?.hostname ?? name),
+              address: { socket_address: { ...endpoint.endpoint?.address?.socket_address, address: ip } },
             },
           }));
         }),
       })),
     });
   }
-
-  // AUTO prefers IPv6 and V4_PREFERRED IPv4, falling back to the other; ALL takes both.
-  #addresses(name: string): readonly string[] {
-    const all = this.#answers.get(name) ?? [];
-    const family = this.#config.dns_lookup_family ?? 'AUTO';
-    if (family === 'ALL' || this.#family !== 0) return all;
-    const first = family === 'V4_PREFERRED' ? 4 : 6;
-    const preferred = all.filter((ip) => isIP(ip) === first);
-    return preferred.length > 0 ? preferred : all;
-  }
 }
+
+const nameOf = (endpoint: LbEndpoint): string => endpoint.endpoint?.address?.socket_address?.address ?? '';
+
+const sameSet = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((ip) => b.includes(ip));

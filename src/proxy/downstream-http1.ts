@@ -9,9 +9,11 @@ import { H } from '../wire/header-name.ts';
 import { Http1Parser, type Http1Problem, type Http1Sink } from '../wire/http1-parser.ts';
 import { CONTINUE_HEAD, STATUS_REASONS } from '../wire/http1-writer.ts';
 import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
+import type { DownstreamStream } from './downstream-stream.ts';
 import { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import type { LocalReply } from './local-reply.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { SocketOutput } from './socket-output.ts';
 import { WheelTimer } from './timer-wheel.ts';
@@ -20,7 +22,7 @@ const IDLE = 0;
 const CLOSING = 1;
 const HEADERS = 2;
 
-export class DownstreamHttp1 implements Http1Sink {
+export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   readonly internalRanges: BlockList | undefined;
   readonly #env: ProxyEnvironment;
   readonly #plan: HcmPlan;
@@ -79,6 +81,9 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#socket.resume();
   }
 
+  get protocol(): 'HTTP/1.0' | 'HTTP/1.1' {
+    return this.#http10 ? 'HTTP/1.0' : 'HTTP/1.1';
+  }
   get reading(): boolean {
     return this.#reading;
   }
@@ -125,7 +130,7 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#exchange.onRequestBody(buf, start, end);
   }
   onTrailers(trailers: HeaderBlock): void {
-    this.#exchange.onRequestTrailers(trailers);
+    if (this.#plan.enableTrailers) this.#exchange.onRequestTrailers(trailers);
   }
   onEnd(): void {
     if (!this.#tunnel) this.#exchange.onRequestEnd();
@@ -135,7 +140,8 @@ export class DownstreamHttp1 implements Http1Sink {
     this.#closeAfter = true;
     if (this.#exchange.active) {
       this.#exchange.info.setFlag(FLAG.DPE);
-      this.#exchange.reply({ status: 400, body: 'Bad Request', details: problem.code, flag: undefined });
+      const status = problem.status;
+      this.#exchange.reply({ status, body: STATUS_REASONS[status] ?? 'Bad Request', details: problem.code, flag: undefined });
       return;
     }
     this.#refuse(problem);
@@ -143,8 +149,13 @@ export class DownstreamHttp1 implements Http1Sink {
 
   // A head that cannot be read: answered as Envoy's codec does, logged with what is known.
   #refuse(problem: Http1Problem): void {
-    const status = problem.status;
-    const body = problem.code === 'missing_host_header' ? '' : (STATUS_REASONS[status] ?? 'Bad Request');
+    const { status, code } = problem;
+    if (code === 'missing_host_header') this.#answer({ status, body: '', details: code, flag: undefined });
+    else this.#answer({ status, body: STATUS_REASONS[status] ?? 'Bad Request', details: code, flag: FLAG.DPE });
+  }
+
+  /** A request that never was: there is no exchange to answer it. */
+  #answer({ status, body, details, flag }: LocalReply): void {
     const writer = this.#env.responseWriter;
     writer.statusLine(status, '');
     writer.field('content-length', String(body.length));
@@ -165,8 +176,8 @@ export class DownstreamHttp1 implements Http1Sink {
     info.path = this.#parser.path === '' ? this.#parser.target : this.#parser.path;
     info.responseCode = status;
     info.bytesSent = body.length;
-    info.responseCodeDetails = problem.code;
-    if (problem.code !== 'missing_host_header') info.setFlag(FLAG.DPE);
+    info.responseCodeDetails = details;
+    if (flag !== undefined) info.setFlag(flag);
     this.#env.observer.httpDone(info, this.#parser.headers, undefined, undefined, this.#plan.context);
     this.#end();
   }
@@ -186,13 +197,24 @@ export class DownstreamHttp1 implements Http1Sink {
     if (plan.serverHeader === 'OVERWRITE' || (plan.serverHeader === 'APPEND_IF_ABSENT' && !headers.hasId(H.SERVER)))
       headers.setById(H.SERVER, plan.serverName);
     if (!headers.hasId(H.DATE)) headers.setById(H.DATE, this.#env.date());
+    if (plan.properCaseResponses && !headers.cased) headers.proper = true;
     const writer = this.#env.responseWriter;
     writer.statusLine(status, reason);
     writer.fields(headers);
-    if (chunked) writer.append(CHUNKED_LINE);
+    if (chunked) writer.ownLine(headers, CHUNKED_LINE);
+    // HTTP/2 ends a message without saying its length; a client of HTTP/1 would wait for more.
+    else if (
+      !hasBody &&
+      status >= 200 &&
+      status !== 204 &&
+      status !== 304 &&
+      this.#parser.method !== 'HEAD' &&
+      !headers.hasId(H.CONTENT_LENGTH)
+    )
+      writer.append(EMPTY_LINE);
     if (status !== 101) {
-      if (this.#closeAfter || !this.#keepAlive) writer.append(CLOSE_LINE);
-      else if (this.#http10) writer.append(KEEP_ALIVE_LINE);
+      if (this.#closeAfter || !this.#keepAlive) writer.ownLine(headers, CLOSE_LINE);
+      else if (this.#http10) writer.ownLine(headers, KEEP_ALIVE_LINE);
     }
     writer.endHead();
     const head = writer.take();
@@ -216,7 +238,7 @@ export class DownstreamHttp1 implements Http1Sink {
   }
 
   endBody(chunked: boolean, trailers: HeaderBlock | undefined): void {
-    this.#output.end(chunked, trailers);
+    this.#output.end(chunked, this.#plan.enableTrailers ? trailers : undefined);
   }
 
   flush(): void {
@@ -273,7 +295,7 @@ export class DownstreamHttp1 implements Http1Sink {
 
   onTimer(kind: number): void {
     if (kind === IDLE) this.#end();
-    else if (kind === HEADERS) this.#refuse({ status: 408, code: 'request_header_timeout', message: '' });
+    else if (kind === HEADERS) this.#answer(this.#plan.headTimeout.reply);
     else if (this.#socket.writableLength > 0 && this.#env.clock.monotonicMs() < this.#flushBy)
       this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, FLUSH_CHECK_MS));
     else this.#socket.destroy();
@@ -316,8 +338,10 @@ export class DownstreamHttp1 implements Http1Sink {
     }
     // Paused while a backlog stood here; the rest of its last head must still come.
     if (!this.#exchange.active && !this.#closing.armed) this.#socket.resume();
-    if (this.#plan.requestHeadersTimeoutMs > 0 && !this.#exchange.active && !this.#parser.idle && !this.#headTimer.armed)
-      this.#env.wheel.arm(this.#headTimer, this.#plan.requestHeadersTimeoutMs);
+    if (this.#plan.headTimeout.ms > 0 && !this.#exchange.active && !this.#parser.idle && !this.#headTimer.armed) {
+      this.#env.wheel.disarm(this.#idle);
+      this.#env.wheel.arm(this.#headTimer, this.#plan.headTimeout.ms);
+    }
   }
 
   /** Between requests: the client has not taken the answers it has, so its next request waits. */
@@ -371,13 +395,14 @@ export class DownstreamHttp1 implements Http1Sink {
   #gone(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const timer of [this.#idle, this.#closing, this.#headTimer]) this.#env.wheel.disarm(timer);
+    for (const timer of [this.#idle, this.#closing, this.#headTimer]) this.#env.wheel.drop(timer);
     this.#output.drop();
     this.#exchange.downstreamGone();
     this.#ended();
   }
 }
 
+const EMPTY_LINE = Buffer.from('content-length: 0\r\n');
 const CHUNKED_LINE = Buffer.from('transfer-encoding: chunked\r\n');
 const CLOSE_LINE = Buffer.from('connection: close\r\n');
 const KEEP_ALIVE_LINE = Buffer.from('connection: keep-alive\r\n');

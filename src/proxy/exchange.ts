@@ -1,7 +1,8 @@
 // One HTTP exchange after another on one downstream connection: admit → route → request filters → (its Attempts: pick → connect →
 // forward) → response filters → done. The object and everything it holds are reused; every exit passes through done().
-// It speaks to the client through the DownstreamHttp1 that owns it and knows nothing of upstream connections.
+// It speaks to the client through the DownstreamStream that owns it and knows nothing of upstream connections.
 
+import { GrpcMessages } from '../plan/grpc-messages.ts';
 import { applyHeaderOps } from '../plan/header-ops.ts';
 import { normalizedPath } from '../plan/path.ts';
 import type { RequestView } from '../plan/request-view.ts';
@@ -12,31 +13,35 @@ import { StreamInfo } from '../plan/stream-info.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { removeHopByHop } from '../wire/hop-by-hop.ts';
-import type { Http1Parser } from '../wire/http1-parser.ts';
 import { Attempts } from './attempts.ts';
 import { mutateClientCertHeader } from './client-cert-header.ts';
+import { upstreamProtocol } from './cluster-protocol.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import { addressText, type DownstreamFacts, describeConnection } from './connection-facts.ts';
-import type { DownstreamHttp1 } from './downstream-http1.ts';
+import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
+import { type FilteredExchange, FilterRun } from './filter-run.ts';
 import { stripPort } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
-import type { FilterExchange, FilterVerdict } from './http-filter.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { mutateRequestHeaders } from './request-headers.ts';
+import { type ClientAddress, mutateRequestHeaders } from './request-headers.ts';
+import { changesProtocol } from './response-head.ts';
 import { TimerSet } from './timer-set.ts';
 
 const STREAM_IDLE = 0;
 const DELAY = 1; // a filter's
 const MAX_DURATION = 2;
 const REQUEST_TIMEOUT = 3;
+const GRPC_REPORT = 4;
+/** How often a long call tells the observer of its messages. */
+const GRPC_REPORT_MS = 5000;
 
-export class Exchange implements FilterExchange, RequestView {
+export class Exchange implements FilteredExchange, RequestView {
   readonly info = new StreamInfo();
   readonly #env: ProxyEnvironment;
   readonly #plan: HcmPlan;
-  readonly #down: DownstreamHttp1;
+  readonly #down: DownstreamStream;
   readonly #facts: DownstreamFacts;
   readonly #attempts: Attempts;
   readonly #timers: TimerSet;
@@ -57,7 +62,8 @@ export class Exchange implements FilterExchange, RequestView {
   requestEnded = false;
   upgrade = '';
   isGrpc = false;
-  #filterAt = 0;
+  readonly #filters: FilterRun;
+  readonly #client: ClientAddress = { ip: '', fromHeader: false, internal: false };
   #cluster: ClusterRuntime | undefined;
   #idleTimeoutMs = 0;
   // Response.
@@ -68,12 +74,13 @@ export class Exchange implements FilterExchange, RequestView {
   responseChunked = false;
   #start = 0;
 
-  constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamHttp1, facts: DownstreamFacts) {
+  constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts) {
     this.#env = env;
     this.#plan = plan;
     this.#down = down;
     this.#facts = facts;
     this.#timers = new TimerSet(env.wheel, this);
+    this.#filters = new FilterRun(plan.filters, env.filters, this);
     this.#attempts = new Attempts(env, plan, down, facts, this);
   }
 
@@ -87,25 +94,32 @@ export class Exchange implements FilterExchange, RequestView {
     const facts = this.#facts.tls;
     return facts === undefined ? undefined : { presented: facts.peer !== undefined, validated: facts.validated };
   }
+  get upstreamHttp2(): boolean {
+    return this.#cluster !== undefined && upstreamProtocol(this.#cluster.protocol, this.info.protocol === 'HTTP/2') !== 'http1';
+  }
   random(): number {
     return this.#env.random();
   }
 
   // --- admit ---
 
-  begin(parser: Http1Parser): void {
-    this.#reset(parser);
+  begin(head: RequestHead): void {
+    this.#reset(head);
     const headers = this.requestHeaders;
     const plan = this.#plan;
     const info = this.info;
-    if (parser.method === 'CONNECT' || parser.upgrade) {
-      this.upgrade = parser.method === 'CONNECT' ? 'connect' : (headers.getById(H.UPGRADE) ?? '').toLowerCase();
+    if (head.method === 'CONNECT' || head.upgrade) {
+      this.upgrade = head.method === 'CONNECT' ? 'connect' : (headers.getById(H.UPGRADE) ?? '').toLowerCase();
     }
     removeHopByHop(headers, this.upgrade !== '');
     this.authority = stripPort(plan, this.authority, this.#facts.localPort);
     info.authority = this.authority;
     info.method = this.method;
     info.path = this.path;
+    if (this.#env.overload.shedsRequest(plan.context)) {
+      this.reply(replies.OVERLOADED);
+      return;
+    }
     if (this.authority === '' && plan.defaultHostForHttp10 !== '') this.authority = plan.defaultHostForHttp10;
     if (this.authority === '') {
       this.reply({ status: 400, body: '', details: 'missing_host_header', flag: undefined });
@@ -126,7 +140,8 @@ export class Exchange implements FilterExchange, RequestView {
     }
     this.path = path;
     info.path = path;
-    const client = mutateRequestHeaders(
+    const client = this.#client;
+    mutateRequestHeaders(
       plan,
       this.#down.internalRanges,
       headers,
@@ -134,15 +149,21 @@ export class Exchange implements FilterExchange, RequestView {
       this.#facts.tls !== undefined,
       this.#facts.localPort,
       this.#env.ownAddress,
+      client,
     );
     this.sourceIp = client.ip;
     this.internal = client.internal;
     if (client.fromHeader) info.downstreamRemoteAddress = addressText(client.ip, 0);
     mutateClientCertHeader(plan, headers, this.#facts.tls !== undefined, this.#facts.tls?.peer, this.#facts.localUri, this.#certCache);
-    this.scheme = plan.schemeOverwrite !== '' ? plan.schemeOverwrite : (headers.getById(H.X_FORWARDED_PROTO) ?? 'http');
+    if (plan.schemeOverwrite !== '') this.scheme = plan.schemeOverwrite;
+    else if (this.scheme === '' || info.protocol !== 'HTTP/2') this.scheme = headers.getById(H.X_FORWARDED_PROTO) ?? 'http';
     info.scheme = this.scheme;
     info.streamId = headers.getById(H.X_REQUEST_ID) ?? '';
     this.isGrpc = (headers.getById(H.CONTENT_TYPE) ?? '').startsWith('application/grpc');
+    if (this.isGrpc) {
+      info.grpc = new GrpcMessages();
+      this.#timers.arm(GRPC_REPORT, GRPC_REPORT_MS);
+    }
     this.#idleTimeoutMs = plan.streamIdleTimeoutMs;
     if (plan.requestTimeoutMs > 0) this.#timers.arm(REQUEST_TIMEOUT, plan.requestTimeoutMs);
     this.#route();
@@ -176,8 +197,7 @@ export class Exchange implements FilterExchange, RequestView {
       this.reply(replies.UPGRADE_FAILED);
       return;
     }
-    this.#filterAt = 0;
-    this.#filters();
+    this.#filters.begin();
   }
 
   #upgradeAllowed(match: RouteMatch): boolean {
@@ -193,60 +213,9 @@ export class Exchange implements FilterExchange, RequestView {
   }
   #decorated = false;
 
-  // --- request filters ---
-
-  #filters(): void {
-    const filters = this.#plan.filters;
-    while (this.#filterAt < filters.length) {
-      const at = this.#filterAt++;
-      const filter = filters[at];
-      if (filter?.filter.onRequest === undefined) continue;
-      const own = this.#perRoute(filter.name);
-      if (own?.disabled === true || (filter.disabled && own === undefined)) continue;
-      if (!this.#obey(filter.filter.onRequest(this, own?.value))) return;
-      if (!this.active) return;
-    }
-    this.#act();
-  }
-
-  #perRoute(name: string) {
-    const overrides = this.route?.typedPerFilterConfig;
-    if (overrides === undefined || overrides.size === 0) return undefined;
-    const config = overrides.get(name);
-    return config === undefined ? undefined : this.#env.filters.perRoute(config);
-  }
-
-  /** False: the filter took over. */
-  #obey(verdict: FilterVerdict): boolean {
-    if (verdict === undefined) return true;
-    if (verdict.flag !== undefined) this.info.setFlag(verdict.flag);
-    if (verdict.kind === 'delay') {
-      this.#timers.arm(DELAY, verdict.delayMs);
-      return false;
-    }
-    this.reply(
-      {
-        status: verdict.status,
-        body: verdict.body,
-        details: verdict.details,
-        flag: undefined,
-        ...(verdict.grpcStatus !== undefined ? { grpcStatus: verdict.grpcStatus } : {}),
-      },
-      verdict.headers,
-    );
-    return false;
-  }
-
-  #afterDelay(): void {
-    const filter = this.#plan.filters[this.#filterAt - 1];
-    const own = filter === undefined ? undefined : this.#perRoute(filter.name);
-    if (filter?.filter.afterDelay !== undefined && !this.#obey(filter.filter.afterDelay(this, own?.value))) return;
-    this.#filters();
-  }
-
   // --- act ---
 
-  #act(): void {
+  act(): void {
     const match = this.route;
     if (match === undefined) {
       this.reply(replies.NO_ROUTE);
@@ -275,8 +244,13 @@ export class Exchange implements FilterExchange, RequestView {
   }
 
   onRequestEnd(): void {
-    this.requestEnded = true;
     if (!this.active) return;
+    // What comes behind an upgrade's head belongs to the request until the upstream has said what it is.
+    if (this.upgrade !== '') {
+      this.#timers.disarm(REQUEST_TIMEOUT);
+      return;
+    }
+    this.requestEnded = true;
     this.info.lastDownstreamRxByte = this.#now();
     this.#timers.disarm(REQUEST_TIMEOUT);
     this.#attempts.onRequestEnd();
@@ -304,13 +278,7 @@ export class Exchange implements FilterExchange, RequestView {
 
   /** Response filters, then the head to the client. */
   respond(headers: HeaderBlock, status: number, reason: string, streamed: boolean, hasBody: boolean): void {
-    const filters = this.#plan.filters;
-    for (let i = filters.length - 1; i >= 0; i--) {
-      const filter = filters[i];
-      if (filter?.filter.onResponse === undefined) continue;
-      const own = this.#perRoute(filter.name);
-      if (own?.disabled !== true) filter.filter.onResponse(this, headers, own?.value);
-    }
+    this.#filters.respond(headers);
     if (this.#plan.tracing === 'egress') headers.removeById(H.X_ENVOY_DECORATOR_OPERATION);
     else if (this.#plan.tracing === 'ingress' && !this.#decorated && (this.route?.route.decorator ?? '') !== '')
       headers.setById(H.X_ENVOY_DECORATOR_OPERATION, this.route?.route.decorator ?? '');
@@ -321,7 +289,14 @@ export class Exchange implements FilterExchange, RequestView {
     this.#responseHeaders = headers;
     this.responseStarted = true;
     this.info.firstDownstreamTxByte = this.#now();
-    this.responseChunked = this.#down.writeHead(status, reason, headers, streamed, hasBody, this.requestEnded || this.upgrade !== '');
+    this.responseChunked = this.#down.writeHead(
+      status,
+      reason,
+      headers,
+      streamed,
+      hasBody,
+      this.requestEnded || changesProtocol(this.upgrade, status),
+    );
   }
 
   // --- local replies ---
@@ -337,8 +312,11 @@ export class Exchange implements FilterExchange, RequestView {
     this.#attempts.giveUp();
     const headers = this.#replyHeaders;
     headers.clear();
-    const sent = this.isGrpc ? replies.grpcHead(headers, reply) : replies.plainHead(headers, reply);
+    const mapped = this.#plan.localReplies?.rewrite(this.info, this.requestHeaders, reply.status, reply.body);
+    const told = mapped === undefined ? reply : { ...reply, status: mapped.status, body: mapped.body };
+    const sent = this.isGrpc ? replies.grpcHead(headers, told) : replies.plainHead(headers, told);
     for (const [name, value] of extra) headers.set(name, value);
+    mapped?.finish(headers, this.isGrpc);
     this.#sendLocal(headers, sent.status, Buffer.from(sent.body));
   }
 
@@ -355,14 +333,17 @@ export class Exchange implements FilterExchange, RequestView {
 
   #direct(match: RouteMatch): void {
     const direct = match.route.direct;
-    const status = direct?.status ?? 404;
-    const body = direct === undefined ? EMPTY : Buffer.from(direct.body);
+    const own = direct === undefined ? EMPTY : Buffer.from(direct.body);
+    const mapped = this.#plan.localReplies?.rewrite(this.info, this.requestHeaders, direct?.status ?? 404, own.toString());
+    const status = mapped?.status ?? direct?.status ?? 404;
+    const body = mapped === undefined ? own : Buffer.from(mapped.body);
     const headers = this.#replyHeaders;
     headers.clear();
     if (status !== 204 && status !== 304 && status >= 200) headers.add('content-length', String(body.length));
     if (body.length > 0) headers.add('content-type', 'text/plain');
     // As Envoy: what was created, or where it went, is what was asked for.
     if (status === 201 || (status >= 300 && status < 400)) headers.add('location', `${this.scheme}://${this.authority}${this.path}`);
+    mapped?.finish(headers, false);
     this.info.responseCodeDetails = 'direct_response';
     if (match.requestHeaderOps.length > 0) applyHeaderOps(match.requestHeaderOps, this.requestHeaders, this.info, this.requestHeaders);
     if (match.responseHeaderOps.length > 0) applyHeaderOps(match.responseHeaderOps, headers, this.info, this.requestHeaders, headers);
@@ -372,6 +353,8 @@ export class Exchange implements FilterExchange, RequestView {
   #sendLocal(headers: HeaderBlock, status: number, body: Buffer): void {
     const info = this.info;
     info.responseCode = status;
+    // Only HTTP/1 needs to be told that nothing follows.
+    if (body.length === 0 && info.protocol === 'HTTP/2') headers.removeById(H.CONTENT_LENGTH);
     // 400 says that the two sides do not read the stream alike.
     if (status === 400 || (!this.requestEnded && (this.upgrade !== '' || this.#requestHasBody()))) this.#down.closeAfterResponse();
     const hasBody = body.length > 0 && this.method !== 'HEAD';
@@ -401,12 +384,13 @@ export class Exchange implements FilterExchange, RequestView {
     this.#down.closeNow();
   }
 
-  /** The client went away. */
-  downstreamGone(): void {
+  /** The client went away, took its request back, or broke the protocol. */
+  downstreamGone(how: 'disconnect' | 'reset' | 'protocol' = 'disconnect'): void {
     if (!this.active) return;
-    this.info.setFlag(FLAG.DC);
+    const [flag, details] = GONE[how];
+    this.info.setFlag(flag);
     if (!this.responseStarted) this.info.responseCode = 0;
-    this.info.responseCodeDetails = 'downstream_remote_disconnect';
+    this.info.responseCodeDetails = details;
     this.#attempts.giveUp();
     this.done();
   }
@@ -425,19 +409,20 @@ export class Exchange implements FilterExchange, RequestView {
     this.#env.observer.httpDone(info, this.requestHeaders, this.#responseHeaders, this.responseTrailers, this.#plan.context);
   }
 
-  #reset(parser: Http1Parser): void {
+  #reset(head: RequestHead): void {
     const info = this.info;
     info.reset();
     describeConnection(info, this.#facts);
     this.active = true;
-    this.method = parser.method;
-    this.path = parser.path;
-    this.authority = parser.authority;
-    this.requestHeaders = parser.headers;
+    this.method = head.method;
+    this.path = head.path;
+    this.authority = head.authority;
+    this.scheme = head.scheme;
+    this.requestHeaders = head.headers;
     this.route = undefined;
     this.upstreamAlpn = undefined;
-    this.requestChunked = parser.bodyKind === 'chunked';
-    this.requestEnded = parser.bodyKind === 'none' && !parser.upgrade && parser.method !== 'CONNECT';
+    this.requestChunked = head.bodyKind === 'chunked';
+    this.requestEnded = head.bodyKind === 'none' && !head.upgrade && head.method !== 'CONNECT';
     this.upgrade = '';
     this.isGrpc = false;
     this.#cluster = undefined;
@@ -449,18 +434,22 @@ export class Exchange implements FilterExchange, RequestView {
     this.#decorated = false;
     this.#start = this.#now();
     info.startTime = this.#start;
-    info.protocol = parser.versionMinor === 0 ? 'HTTP/1.0' : 'HTTP/1.1';
-    info.requestHeadersBytes = parser.headBytes;
+    info.protocol = this.#down.protocol;
+    info.requestHeadersBytes = head.headBytes;
     if (this.requestEnded) info.lastDownstreamRxByte = this.#start;
   }
 
   // --- time ---
 
+  delay(delayMs: number): void {
+    this.#timers.arm(DELAY, delayMs);
+  }
+
   onTimer(kind: number): void {
     if (!this.active) return;
     switch (kind) {
       case DELAY:
-        this.#afterDelay();
+        this.#filters.afterDelay();
         return;
       case REQUEST_TIMEOUT:
         this.#down.closeAfterResponse();
@@ -468,6 +457,10 @@ export class Exchange implements FilterExchange, RequestView {
         return;
       case STREAM_IDLE:
         this.reply(this.requestEnded ? replies.STREAM_IDLE_RESPONSE : replies.STREAM_IDLE_REQUEST);
+        return;
+      case GRPC_REPORT:
+        this.#env.observer.httpProgress?.(this.info, this.#plan.context);
+        this.#timers.arm(GRPC_REPORT, GRPC_REPORT_MS);
         return;
       case MAX_DURATION:
         this.reply(this.requestEnded ? replies.MAX_DURATION_RESPONSE : replies.MAX_DURATION_REQUEST);
@@ -487,3 +480,8 @@ export class Exchange implements FilterExchange, RequestView {
 }
 
 const EMPTY = Buffer.alloc(0);
+const GONE = {
+  disconnect: [FLAG.DC, 'downstream_remote_disconnect'],
+  reset: [FLAG.DR, 'http2.remote_reset'],
+  protocol: [FLAG.DPE, 'codec_error:The_user_callback_function_failed'],
+} as const;

@@ -1,4 +1,4 @@
-// istio.alpn: tells the far sidecar, by ALPN, which HTTP version rides inside mTLS. Upstreams are spoken to in HTTP/1.1.
+// istio.alpn: tells the far sidecar, by ALPN, which HTTP version rides inside mTLS.
 
 import type { AnyMessage } from '../xds/gen/types.ts';
 import type { HttpFilterFactory } from './http-filter.ts';
@@ -10,10 +10,16 @@ interface AlpnConfig {
 export const alpnFilter: HttpFilterFactory = {
   compile: (typed: AnyMessage | undefined) => {
     const config = (typed ?? {}) as unknown as AlpnConfig;
-    const http11 = config.alpn_override?.find((o) => o.upstream_protocol === 'HTTP11')?.alpn_override;
+    const of = (protocol: string): readonly string[] | undefined => {
+      const found = config.alpn_override?.find((o) => (o.upstream_protocol ?? 'HTTP10') === protocol)?.alpn_override;
+      return found === undefined || found.length === 0 ? undefined : found;
+    };
+    const http11 = of('HTTP11');
+    const http2 = of('HTTP2');
     return {
       onRequest: (exchange) => {
-        if (http11 !== undefined && http11.length > 0) exchange.upstreamAlpn = http11;
+        const override = exchange.upstreamHttp2 ? http2 : http11;
+        if (override !== undefined) exchange.upstreamAlpn = override;
         return undefined;
       },
     };

@@ -3,24 +3,39 @@
 
 import type { BlockList } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
-import type { DownstreamTlsContext, FilterChain, HttpConnectionManager, Listener, TcpProxy } from '../xds/gen/types.ts';
+import type {
+  DownstreamTlsContext,
+  FilterChain,
+  HttpConnectionManager,
+  Listener,
+  NetworkDirectResponse_Config,
+  TcpProxy,
+} from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { DownstreamTls } from './downstream-tls.ts';
 import { configAs, typeNameOf, unwrapConfig } from './extension-config.ts';
 import { compileHcm, type HcmPlan } from './hcm-plan.ts';
+import type { NetworkFilter } from './network-filter.ts';
+import { networkFilterFactory } from './network-filters.ts';
 import type { ListenerContext } from './observer.ts';
+import { exchangesPeers } from './peer-exchange.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { compileInternalRanges } from './request-headers.ts';
 import { inlineRoutes, type RouteTable, type RouteTables } from './route-table.ts';
-import { compileTcpProxy, type TcpPlan } from './tcp-proxy.ts';
+import { dataSourceText } from './secrets.ts';
+import { compileTcpProxy, type TcpPlan } from './tcp-plan.ts';
 
 export type Terminal =
   | { readonly kind: 'http'; readonly plan: HcmPlan; readonly internalRanges: BlockList | undefined }
-  | { readonly kind: 'tcp'; readonly plan: TcpPlan };
+  | { readonly kind: 'tcp'; readonly plan: TcpPlan }
+  /** Says its bytes and closes. */
+  | { readonly kind: 'direct'; readonly response: Buffer };
 
 export interface ChainRuntime {
   readonly name: string;
   readonly tls: DownstreamTls | undefined;
+  /** Asked in order before the terminal filter gets the connection. */
+  readonly networkFilters: readonly NetworkFilter[];
   readonly terminal: Terminal;
   readonly warm: boolean;
   /** Gives back secrets and routes. */
@@ -31,12 +46,7 @@ const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpCon
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const DOWNSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer';
-/** Network filters of Istio's build that only feed telemetry: the observer finds their configuration in the context. */
-const INERT: ReadonlySet<string> = new Set([
-  'envoy.tcp.metadataexchange.config.MetadataExchange',
-  'stats.PluginConfig',
-  'envoy.extensions.filters.network.set_filter_state.v3.Config',
-]);
+const DIRECT_RESPONSE = 'envoy.extensions.filters.network.direct_response.v3.Config';
 
 export const compileChain = (
   chain: FilterChain,
@@ -47,16 +57,19 @@ export const compileChain = (
   changed: () => void,
 ): ChainRuntime => {
   const releases: (() => void)[] = [];
+  if (chain.use_proxy_proto === true) throw new PlanError(`${path}.use_proxy_proto`, 'not supported: the listener filter is');
+  if (chain.on_demand_configuration !== undefined) throw new PlanError(`${path}.on_demand_configuration`, 'not supported');
   try {
     const tls = compileTls(chain, env, path, changed);
     if (tls !== undefined) releases.push(() => tls.close());
-    const terminal = compileTerminal(chain, listener, env, tables, path, releases);
+    const { networkFilters, terminal } = compileFilters(chain, listener, env, tables, path, releases);
     return {
       name: chain.name ?? '',
       tls,
+      networkFilters,
       terminal,
       get warm() {
-        return tls?.warm !== false && (terminal.kind === 'tcp' || terminal.plan.routes.plan !== undefined);
+        return tls?.warm !== false && (terminal.kind !== 'http' || terminal.plan.routes.plan !== undefined);
       },
       close: () => {
         for (const release of releases) release();
@@ -83,17 +96,22 @@ const compileTls = (chain: FilterChain, env: ProxyEnvironment, path: string, cha
     `${path}.transport_socket.typed_config`,
     timeout === undefined ? 0 : durationMs(timeout),
     changed,
+    env.peerExchange !== undefined && exchangesPeers(chain.filters) && endsInTcpProxy(chain),
   );
 };
 
-const compileTerminal = (
+const endsInTcpProxy = (chain: FilterChain): boolean =>
+  typeNameOf(unwrapConfig(chain.filters?.[chain.filters.length - 1]?.typed_config)) === TCP_PROXY;
+
+const compileFilters = (
   chain: FilterChain,
   listener: Listener,
   env: ProxyEnvironment,
   tables: RouteTables,
   path: string,
   releases: (() => void)[],
-): Terminal => {
+): { readonly networkFilters: readonly NetworkFilter[]; readonly terminal: Terminal } => {
+  const networkFilters: NetworkFilter[] = [];
   const filters = chain.filters ?? [];
   const described: ListenerContext['filters'][number][] = filters.map((f) => ({
     name: f.name ?? '',
@@ -113,10 +131,17 @@ const compileTerminal = (
       const context = contextOf('tcp', listener, config.stat_prefix, config.access_log, described);
       terminal = { kind: 'tcp', plan: prefixed(`${where}.typed_config`, () => compileTcpProxy(config, context)) };
       env.observer.prepare(context);
-    } else if (!INERT.has(type)) throw new PlanError(where, `network filter ${filter.name} (${type}) is not supported`);
+    } else if (type === DIRECT_RESPONSE) {
+      const { response } = configAs<NetworkDirectResponse_Config>(filter.typedConfig, where);
+      terminal = { kind: 'direct', response: Buffer.from(dataSourceText(response, `${where}.typed_config.response`) ?? '') };
+    } else {
+      const factory = networkFilterFactory(type);
+      if (factory === undefined) throw new PlanError(where, `network filter ${filter.name} (${type}) is not supported`);
+      if (factory !== null) networkFilters.push(factory(filter.typedConfig, env, `${where}.typed_config`));
+    }
   });
-  if (terminal === undefined) throw new PlanError(path, 'a filter chain must end in http_connection_manager or tcp_proxy');
-  return terminal;
+  if (terminal === undefined) throw new PlanError(path, 'a filter chain must end in http_connection_manager, tcp_proxy or direct_response');
+  return { networkFilters, terminal };
 };
 
 const compileHttp = (

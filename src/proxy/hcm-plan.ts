@@ -3,10 +3,15 @@
 import { compilePathPolicy, type PathPolicy } from '../plan/path.ts';
 import { PlanError } from '../plan/plan-error.ts';
 import type { Http1Limits } from '../wire/http1-parser.ts';
+import type { Http2Options } from '../wire/http2-connection.ts';
 import type { CidrRange, HttpConnectionManager, TrafficDirection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import type { CompiledHttpFilter } from './http-filters.ts';
-import { HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import { requestLimits } from './http1-options.ts';
+import { compileHttp2, compileKeepalive, type KeepalivePlan } from './http2-options.ts';
+import { DRAIN_TIMEOUT_MS, HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import { type LocalReply, REQUEST_HEADERS_TIMEOUT, REQUEST_TIMEOUT, STREAM_IDLE_REQUEST } from './local-reply.ts';
+import { compileLocalReplies, type LocalReplyMap } from './local-reply-map.ts';
 import type { ListenerContext } from './observer.ts';
 import type { RouteTable } from './route-table.ts';
 
@@ -50,22 +55,31 @@ export interface HcmPlan {
   readonly idleTimeoutMs: number;
   readonly streamIdleTimeoutMs: number;
   readonly requestTimeoutMs: number;
-  readonly requestHeadersTimeoutMs: number;
+  /** Until a head that has begun is whole, and what is answered then. ms 0: no bound. */
+  readonly headTimeout: { readonly ms: number; readonly reply: LocalReply };
   readonly maxStreamDurationMs: number;
   readonly delayedCloseMs: number;
   readonly requestsPerConnection: number;
   /** 0: no bound. */
   readonly maxConnectionDurationMs: number;
   readonly parserLimits: Http1Limits;
+  readonly codec: 'AUTO' | 'HTTP1' | 'HTTP2';
+  readonly http2: Http2Options;
+  readonly keepalive: KeepalivePlan | undefined;
+  /** Between the two GOAWAYs. */
+  readonly drainTimeoutMs: number;
   readonly defaultHostForHttp10: string;
   readonly enableTrailers: boolean;
+  /** HTTP/1: responses are written with Proper-Case names. */
+  readonly properCaseResponses: boolean;
+  /** undefined: the proxy's own answers go out as they are. */
+  readonly localReplies: LocalReplyMap | undefined;
 }
 
 const ms = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : durationMs(text));
 
 const REFUSED = [
   'scoped_routes',
-  'local_reply_config',
   'original_ip_detection_extensions',
   'typed_header_validation_config',
   'early_header_mutation_extensions',
@@ -83,7 +97,7 @@ export const compileHcm = (
     const value = hcm[field];
     if (value !== undefined && !(Array.isArray(value) && value.length === 0)) throw new PlanError(field, 'not supported');
   }
-  if (hcm.codec_type === 'HTTP2' || hcm.codec_type === 'HTTP3') throw new PlanError('codec_type', `${hcm.codec_type} is not supported yet`);
+  if (hcm.codec_type === 'HTTP3') throw new PlanError('codec_type', 'HTTP3 is not supported');
   const common = hcm.common_http_protocol_options;
   const http1 = hcm.http_protocol_options;
   const details = hcm.set_current_client_cert_details;
@@ -129,24 +143,35 @@ export const compileHcm = (
     idleTimeoutMs: ms(common?.idle_timeout, IDLE_TIMEOUT_MS),
     streamIdleTimeoutMs: ms(hcm.stream_idle_timeout, STREAM_IDLE_TIMEOUT_MS),
     requestTimeoutMs: ms(hcm.request_timeout, 0),
-    requestHeadersTimeoutMs: ms(hcm.request_headers_timeout, 0),
+    headTimeout: headTimeout(hcm),
     maxStreamDurationMs: ms(common?.max_stream_duration, 0),
     delayedCloseMs: ms(hcm.delayed_close_timeout, 1000),
     requestsPerConnection: common?.max_requests_per_connection ?? 0,
     maxConnectionDurationMs: ms(common?.max_connection_duration, 0),
-    parserLimits: {
-      headBytesMax: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
-      headerCountMax: common?.max_headers_count ?? HEADERS_MAX,
-      underscores: underscores(common?.headers_with_underscores_action),
-      acceptHttp10: http1?.accept_http_10 ?? false,
-    },
+    parserLimits: requestLimits(hcm),
+    codec: hcm.codec_type === 'HTTP1' || hcm.codec_type === 'HTTP2' ? hcm.codec_type : 'AUTO',
+    http2: compileHttp2(hcm.http2_protocol_options, 'http2_protocol_options', {
+      maxHeadBytes: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
+      maxHeaderCount: common?.max_headers_count ?? HEADERS_MAX,
+    }),
+    keepalive: compileKeepalive(hcm.http2_protocol_options?.connection_keepalive, 'http2_protocol_options.connection_keepalive'),
+    drainTimeoutMs: ms(hcm.drain_timeout, DRAIN_TIMEOUT_MS),
     defaultHostForHttp10: http1?.default_host_for_http_10 ?? '',
     enableTrailers: http1?.enable_trailers ?? false,
+    properCaseResponses: http1?.header_key_format?.proper_case_words !== undefined,
+    localReplies: compileLocalReplies(hcm.local_reply_config, Math.random),
   };
 };
 
-const underscores = (action: string | number | undefined): 'allow' | 'reject' | 'drop' =>
-  action === 'REJECT_REQUEST' ? 'reject' : action === 'DROP_HEADER' ? 'drop' : 'allow';
+/** As Envoy, whose stream begins with the first byte of its head: whichever bound comes first. */
+const headTimeout = (hcm: HttpConnectionManager): HcmPlan['headTimeout'] => {
+  const bounds = [
+    { ms: ms(hcm.request_headers_timeout, 0), reply: REQUEST_HEADERS_TIMEOUT },
+    { ms: ms(hcm.request_timeout, 0), reply: REQUEST_TIMEOUT },
+    { ms: ms(hcm.stream_idle_timeout, STREAM_IDLE_TIMEOUT_MS), reply: STREAM_IDLE_REQUEST },
+  ].filter((bound) => bound.ms > 0);
+  return bounds.toSorted((a, b) => a.ms - b.ms)[0] ?? { ms: 0, reply: REQUEST_HEADERS_TIMEOUT };
+};
 
 const compileUpgrades = (hcm: HttpConnectionManager): ReadonlyMap<string, boolean> => {
   const upgrades = new Map<string, boolean>();

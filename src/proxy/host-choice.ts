@@ -3,19 +3,16 @@
 
 import type { RetryPlan } from '../plan/retry.ts';
 import type { StreamInfo } from '../plan/stream-info.ts';
-import type { ClusterRuntime } from './cluster-runtime.ts';
-import type { DownstreamFacts } from './connection-facts.ts';
+import type { ClusterRuntime, PickRequest } from './cluster-runtime.ts';
 import type { Host } from './host.ts';
-import type { UpstreamHttp1 } from './upstream-http1.ts';
+import type { UpstreamStream } from './upstream-stream.ts';
 
 export const chooseHost = (
   cluster: ClusterRuntime,
   retry: RetryPlan | undefined,
-  facts: DownstreamFacts,
-  hash: bigint | undefined,
+  request: PickRequest,
   tried: readonly Host[],
 ): Host | undefined => {
-  const request = { originalDestination: facts.originalDestination, hash };
   let host = cluster.pick(request);
   if (tried.length > 0 && retry?.avoidPreviousHosts === true)
     for (let draw = 0; draw < retry.hostSelectionMaxAttempts && host !== undefined && tried.includes(host); draw++)
@@ -31,11 +28,11 @@ export const describeHost = (info: StreamInfo, host: Host): void => {
   info.upstreamTransportFailureReason = '';
 };
 
-export const describeConnected = (info: StreamInfo, connection: UpstreamHttp1): void => {
+export const describeConnected = (info: StreamInfo, connection: UpstreamStream): void => {
   info.upstreamLocalAddress = connection.localAddress;
   info.upstreamConnectionId = connection.id;
   info.upstreamTls = connection.tls;
-  info.upstreamProtocol = 'HTTP/1.1';
+  info.upstreamProtocol = connection.protocol;
   info.upstreamConnectStart = connection.connectStartMs;
   info.upstreamConnectComplete = connection.connectedMs;
 };

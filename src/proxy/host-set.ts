@@ -2,6 +2,7 @@
 // with overprovisioning, panic, and locality weights. `HealthView` is rebuilt whenever health changes, never per request.
 
 import type { Host } from './host.ts';
+import { newestOf } from './slow-start.ts';
 
 export interface LocalityHosts {
   /** endpoints[].load_balancing_weight; 0 when absent: takes no traffic under locality weighting, as in Envoy. */
@@ -29,7 +30,9 @@ export class HostGroup {
   cursor: number;
   /** EDF's current time. */
   edfNow = 0;
-  readonly deadlines: Float64Array;
+  deadlines: Float64Array;
+  /** When its newest host came. */
+  readonly newestMs: number;
   /** Of each host, where localities have weights and hashing takes them all together. */
   readonly shares: readonly number[] | undefined;
   /** The consistent-hash balancers'. */
@@ -38,6 +41,7 @@ export class HostGroup {
   constructor(hosts: readonly Host[], random: () => number, shares?: readonly number[]) {
     this.hosts = hosts;
     this.shares = shares;
+    this.newestMs = newestOf(hosts);
     const first = hosts[0]?.weight ?? 1;
     this.equalWeights = hosts.every((h) => h.weight === first);
     this.cursor = Math.floor(random() * Math.max(1, hosts.length));

@@ -19,6 +19,8 @@ export interface FilterExchange {
   readonly route: RouteMatch | undefined;
   readonly context: ListenerContext;
   random(): number;
+  /** What the cluster of the route will be spoken to. */
+  readonly upstreamHttp2: boolean;
   /** Overrides the ALPN offered on the upstream connection (istio.alpn). */
   upstreamAlpn: readonly string[] | undefined;
 }

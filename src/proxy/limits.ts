@@ -12,12 +12,18 @@ export const BUFFER_BYTES = 1024 * 1024;
 export const JOIN_BYTES = 16 * 1024;
 /** Envoy's max_request_headers_kb. */
 export const REQUEST_HEAD_KB = 60;
+/** Envoy's common_http_protocol_options.max_response_headers_kb. */
+export const RESPONSE_HEAD_KB = 80;
 /** Envoy's common_http_protocol_options.max_headers_count. */
 export const HEADERS_MAX = 100;
 /** Envoy's idle_timeout of HTTP connections, both sides, and of tcp_proxy. */
 export const IDLE_TIMEOUT_MS = 3_600_000;
+/** Envoy's drain_timeout of an HTTP connection manager: between the two GOAWAYs. */
+export const DRAIN_TIMEOUT_MS = 5_000;
 /** Envoy's stream_idle_timeout. */
 export const STREAM_IDLE_TIMEOUT_MS = 300_000;
+/** Envoy's Cluster.dns_refresh_rate. */
+export const DNS_REFRESH_MS = 5_000;
 /** Envoy's Cluster.connect_timeout. */
 export const CONNECT_TIMEOUT_MS = 5_000;
 /** Circuit-breaker thresholds Envoy uses where a cluster names none. */
@@ -35,5 +41,17 @@ export const SILENT_PEER_MS = 2000;
 
 /** How often a closing connection is looked at for whether its client has taken everything. */
 export const FLUSH_CHECK_MS = 1000;
+/** Exchanges an HTTP/2 connection keeps for its next streams. */
+export const IDLE_EXCHANGES_MAX = 32;
 /** Pools of one host that are kept although they have no connection. */
 export const POOLS_KEPT = 16;
+/** A client that sends nothing for this long (and up to twice as long) may wait for its server to speak. */
+export const SILENCE_MS = 1;
+/** The same on ports whose clients have been seen to speak first. */
+export const SILENCE_KNOWN_MS = 100;
+/** Ports remembered by who speaks first. */
+export const PORTS_LEARNED_MAX = 1024;
+/** Peers remembered by what they told. */
+export const PEERS_KNOWN_MAX = 1024;
+/** Peer certificates whose facts are kept for further connections. */
+export const CERTIFICATES_SEEN_MAX = 1024;

@@ -1,7 +1,7 @@
-// A listener by name: its socket (kept over updates) and its current compiled state (replaced whole). Connections hold the state
+// A listener by name: its sockets (kept over updates) and its current compiled state (replaced whole). Connections hold the state
 // they were accepted under.
 
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { compileFilterChains, type FilterChainPlan } from '../plan/filter-chain.ts';
 import { PlanError } from '../plan/plan-error.ts';
 import type { Listener } from '../xds/gen/types.ts';
@@ -10,9 +10,14 @@ import { addressText } from './connection-facts.ts';
 import { typeNameOf } from './extension-config.ts';
 import { type ChainRuntime, compileChain } from './filter-chain-runtime.ts';
 import { LISTENER_FILTERS_TIMEOUT_MS } from './limits.ts';
+import { bindAddresses, type ListenerAddress, ListenerSocket } from './listener-socket.ts';
+import type { ListeningSockets } from './listening-sockets.ts';
 import type { ListenerContext } from './observer.ts';
+import type { Overload } from './overload.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { ProxyProtocolFilter } from './proxy-protocol.ts';
 import type { RouteTables } from './route-table.ts';
+import type { Stat, StatsStore } from './stats-store.ts';
 
 /** One compiled version of a listener. */
 export class ListenerState {
@@ -25,6 +30,8 @@ export class ListenerState {
   readonly inspects: boolean;
   readonly filtersTimeoutMs: number;
   readonly continueOnTimeout: boolean;
+  /** Connections begin with a PROXY protocol header. */
+  readonly proxyProtocol: ProxyProtocolFilter | undefined;
   #connections = 0;
   #replaced = false;
 
@@ -32,7 +39,7 @@ export class ListenerState {
     this.config = config;
     if (config.api_listener !== undefined || config.udp_listener_config !== undefined || config.internal_listener !== undefined)
       throw new PlanError('api_listener', 'only TCP listeners are supported');
-    for (const field of ['transparent', 'freebind'] as const) if (config[field] === true) throw new PlanError(field, 'not supported');
+    refuseUnsupported(config);
     if (config.filter_chain_matcher !== undefined) throw new PlanError('filter_chain_matcher', 'not supported');
     const filters = (config.listener_filters ?? []).map((f, i) =>
       listenerFilter(f.name ?? '', typeNameOf(f.typed_config), `listener_filters[${i}]`),
@@ -41,6 +48,13 @@ export class ListenerState {
     this.filtersTimeoutMs =
       config.listener_filters_timeout === undefined ? LISTENER_FILTERS_TIMEOUT_MS : durationMs(config.listener_filters_timeout);
     this.continueOnTimeout = config.continue_on_listener_filters_timeout ?? false;
+    const proxied = filters.indexOf('proxy_protocol');
+    if (proxied >= 0 && filters.slice(0, proxied).some((f) => f !== 'original_dst'))
+      throw new PlanError(`listener_filters[${proxied}]`, 'must stand before filters that look at first bytes');
+    this.proxyProtocol =
+      proxied < 0
+        ? undefined
+        : new ProxyProtocolFilter(config.listener_filters?.[proxied]?.typed_config, env.stats, `listener_filters[${proxied}].typed_config`);
     this.plan = compileFilterChains(config);
     this.inspects = this.plan.readsFirstBytes || filters.includes('tls_inspector') || filters.includes('http_inspector');
     const chains: ChainRuntime[] = [];
@@ -100,7 +114,8 @@ export class ListenerState {
   }
 }
 
-const FILTERS: { readonly [key: string]: 'original_dst' | 'tls_inspector' | 'http_inspector' } = {
+const FILTERS: { readonly [key: string]: 'original_dst' | 'tls_inspector' | 'http_inspector' | 'proxy_protocol' } = {
+  'envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol': 'proxy_protocol',
   'envoy.extensions.filters.listener.original_dst.v3.OriginalDst': 'original_dst',
   'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector': 'tls_inspector',
   'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector': 'http_inspector',
@@ -111,22 +126,44 @@ const listenerFilter = (name: string, type: string, path: string) => {
   return known;
 };
 
+/** Fields that would change what a connection meets, and that are not honoured. */
+const refuseUnsupported = (config: Listener): void => {
+  if (config.connection_balance_config?.extend_balance !== undefined)
+    throw new PlanError('connection_balance_config.extend_balance', 'not supported');
+  if (config.transparent === true) throw new PlanError('transparent', 'not supported');
+  if (config.enable_mptcp === true) throw new PlanError('enable_mptcp', 'not supported');
+  const perEvent = config.max_connections_to_accept_per_socket_event;
+  if (perEvent === 0) throw new PlanError('max_connections_to_accept_per_socket_event', 'value must be greater than 0');
+};
+
 export class ListenerRuntime {
   readonly name: string;
   /** In use; undefined while the first version is warming. */
   active: ListenerState | undefined;
   /** Waiting for its secrets or routes. */
   warming: ListenerState | undefined;
-  #server: Server | undefined;
-  #bound = '';
-  #wanted = '';
-  #address = '';
+  readonly #source: ListeningSockets;
+  /** By configured address: bound, and listening once the configuration is in force. */
+  readonly #sockets = new Map<string, ListenerSocket>();
+  /** Why an address is not served, while it is not. */
   bindFailure = '';
   /** Resolves when the pending bind is done; undefined when none is. */
   binding: Promise<void> | undefined;
 
-  constructor(name: string) {
+  readonly #stats: StatsStore;
+  readonly #most: number;
+  #open = 0;
+  #prefix = '';
+  #total: Stat | undefined;
+  #active: Stat | undefined;
+  #destroyed: Stat | undefined;
+
+  /** `most`: connections that it may have at once. */
+  constructor(name: string, source: ListeningSockets, stats: StatsStore, most: number) {
     this.name = name;
+    this.#source = source;
+    this.#stats = stats;
+    this.#most = most;
   }
 
   get config(): Listener {
@@ -136,76 +173,137 @@ export class ListenerRuntime {
     return this.active !== undefined && this.warming === undefined;
   }
   get bound(): boolean {
-    return this.#server?.listening === true;
+    return this.#sockets.size > 0 && [...this.#sockets.values()].every((s) => s.listening);
   }
   get localAddress(): string {
-    if (this.#address !== '') return this.#address;
-    const address = this.config.address?.socket_address;
-    return addressText(address?.address ?? '', address?.port_value ?? 0);
+    return this.#sockets.get(this.key)?.localAddress ?? this.key;
   }
   get activeConnections(): number {
     return this.active?.connections ?? 0;
   }
   get key(): string {
-    const address = this.config.address?.socket_address;
-    return addressText(address?.address ?? '', address?.port_value ?? 0);
+    const address = this.config.address;
+    return address?.pipe?.path ?? addressText(address?.socket_address?.address ?? '', address?.socket_address?.port_value ?? 0);
   }
 
-  /** Binds what the active state asks for; an unchanged address keeps its socket. */
+  holds(key: string): boolean {
+    return this.#sockets.has(key);
+  }
+
+  /**
+   * Takes the addresses that a new version asks for, before it is in force: one that cannot be had refuses the version. What
+   * `elsewhere` holds is left for later: its owner may be on the way out. Throws PlanError.
+   */
+  reserve(config: Listener, elsewhere: (key: string) => boolean): void {
+    const taken: string[] = [];
+    try {
+      for (const address of bindAddresses(config)) {
+        if (this.#sockets.has(address.key) || elsewhere(address.key)) continue;
+        this.#sockets.set(address.key, new ListenerSocket(address, this.#source));
+        taken.push(address.key);
+      }
+    } catch (problem) {
+      for (const key of taken) this.#drop(key);
+      throw new PlanError('address', problem instanceof Error ? problem.message : String(problem));
+    }
+  }
+
+  /** Listens on what the active state asks for; an unchanged address keeps its socket. */
   bind(accept: (listener: ListenerRuntime, socket: Socket) => void, done: () => void): void {
     const config = this.active?.config;
     if (config === undefined) return;
-    if (config.bind_to_port === false) {
-      this.unbind();
+    const wanted = bindAddresses(config);
+    this.#dropAllBut(wanted);
+    this.bindFailure = '';
+    const pending: Promise<string>[] = [];
+    for (const address of wanted) {
+      try {
+        const socket = this.#sockets.get(address.key) ?? new ListenerSocket(address, this.#source);
+        this.#sockets.set(address.key, socket);
+        const listening = socket.listen(config.tcp_backlog_size ?? 1024, (connection) => accept(this, connection));
+        if (listening !== undefined) pending.push(listening);
+      } catch (problem) {
+        this.bindFailure = problem instanceof Error ? problem.message : String(problem);
+      }
+    }
+    if (pending.length === 0) {
+      done();
       return;
     }
-    const socket = config.address?.socket_address;
-    const pipe = config.address?.pipe?.path;
-    const wanted = pipe ?? addressText(socket?.address ?? '', socket?.port_value ?? 0);
-    if (this.#server !== undefined && this.#wanted === wanted) return;
-    this.unbind();
-    this.#wanted = wanted;
-    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false });
-    this.#server = server;
-    server.on('connection', (connection) => accept(this, connection));
-    this.binding = new Promise((resolve) => {
-      const finish = (failure: string): void => {
-        this.binding = undefined;
-        this.bindFailure = failure;
-        resolve();
-        done();
-      };
-      server.once('error', (error) => {
-        if (this.#server === server) {
-          this.#server = undefined;
-          this.#wanted = '';
-        }
-        finish(error.message);
-      });
-      server.once('listening', () => {
-        server.on('error', () => {});
-        const address = server.address();
-        this.#bound = typeof address === 'string' ? address : address === null ? '' : addressText(address.address, address.port);
-        this.#address = this.#bound;
-        finish('');
-      });
-      if (pipe !== undefined) server.listen(pipe);
-      else
-        server.listen({
-          host: socket?.address ?? '0.0.0.0',
-          port: socket?.port_value ?? 0,
-          backlog: config.tcp_backlog_size ?? 1024,
-          ...(socket?.address === '::' && socket.ipv4_compat !== true ? { ipv6Only: true } : {}),
-        });
+    const binding = Promise.all(pending).then((failures) => {
+      if (this.binding === binding) this.binding = undefined;
+      this.bindFailure = failures.find((f) => f !== '') ?? this.bindFailure;
+      for (const [key, socket] of this.#sockets) if (socket.failed) this.#drop(key);
+      done();
     });
+    this.binding = binding;
   }
 
-  /** Stops accepting; connections live on. */
-  unbind(): void {
-    const server = this.#server;
-    this.#server = undefined;
-    this.#wanted = '';
-    this.#address = '';
-    server?.close();
+  /** Whether one more connection may be served, of `total` that there are; counts one that may not. */
+  admits(overload: Overload, total: number): boolean {
+    const { ignore_global_conn_limit: ignoresTotal, bypass_overload_manager: bypasses } = this.config;
+    if (this.#open >= this.#most) return this.#refused('downstream_cx_overflow');
+    if (total >= overload.maxConnections && ignoresTotal !== true) return this.#refused('downstream_global_cx_overflow');
+    return bypasses === true || !overload.refusesConnection || this.#refused('downstream_cx_overload_reject');
+  }
+
+  accepted(): void {
+    if (this.#total === undefined) {
+      this.#total = this.#stat('downstream_cx_total');
+      this.#destroyed = this.#stat('downstream_cx_destroy');
+      this.#active = this.#stats.gauge(`${this.#statPrefix}downstream_cx_active`);
+    }
+    this.#open++;
+    this.#total.value++;
+    if (this.#active !== undefined) this.#active.value = this.#open;
+  }
+
+  over(): void {
+    this.#open--;
+    if (this.#destroyed !== undefined) this.#destroyed.value++;
+    if (this.#active !== undefined) this.#active.value = this.#open;
+  }
+
+  /** Accepts nothing for now; its addresses stay. */
+  pause(): void {
+    for (const socket of this.#sockets.values()) socket.pause();
+  }
+
+  /** Its statistics are to be forgotten. */
+  dropStats(): void {
+    if (this.#prefix !== '') this.#stats.drop(this.#prefix);
+  }
+
+  #refused(stat: string): false {
+    this.#stat(stat).value++;
+    return false;
+  }
+
+  #stat(name: string): Stat {
+    return this.#stats.counter(this.#statPrefix + name);
+  }
+
+  get #statPrefix(): string {
+    if (this.#prefix === '') this.#prefix = `listener.${this.config.stat_prefix || this.localAddress.replaceAll(':', '_')}.`;
+    return this.#prefix;
+  }
+
+  /** Stops accepting; connections live on. What is `wanted` by another listener is left to it. */
+  unbind(wanted: (key: string) => boolean = () => false): void {
+    for (const key of [...this.#sockets.keys()]) this.#drop(key, wanted(key));
+  }
+
+  // A version in force says what is wanted; one that is warming keeps what it has reserved.
+  #dropAllBut(wanted: readonly ListenerAddress[]): void {
+    const keep = new Set(wanted.map((a) => a.key));
+    const warming = this.warming === undefined ? [] : bindAddresses(this.warming.config);
+    for (const { key } of warming) keep.add(key);
+    for (const key of [...this.#sockets.keys()]) if (!keep.has(key)) this.#drop(key);
+  }
+
+  #drop(key: string, leave = false): void {
+    const socket = this.#sockets.get(key);
+    this.#sockets.delete(key);
+    socket?.close(leave);
   }
 }

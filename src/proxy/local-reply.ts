@@ -2,6 +2,7 @@
 
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
+import type { ResetCause } from './upstream-stream.ts';
 
 export interface LocalReply {
   readonly status: number;
@@ -18,17 +19,28 @@ export const NO_HEALTHY_UPSTREAM = reply(503, 'no healthy upstream', 'no_healthy
 export const RESPONSE_TIMEOUT = reply(504, 'upstream request timeout', 'response_timeout', FLAG.UT);
 export const PER_TRY_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_timeout', FLAG.UT);
 export const REQUEST_TIMEOUT = reply(408, 'request timeout', 'request_overall_timeout');
+export const REQUEST_HEADERS_TIMEOUT = reply(408, 'request header timeout', 'request_header_timeout');
 export const STREAM_IDLE_REQUEST = reply(408, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
 export const STREAM_IDLE_RESPONSE = reply(504, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
-export const MAX_DURATION_REQUEST = reply(408, 'downstream duration timeout', 'max_duration_timeout', FLAG.DT);
-export const MAX_DURATION_RESPONSE = reply(504, 'downstream duration timeout', 'max_duration_timeout', FLAG.DT);
+export const MAX_DURATION_REQUEST = reply(408, 'downstream duration timeout', 'max_duration_timeout');
+export const MAX_DURATION_RESPONSE = reply(504, 'downstream duration timeout', 'max_duration_timeout');
+export const UPSTREAM_MAX_DURATION = reply(504, 'upstream max stream duration reached', 'upstream_max_stream_duration_reached', FLAG.UMSDR);
 export const UPGRADE_FAILED = reply(403, '', 'upgrade_failed');
+export const OVERLOADED = reply(503, 'envoy overloaded', 'overload');
 export const PATH_REFUSED = reply(400, '', 'path_normalization_failed');
 export const INTERNAL_ERROR = reply(500, 'Internal Server Error', 'internal_error', FLAG.LR);
 
 export const clusterNotFound = (status: number): LocalReply => reply(status, '', 'cluster_not_found', FLAG.NC);
 
-export type ResetReason = 'remote_connection_failure' | 'connection_timeout' | 'connection_termination' | 'overflow' | 'protocol_error';
+export type ResetReason =
+  | 'remote_connection_failure'
+  | 'connection_timeout'
+  | 'connection_termination'
+  | 'overflow'
+  | 'protocol_error'
+  | 'remote_reset'
+  | 'remote_refused_stream_reset'
+  | 'remote_error_with_CONNECT_request';
 
 const TEXT: { readonly [K in ResetReason]: string } = {
   remote_connection_failure: 'remote connection failure',
@@ -36,21 +48,36 @@ const TEXT: { readonly [K in ResetReason]: string } = {
   connection_termination: 'connection termination',
   overflow: 'overflow',
   protocol_error: 'protocol error',
+  remote_reset: 'remote reset',
+  remote_refused_stream_reset: 'remote refused stream reset',
+  remote_error_with_CONNECT_request: 'remote error with CONNECT request',
 };
-const FLAGS: { readonly [K in ResetReason]: ResponseFlag } = {
+export const RESET_FLAGS: { readonly [K in ResetReason]: ResponseFlag } = {
   remote_connection_failure: FLAG.UF,
   connection_timeout: FLAG.UF,
   connection_termination: FLAG.UC,
   overflow: FLAG.UO,
   protocol_error: FLAG.UPE,
+  remote_reset: FLAG.UR,
+  remote_refused_stream_reset: FLAG.UR,
+  remote_error_with_CONNECT_request: FLAG.UR,
+};
+
+/** Envoy's word for how a request was lost. */
+export const RESET_REASONS: { readonly [C in ResetCause]: ResetReason } = {
+  termination: 'connection_termination',
+  protocol: 'protocol_error',
+  remote: 'remote_reset',
+  refused: 'remote_refused_stream_reset',
+  connect: 'remote_error_with_CONNECT_request',
 };
 
 /** The upstream was lost before its response began. `transport`: why the transport failed, '' when it did not say. */
-export const upstreamReset = (reason: ResetReason, transport: string, retried: boolean): LocalReply => ({
+export const upstreamReset = (reason: ResetReason, transport: string, retried: boolean, informed: boolean): LocalReply => ({
   status: reason === 'protocol_error' ? 502 : 503,
   body: `upstream connect error or disconnect/reset before headers. ${retried ? 'retried and the latest ' : ''}reset reason: ${TEXT[reason]}`,
-  details: `upstream_reset_before_response_started{${reason}${transport === '' ? '' : `|${transport.replaceAll(' ', '_')}`}}`,
-  flag: FLAGS[reason],
+  details: `upstream_reset_${informed ? 'after' : 'before'}_response_started{${reason}${transport === '' ? '' : `|${transport.replaceAll(' ', '_')}`}}`,
+  flag: RESET_FLAGS[reason],
 });
 
 /** A text as grpc-message carries it: percent signs and what is not printable ASCII are escaped, byte by byte. */
@@ -81,6 +108,10 @@ export const grpcStatusOf = (status: number): number => {
       return 2;
   }
 };
+
+/** The HTTP status that says as much as a gRPC status (Envoy's grpcToHttpStatus): what outlier detection counts. */
+const HTTP_OF_GRPC: readonly number[] = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401];
+export const httpStatusOf = (grpcStatus: string): number => HTTP_OF_GRPC[/^\d{1,2}$/.test(grpcStatus) ? Number(grpcStatus) : -1] ?? 500;
 
 /** What a local reply is sent as: fills its headers, says its status and body. */
 export const plainHead = (headers: HeaderBlock, { status, body }: LocalReply): { readonly status: number; readonly body: string } => {

@@ -6,10 +6,11 @@ import type { ClusterLoadAssignment, LbEndpoint } from '../xds/gen/types.ts';
 import { Host, isHealthyStatus } from './host.ts';
 import type { LocalityHosts, Membership } from './host-set.ts';
 
-/** `known` is keyed by `hostname|address`. Throws PlanError before anything is changed. */
+/** `known` is keyed by `Host.key`. `logical`: one host per name, whose address may change. Throws PlanError before anything is changed. */
 export const buildMembership = (
   assignment: ClusterLoadAssignment,
   known: ReadonlyMap<string, Host>,
+  logical = false,
 ): { readonly membership: Membership; readonly hosts: Host[] } => {
   if (assignment.endpoints?.some((l) => l.leds_cluster_locality_config !== undefined) === true)
     throw new PlanError('endpoints.leds_cluster_locality_config', 'not supported');
@@ -39,12 +40,12 @@ export const buildMembership = (
     for (const place of places) {
       if (place.locality !== l) continue;
       const hostname = place.endpoint.endpoint?.hostname ?? '';
-      const fresh = new Host(place.ip, place.port);
-      const key = `${hostname}|${fresh.address}`;
+      const fresh = new Host(place.ip, place.port, hostname, logical);
+      const key = fresh.key;
       if (used.has(key)) continue;
       used.add(key);
       const host = known.get(key) ?? fresh;
-      host.hostname = hostname;
+      if (host.ip !== place.ip) host.moveTo(place.ip);
       host.weight = place.endpoint.load_balancing_weight ?? 1;
       host.priority = place.priority;
       host.locality = locality.locality;

@@ -6,12 +6,12 @@ import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import type { DownstreamFacts } from './connection-facts.ts';
-import { type OutgoingRequest, upstreamHead } from './forward-request.ts';
 import { BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { isLoopback } from './request-headers.ts';
 import { WheelTimer } from './timer-wheel.ts';
-import type { UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
+import { transportVariant } from './transport-variant.ts';
+import type { OutgoingRequest, UpstreamClient, UpstreamStream } from './upstream-stream.ts';
 
 const mirrorRequest = (
   env: ProxyEnvironment,
@@ -21,18 +21,23 @@ const mirrorRequest = (
   shadowSuffix: boolean,
   chunked: boolean,
   timeoutMs: number,
+  http2: boolean,
 ): MirrorRequest | undefined => {
   const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
   if (host === undefined) return undefined;
   const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked, timeoutMs);
-  if (cluster.pool(host).acquire(copy, cluster.breakers.default) === 'overflow') {
+  if (
+    cluster
+      .pool(host, transportVariant(cluster, { authority: request.authority, upstreamAlpn: undefined }, http2))
+      .acquire(copy, cluster.breakers.default) === 'overflow'
+  ) {
     copy.release();
     return undefined;
   }
   return copy;
 };
 
-/** A copy to every mirror whose share is drawn; `timeoutMs` is the route's, a copy takes no longer. */
+/** A copy to every mirror whose share is drawn; `timeoutMs` is the route's, a copy takes no longer. `http2`: the client speaks it. */
 export const startMirrors = (
   env: ProxyEnvironment,
   mirrors: CompiledRoute['mirrors'],
@@ -40,6 +45,7 @@ export const startMirrors = (
   facts: DownstreamFacts,
   chunked: boolean,
   timeoutMs: number,
+  http2: boolean,
 ): readonly MirrorRequest[] => {
   const copies: MirrorRequest[] = [];
   for (const mirror of mirrors) {
@@ -47,7 +53,7 @@ export const startMirrors = (
     const name = mirror.clusterHeader !== '' ? (request.requestHeaders.get(mirror.clusterHeader.toLowerCase()) ?? '') : mirror.clusterName;
     const cluster = env.cluster(name);
     const copy =
-      cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked, timeoutMs);
+      cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked, timeoutMs, http2);
     if (copy !== undefined) copies.push(copy);
   }
   return copies;
@@ -57,7 +63,7 @@ export class MirrorRequest implements UpstreamClient {
   readonly #env: ProxyEnvironment;
   readonly #request: OutgoingRequest;
   readonly #chunked: boolean;
-  #connection: UpstreamHttp1 | undefined;
+  #connection: UpstreamStream | undefined;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   #ended = false;
@@ -84,6 +90,7 @@ export class MirrorRequest implements UpstreamClient {
     headers.setById(H.X_FORWARDED_FOR, before === undefined ? ip : `${before},${ip}`);
     this.#request = {
       method: request.method,
+      scheme: request.scheme,
       path: request.path,
       authority: shadowSuffix ? request.authority.replace(/^([^:]*)/, '$1-shadow') : request.authority,
       requestHeaders: headers,
@@ -127,16 +134,16 @@ export class MirrorRequest implements UpstreamClient {
   }
 
   #giveUpLater(): void {
-    if (this.#connection !== undefined && this.#connection.socket.writableLength > BUFFER_BYTES) this.#giveUp();
+    if (this.#connection !== undefined && this.#connection.backlog > BUFFER_BYTES) this.#giveUp();
   }
 
-  onReady(connection: UpstreamHttp1): void {
+  onReady(connection: UpstreamStream): void {
     if (this.#over) {
       connection.abandon();
       return;
     }
     this.#connection = connection;
-    connection.writeHead(this.#request.method, upstreamHead(this.#env.requestWriter, this.#request, '', this.#chunked), this.#chunked);
+    connection.writeRequest(this.#request, '', this.#chunked, this.#ended && this.#waiting.length === 0);
     for (const piece of this.#waiting) connection.writeBody(piece, 0, piece.length);
     this.#waiting = [];
     if (this.#ended) connection.endRequest(undefined);

@@ -32,10 +32,14 @@ export interface Observer {
     responseTrailers: HeaderBlock | undefined,
     context: ListenerContext,
   ): void;
+  /** Now and then while a gRPC call lives: `info.grpc` has the running totals. */
+  httpProgress?(info: StreamInfo, context: ListenerContext): void;
   /** A TCP tunnel has been accepted (before any upstream is dialled). */
   tcpOpened(info: StreamInfo, context: ListenerContext): void;
   /** Now and then while a tunnel lives (about every 5 s): byte counts in `info` are running totals. */
   tcpProgress(info: StreamInfo, context: ListenerContext): void;
+  /** A tunnel that goes on writes its access log now (`info.accessLogType` says why). */
+  tcpLog(info: StreamInfo, context: ListenerContext): void;
   tcpClosed(info: StreamInfo, context: ListenerContext): void;
   /** A connection ended on listener level: no filter chain, failed TLS handshake, or a normal close; context.kind is 'listener'. */
   connectionClosed(info: StreamInfo, context: ListenerContext): void;
@@ -47,6 +51,7 @@ export const silentObserver: Observer = {
   httpDone: () => {},
   tcpOpened: () => {},
   tcpProgress: () => {},
+  tcpLog: () => {},
   tcpClosed: () => {},
   connectionClosed: () => {},
 };

@@ -3,20 +3,7 @@
 
 import { PlanError } from '../plan/plan-error.ts';
 import type { OutlierDetection } from '../xds/gen/types.ts';
-
-/** Answers of one host within one interval. */
-export class AnswerCount {
-  good = 0;
-  all = 0;
-  add(good: boolean): void {
-    this.all++;
-    if (good) this.good++;
-  }
-  clear(): void {
-    this.good = 0;
-    this.all = 0;
-  }
-}
+import type { AnswerCount } from './host-state.ts';
 
 export interface RatePolicy {
   readonly enforceSuccessRate: number;

@@ -6,6 +6,7 @@ import { PlanError } from '../plan/plan-error.ts';
 import type { OutlierDetection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import type { Host } from './host.ts';
+import { ANSWERS, type Ejections, LocalEjections, ROW } from './host-state.ts';
 import { compileRates, rateOutliers } from './outlier-rates.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 
@@ -55,46 +56,57 @@ export class OutlierDetector {
   readonly #random: () => number;
   readonly #hosts: () => readonly Host[];
   readonly #changed: () => void;
+  readonly #ejections: Ejections;
   readonly #timer: WheelTimer;
 
   /** `changed` is called after hosts were ejected or taken back. */
-  constructor(policy: OutlierPolicy, wheel: TimerWheel, random: () => number, hosts: () => readonly Host[], changed: () => void) {
+  constructor(
+    policy: OutlierPolicy,
+    wheel: TimerWheel,
+    random: () => number,
+    hosts: () => readonly Host[],
+    changed: () => void,
+    ejections: Ejections = new LocalEjections(),
+  ) {
     this.#policy = policy;
     this.#wheel = wheel;
     this.#random = random;
     this.#hosts = hosts;
     this.#changed = changed;
+    this.#ejections = ejections;
     this.#timer = new WheelTimer(this, 0);
-    wheel.arm(this.#timer, policy.intervalMs);
+    if (ejections.judges) wheel.arm(this.#timer, policy.intervalMs);
   }
 
   close(): void {
     this.#wheel.disarm(this.#timer);
+    this.#ejections.close();
   }
 
   /** An answer of the upstream itself. */
   response(host: Host, status: number): void {
+    const { state } = host;
     if (this.#policy.split) {
-      host.consecutiveLocal = 0;
-      host.localAnswers.add(true);
+      state.endRow(ROW.local);
+      state.answered(ANSWERS.local, true);
     }
-    host.answers.add(status < 500);
+    state.answered(ANSWERS.external, status < 500);
     if (status < 500) {
-      host.consecutive5xx = 0;
-      host.consecutiveGateway = 0;
+      state.endRow(ROW.any5xx);
+      state.endRow(ROW.gateway);
       return;
     }
     if (status === 502 || status === 503 || status === 504) {
-      host.consecutiveGateway++;
-      if (host.consecutiveGateway >= this.#policy.consecutiveGateway && !host.ejected) {
+      const row = state.next(ROW.gateway);
+      if (row >= this.#policy.consecutiveGateway && !state.ejected) {
         this.#enforce(host, this.#policy.enforceGateway);
-        host.consecutiveGateway = 0;
+        state.endRow(ROW.gateway);
       }
-    } else host.consecutiveGateway = 0;
-    host.consecutive5xx++;
-    if (host.consecutive5xx >= this.#policy.consecutive5xx && !host.ejected) {
+    } else state.endRow(ROW.gateway);
+    const row = state.next(ROW.any5xx);
+    if (row >= this.#policy.consecutive5xx && !state.ejected) {
       this.#enforce(host, this.#policy.enforce5xx);
-      host.consecutive5xx = 0;
+      state.endRow(ROW.any5xx);
     }
   }
 
@@ -104,32 +116,28 @@ export class OutlierDetector {
       this.response(host, kind === 'timeout' ? 504 : 503);
       return;
     }
-    host.consecutiveLocal++;
-    host.localAnswers.add(false);
-    if (host.consecutiveLocal >= this.#policy.consecutiveLocal && !host.ejected) {
+    const { state } = host;
+    state.answered(ANSWERS.local, false);
+    if (state.next(ROW.local) >= this.#policy.consecutiveLocal && !state.ejected) {
       this.#enforce(host, this.#policy.enforceLocal);
-      host.consecutiveLocal = 0;
+      state.endRow(ROW.local);
     }
   }
 
   onTimer(): void {
     const now = this.#wheel.now();
     let changed = false;
-    for (const host of this.#hosts()) {
-      if (!host.ejected) {
-        if (host.ejections > 0 && now - host.ejectedAtMs > this.#policy.intervalMs) host.ejections--;
+    for (const { state } of this.#hosts()) {
+      if (!state.ejected) {
+        if (state.ejections > 0 && now - state.ejectedAtMs > this.#policy.intervalMs) state.forgive();
         continue;
       }
-      const ejectedForMs = Math.min(this.#policy.baseMs * host.ejections, this.#policy.maxMs) + this.#random() * this.#policy.jitterMs;
-      if (now - host.ejectedAtMs < ejectedForMs) continue;
-      host.ejected = false;
-      host.ejectedAtMs = now;
-      host.consecutive5xx = 0;
-      host.consecutiveGateway = 0;
-      host.consecutiveLocal = 0;
+      const ejectedForMs = Math.min(this.#policy.baseMs * state.ejections, this.#policy.maxMs) + this.#random() * this.#policy.jitterMs;
+      if (now - state.ejectedAtMs < ejectedForMs) continue;
+      state.takeBack(now);
       changed = true;
     }
-    if (changed) this.#changed();
+    if (changed) this.#tell();
     this.#judgeRates();
     this.#wheel.arm(this.#timer, this.#policy.intervalMs);
   }
@@ -139,34 +147,38 @@ export class OutlierDetector {
     const { external, local } = this.#policy.rates;
     const found = rateOutliers(
       external,
-      hosts.map((h) => h.answers),
+      hosts.map((h) => h.state.answers(ANSWERS.external)),
     );
     if (this.#policy.split)
       found.push(
         ...rateOutliers(
           local,
-          hosts.map((h) => h.localAnswers),
+          hosts.map((h) => h.state.answers(ANSWERS.local)),
         ),
       );
     for (const { index, percent } of found) {
       const host = hosts[index];
       if (host !== undefined && !host.ejected) this.#enforce(host, percent);
     }
-    for (const host of this.#hosts()) {
-      host.answers.clear();
-      host.localAnswers.clear();
-    }
+    for (const host of this.#hosts()) host.state.forgetAnswers();
   }
 
   #enforce(host: Host, percent: number): void {
     if (percent < 100 && this.#random() * 100 >= percent) return;
+    if (!this.#ejections.exclusively(() => this.#eject(host))) return;
+    this.#tell();
+  }
+
+  #eject({ state }: Host): boolean {
     const hosts = this.#hosts();
     const ejected = hosts.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
     const share = (100 * (ejected + 1)) / Math.max(1, hosts.length);
-    if (!(ejected === 0 && this.#policy.alwaysOne) && share > this.#policy.maxPercent) return;
-    host.ejected = true;
-    host.ejectedAtMs = this.#wheel.now();
-    host.ejections++;
+    if (!(ejected === 0 && this.#policy.alwaysOne) && share > this.#policy.maxPercent) return false;
+    return state.eject(this.#wheel.now());
+  }
+
+  #tell(): void {
     this.#changed();
+    this.#ejections.tell();
   }
 }

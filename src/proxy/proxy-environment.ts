@@ -6,24 +6,36 @@ import type { Clock } from './clock.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import type { HttpFilterRegistry } from './http-filters.ts';
 import type { Observer } from './observer.ts';
+import type { Overload } from './overload.ts';
+import type { PeerExchange } from './peer-exchange.ts';
 import type { SecretStore } from './secrets.ts';
+import type { ServerFirst } from './server-first.ts';
+import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
+import type { TurnOutput } from './turn-output.ts';
 
 export interface ProxyEnvironment {
   readonly log: Log;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
+  readonly turn: TurnOutput;
   readonly random: () => number;
   readonly observer: Observer;
   readonly requestWriter: Http1Writer;
   readonly responseWriter: Http1Writer;
   readonly secrets: SecretStore;
+  readonly stats: StatsStore;
+  readonly serverFirst: ServerFirst;
+  /** undefined: this proxy does not take part. */
+  readonly peerExchange: PeerExchange | undefined;
   readonly filters: HttpFilterRegistry;
   /** undefined: no such cluster, or it is not warm yet. */
   cluster(name: string): ClusterRuntime | undefined;
   /** Stands for a loopback client in x-forwarded-for: this machine's own address. */
   readonly ownAddress: string;
+  /** Connections end with their next answer. */
   readonly draining: boolean;
+  readonly overload: Overload;
   /** `date` header text, made once a second. */
   date(): string;
 }

@@ -7,11 +7,12 @@ import type { HeaderBlock } from '../wire/header-block.ts';
 import { H, NAME_ID_COUNT } from '../wire/header-name.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 
+/** Who the client is found to be; whoever asks keeps one and gives it to be filled. */
 export interface ClientAddress {
   /** The trusted client address without port. */
-  readonly ip: string;
-  readonly fromHeader: boolean;
-  readonly internal: boolean;
+  ip: string;
+  fromHeader: boolean;
+  internal: boolean;
 }
 
 // Headers that steer the router: only an internal client may send them.
@@ -73,7 +74,8 @@ export const mutateRequestHeaders = (
   tls: boolean,
   localPort: number,
   ownAddress: string,
-): ClientAddress => {
+  found: ClientAddress,
+): void => {
   let client: string | undefined;
   let fromHeader = false;
   let mayBeInternal = false;
@@ -87,10 +89,10 @@ export const mutateRequestHeaders = (
     if (plan.xffTrustedHops === 0 || !headers.hasId(H.X_FORWARDED_PROTO)) headers.setById(H.X_FORWARDED_PROTO, tls ? 'https' : 'http');
     if (plan.appendXForwardedPort && !headers.hasId(H.X_FORWARDED_PORT)) headers.setById(H.X_FORWARDED_PORT, String(localPort));
   } else {
-    const found = hadForwardedFor ? lastForwardedFor(headers, plan.xffTrustedHops) : undefined;
-    client = found?.ip;
+    const last = hadForwardedFor ? lastForwardedFor(headers, plan.xffTrustedHops) : undefined;
+    client = last?.ip;
     fromHeader = client !== undefined;
-    mayBeInternal = found?.single === true;
+    mayBeInternal = last?.single === true;
     if (!headers.hasId(H.X_FORWARDED_PROTO)) headers.setById(H.X_FORWARDED_PROTO, tls ? 'https' : 'http');
   }
   const internal = mayBeInternal && client !== undefined && internalRanges?.check(client, isIP(client) === 6 ? 'ipv6' : 'ipv4') === true;
@@ -114,5 +116,7 @@ export const mutateRequestHeaders = (
     const via = headers.getById(H.VIA);
     headers.setById(H.VIA, via === undefined ? plan.via : `${via}, ${plan.via}`);
   }
-  return { ip: client ?? peerIp, fromHeader, internal };
+  found.ip = client ?? peerIp;
+  found.fromHeader = fromHeader;
+  found.internal = internal;
 };

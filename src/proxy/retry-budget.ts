@@ -27,13 +27,12 @@ export class RetryBudget {
       stats.rqRetryLimitExceeded.value++;
       return false;
     }
-    if (!limits.mayRetry()) {
+    if (!limits.tryRetry()) {
       info.setFlag(FLAG.UO);
       stats.rqRetryOverflow.value++;
       return false;
     }
     this.left--;
-    limits.retries++;
     this.#held = limits;
     stats.rqRetry.value++;
     return true;
@@ -41,7 +40,7 @@ export class RetryBudget {
 
   release(): void {
     if (this.#held === undefined) return;
-    this.#held.retries--;
+    this.#held.releaseRetry();
     this.#held = undefined;
   }
 }

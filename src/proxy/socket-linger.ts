@@ -9,5 +9,5 @@ export const closeSoon = (wheel: TimerWheel, socket: Socket, lingerMs: number): 
   if (socket.destroyed) return;
   const timer = new WheelTimer({ onTimer: () => socket.destroy() }, 0);
   wheel.arm(timer, lingerMs);
-  socket.once('close', () => wheel.disarm(timer));
+  socket.once('close', () => wheel.drop(timer));
 };

@@ -1,5 +1,6 @@
-// Envoy-named counters and gauges (`cluster.NAME.upstream_rq_total`). A handle is looked up once, when configuration is
-// compiled; the hot path only adds to `value`. A name lives until its owner drops its prefix.
+// Envoy-named counters, gauges and histograms (`cluster.NAME.upstream_rq_total`). A handle is looked up once, when
+// configuration is compiled; the hot path only adds to it. A name lives until its owner drops its prefix. Stores of several
+// threads can be added up name by name.
 
 export class Stat {
   readonly name: string;
@@ -11,8 +12,96 @@ export class Stat {
   }
 }
 
+const PER_DECADE = 90;
+const DECADES = 12;
+
+/** Ninety buckets a decade, as Envoy keeps them: 1.0, 1.1 … 9.9 times a power of ten. Everything below 1 is one bucket. */
+export class HistogramStat {
+  readonly name: string;
+  count = 0;
+  sum = 0;
+  #belowOne = 0;
+  readonly #decades: (Uint32Array | undefined)[] = [];
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  record(value: number): void {
+    this.count++;
+    if (value < 1) {
+      this.#belowOne++;
+      return;
+    }
+    this.sum += value;
+    let decade = 0;
+    let scale = 10;
+    while (value >= scale && decade < DECADES - 1) {
+      decade++;
+      scale *= 10;
+    }
+    const at = Math.min(PER_DECADE - 1, Math.floor((value * 100) / scale) - 10);
+    const counts = this.#decade(decade);
+    counts[at] = (counts[at] as number) + 1;
+  }
+
+  /** Buckets that hold something, ascending. */
+  buckets(): { readonly low: number; readonly high: number; readonly count: number }[] {
+    const out = this.#belowOne > 0 ? [{ low: 0, high: 0, count: this.#belowOne }] : [];
+    let width = 0.1;
+    for (let d = 0; d < this.#decades.length; d++, width *= 10) {
+      this.#decades[d]?.forEach((count, i) => {
+        if (count > 0) out.push({ low: (i + 10) * width, high: (i + 11) * width, count });
+      });
+    }
+    return out;
+  }
+
+  /** Values at the shares [0, 1], ascending; undefined while nothing was recorded. */
+  quantiles(shares: readonly number[]): number[] | undefined {
+    const buckets = this.buckets();
+    const last = buckets.at(-1);
+    if (last === undefined) return undefined;
+    let at = 0;
+    let before = 0;
+    return shares.map((share) => {
+      const wanted = share * this.count;
+      for (; at < buckets.length; at++) {
+        const { low, high, count } = buckets[at] as (typeof buckets)[number];
+        // The values of a bucket stand evenly within it.
+        if (before + count >= wanted) return low + ((high - low) * Math.max(1, Math.ceil(wanted - before))) / (count + 1);
+        before += count;
+      }
+      return last.high;
+    });
+  }
+
+  add(other: HistogramStat): void {
+    this.count += other.count;
+    this.sum += other.sum;
+    this.#belowOne += other.#belowOne;
+    other.#decades.forEach((counts, d) => {
+      const own = this.#decade(d);
+      counts?.forEach((n, i) => {
+        own[i] = (own[i] as number) + n;
+      });
+    });
+  }
+
+  #decade(d: number): Uint32Array {
+    let counts = this.#decades[d];
+    if (counts === undefined) {
+      while (this.#decades.length < d) this.#decades.push(undefined);
+      counts = new Uint32Array(PER_DECADE);
+      this.#decades[d] = counts;
+    }
+    return counts;
+  }
+}
+
 export class StatsStore {
   readonly #stats = new Map<string, Stat>();
+  readonly #histograms = new Map<string, HistogramStat>();
 
   counter(name: string): Stat {
     return this.#stat(name, 'counter');
@@ -22,9 +111,22 @@ export class StatsStore {
     return this.#stat(name, 'gauge');
   }
 
-  /** Every stat, in no order. */
+  histogram(name: string): HistogramStat {
+    let found = this.#histograms.get(name);
+    if (found === undefined) {
+      found = new HistogramStat(name);
+      this.#histograms.set(name, found);
+    }
+    return found;
+  }
+
+  /** Every counter and gauge, in no order. */
   all(): Iterable<Stat> {
     return this.#stats.values();
+  }
+
+  histograms(): Iterable<HistogramStat> {
+    return this.#histograms.values();
   }
 
   find(name: string): Stat | undefined {
@@ -34,6 +136,7 @@ export class StatsStore {
   /** Forgets every stat whose name begins with `prefix` (a removed cluster or listener). Held handles go on counting unseen. */
   drop(prefix: string): void {
     for (const name of this.#stats.keys()) if (name.startsWith(prefix)) this.#stats.delete(name);
+    for (const name of this.#histograms.keys()) if (name.startsWith(prefix)) this.#histograms.delete(name);
   }
 
   resetCounters(): void {

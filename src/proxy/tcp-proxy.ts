@@ -1,99 +1,71 @@
 // envoy.filters.network.tcp_proxy: one downstream connection joined to one upstream connection, bytes as they are, each half
-// closed by itself, back-pressure both ways.
+// closed by itself, resets passed on, back-pressure both ways.
 
 import type { Socket } from 'node:net';
-import { PlanError } from '../plan/plan-error.ts';
 import { FLAG } from '../plan/response-flag.ts';
-import { StreamInfo } from '../plan/stream-info.ts';
-import type { TcpProxy } from '../xds/gen/types.ts';
-import { durationMs } from '../xds/well-known.ts';
-import type { ClusterRuntime } from './cluster-runtime.ts';
-import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
-import type { Host } from './host.ts';
-import { FLUSH_CHECK_MS, IDLE_TIMEOUT_MS, STREAM_IDLE_TIMEOUT_MS, TCP_PROGRESS_MS } from './limits.ts';
-import type { ListenerContext } from './observer.ts';
+import type { StreamInfo } from '../plan/stream-info.ts';
+import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS, TCP_PROGRESS_MS } from './limits.ts';
+import type { PeerReader } from './peer-exchange.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { closeSoon } from './socket-linger.ts';
+import type { TcpPlan } from './tcp-plan.ts';
+import { resetSocket, type TcpUpstream, type UpstreamOwner } from './tcp-upstream.ts';
+import { DOWNSTREAM_PEER } from './telemetry/parties.ts';
 import { WheelTimer } from './timer-wheel.ts';
-import { transportReason } from './upstream-http1.ts';
-import { PLAIN_VARIANT } from './upstream-transport.ts';
-import { xxHash64 } from './xx-hash64.ts';
-
-export interface TcpPlan {
-  readonly context: ListenerContext;
-  readonly clusters: readonly { readonly name: string; readonly weight: number }[];
-  readonly totalWeight: number;
-  readonly idleTimeoutMs: number;
-  readonly connectAttempts: number;
-  readonly maxDurationMs: number;
-  /** A client address keeps its host under a consistent-hash balancer. */
-  readonly hashSource: boolean;
-}
-
-export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): TcpPlan => {
-  for (const field of ['tunneling_config', 'on_demand', 'metadata_match'] as const)
-    if (config[field] !== undefined) throw new PlanError(field, 'not supported');
-  const clusters = config.weighted_clusters?.clusters?.map((c) => ({ name: c.name ?? '', weight: c.weight ?? 0 })) ?? [
-    { name: config.cluster ?? '', weight: 1 },
-  ];
-  return {
-    context,
-    clusters,
-    totalWeight: clusters.reduce((sum, c) => sum + c.weight, 0),
-    idleTimeoutMs: config.idle_timeout === undefined ? IDLE_TIMEOUT_MS : durationMs(config.idle_timeout),
-    connectAttempts: config.max_connect_attempts ?? 1,
-    maxDurationMs: config.max_downstream_connection_duration === undefined ? 0 : durationMs(config.max_downstream_connection_duration),
-    hashSource: config.hash_policy?.some((policy) => policy.source_ip !== undefined) === true,
-  };
-};
 
 const IDLE = 0;
-const CONNECT = 1;
-const PROGRESS = 2;
-const DURATION = 3;
+const PROGRESS = 1;
+const DURATION = 2;
+const LOG = 3;
 
-export class TcpTunnel {
+export class TcpTunnel implements UpstreamOwner {
   readonly #env: ProxyEnvironment;
   readonly #plan: TcpPlan;
   readonly #down: Socket;
-  readonly #facts: DownstreamFacts;
-  readonly #ended: () => void;
-  readonly #info = new StreamInfo();
-  readonly #timers: readonly WheelTimer[];
+  readonly #up: TcpUpstream;
+  readonly #ended: (info: StreamInfo) => void;
+  readonly #info: StreamInfo;
+  readonly #idle = new WheelTimer(this, IDLE);
+  readonly #progress = new WheelTimer(this, PROGRESS);
+  #duration: WheelTimer | undefined;
+  #log: WheelTimer | undefined;
+  #peer: PeerReader | undefined;
   #first: Buffer | undefined;
-  #up: Socket | undefined;
-  #cluster: ClusterRuntime | undefined;
-  #host: Host | undefined;
   #connected = false;
-  #attempts = 0;
   #downEnded = false;
   #upEnded = false;
   #over = false;
-  #lingerMs = STREAM_IDLE_TIMEOUT_MS;
 
-  constructor(env: ProxyEnvironment, plan: TcpPlan, down: Socket, facts: DownstreamFacts, first: Buffer | undefined, ended: () => void) {
+  /** `up` may be connected, dialling or not dialled yet; its info is this connection's. `ended` is called once. */
+  constructor(env: ProxyEnvironment, down: Socket, up: TcpUpstream, ended: (info: StreamInfo) => void) {
     this.#env = env;
-    this.#plan = plan;
+    this.#plan = up.plan;
     this.#down = down;
-    this.#facts = facts;
-    this.#first = first !== undefined && first.length > 0 ? first : undefined;
+    this.#up = up;
+    this.#info = up.info;
     this.#ended = ended;
-    this.#timers = [IDLE, CONNECT, PROGRESS, DURATION].map((kind) => new WheelTimer(this, kind));
-    describeConnection(this.#info, facts);
-    this.#info.startTime = facts.startMs;
   }
 
-  start(): void {
+  /** `first`: bytes already read from the client; `greeting`: from the server. `peer` reads who the client is off its bytes. */
+  start(first: Buffer | undefined, greeting: Buffer | undefined, peer: PeerReader | undefined): void {
     const down = this.#down;
+    this.#peer = peer;
+    this.#first = first !== undefined && first.length > 0 ? first : undefined;
     down.pause();
     down.on('data', (bytes: Buffer) => this.#fromDown(bytes));
     down.on('end', () => this.#downEnd());
-    down.on('drain', () => this.#up?.resume());
-    down.on('close', () => this.#close(''));
+    down.on('drain', () => this.#up.resume());
+    down.on('error', (error: Error) => this.#downGone((error as { code?: string }).code === 'ECONNRESET'));
+    down.on('close', () => this.#downGone(false));
     this.#env.observer.tcpOpened(this.#info, this.#plan.context);
-    this.#arm(PROGRESS, TCP_PROGRESS_MS);
-    if (this.#plan.maxDurationMs > 0) this.#arm(DURATION, this.#plan.maxDurationMs);
-    this.#connect();
+    this.#env.wheel.arm(this.#progress, TCP_PROGRESS_MS);
+    const longest = this.#plan.maxDurationMs(this.#env.random);
+    if (longest > 0) this.#duration = this.#timer(DURATION, longest);
+    if (this.#plan.logIntervalMs > 0) this.#log = this.#timer(LOG, this.#plan.logIntervalMs);
+    this.#up.owner = this;
+    if (this.#up.connected) this.onUpstreamConnected();
+    else this.#up.begin();
+    if (greeting !== undefined && !this.#over) this.onUpstreamData(greeting);
   }
 
   destroy(): void {
@@ -104,186 +76,132 @@ export class TcpTunnel {
     if (this.#over) return;
     if (kind === PROGRESS) {
       this.#env.observer.tcpProgress(this.#info, this.#plan.context);
-      this.#arm(PROGRESS, TCP_PROGRESS_MS);
-    } else if (kind === CONNECT) {
-      this.#upFailed('', true);
-    } else this.#close(kind === IDLE ? 'idle_timeout' : 'max_connection_duration_reached');
+      this.#env.wheel.arm(this.#progress, TCP_PROGRESS_MS);
+    } else if (kind === LOG) {
+      this.#writeLog('TcpPeriodic');
+      if (this.#log !== undefined) this.#env.wheel.arm(this.#log, this.#plan.logIntervalMs);
+    } else if (kind === IDLE) this.#expire('tcp_session_idle_timeout');
+    else {
+      this.#info.setFlag(FLAG.DT);
+      this.#expire('max_connection_duration_reached');
+    }
   }
 
-  #connect(): void {
-    const info = this.#info;
-    const name = this.#chooseCluster();
-    const cluster = this.#env.cluster(name);
-    info.upstreamClusterRaw = name;
-    if (cluster === undefined) {
-      info.setFlag(FLAG.NC);
-      this.#close('');
-      return;
-    }
-    this.#cluster = cluster;
-    info.upstreamCluster = cluster.statName;
-    info.clusterMetadata = cluster.config.metadata;
-    const limits = cluster.breakers.default;
-    const hash = this.#plan.hashSource ? xxHash64(this.#facts.remoteIp) : undefined;
-    const host = cluster.pick({ originalDestination: this.#facts.originalDestination, hash });
-    if (host === undefined) {
-      info.setFlag(FLAG.UH);
-      this.#close('');
-      return;
-    }
-    if (limits.connections >= limits.connectionsMax) {
-      info.setFlag(FLAG.UO);
-      cluster.stats.cxOverflow.value++;
-      this.#close('');
-      return;
-    }
-    this.#host = host;
-    this.#attempts++;
-    info.upstreamRequestAttemptCount = this.#attempts;
-    info.upstreamHost = host.address;
-    info.upstreamHostName = host.hostname;
-    info.upstreamHostMetadata = host.metadata as typeof info.upstreamHostMetadata;
-    info.upstreamConnectStart = this.#env.clock.wallMs();
-    limits.connections++;
-    host.stats.cxActive++;
-    host.stats.cxTotal++;
-    host.stats.rqActive++;
-    cluster.stats.cxTotal.value++;
-    cluster.stats.cxActive.value++;
-    const transport = cluster.transportOf(host);
-    const up = transport.connect(host.ip, host.port, cluster.bindAddress, PLAIN_VARIANT);
-    this.#up = up;
-    this.#arm(CONNECT, cluster.connectTimeoutMs);
-    up.on(transport.kind === 'tls' ? 'secureConnect' : 'connect', () => {
-      if (this.#up === up) this.#upConnected(up);
-    });
-    up.on('error', (error: Error) => {
-      if (this.#up === up && !this.#connected) this.#upFailed(transportReason(error, transport.kind), false);
-      else if (this.#up === up) this.#close('');
-    });
-    up.on('close', () => {
-      if (this.#up !== up) return;
-      if (this.#connected) this.#close('');
-      else this.#upFailed('connection closed', false);
-    });
-  }
+  // --- UpstreamOwner ---
 
-  #upConnected(up: Socket): void {
-    const info = this.#info;
+  onUpstreamConnected(): void {
+    if (this.#over || this.#connected) return;
     this.#connected = true;
-    this.#env.wheel.disarm(this.#timer(CONNECT));
-    info.upstreamLocalAddress = `${up.localAddress}:${up.localPort}`;
-    info.upstreamConnectComplete = this.#env.clock.wallMs();
-    info.upstreamTls = this.#host === undefined ? undefined : this.#cluster?.transportOf(this.#host).facts(up);
-    up.on('data', (bytes: Buffer) => this.#fromUp(bytes));
-    up.on('end', () => this.#upEnd());
-    up.on('drain', () => this.#down.resume());
     const first = this.#first;
     this.#first = undefined;
-    if (first !== undefined) this.#fromDown(first);
-    this.#touch();
-    this.#down.resume();
+    if (this.#plan.logsConnect) this.#writeLog('TcpUpstreamConnected');
+    if (first === undefined) this.#touch();
+    else this.#fromDown(first);
+    if (this.#downEnded) this.#up.end();
+    else this.#down.resume();
   }
 
-  #upFailed(reason: string, timeout: boolean): void {
-    this.#releaseUp();
-    const cluster = this.#cluster;
-    if (this.#host !== undefined) {
-      this.#host.stats.cxConnectFail++;
-      cluster?.failed(this.#host, 'connect');
-    }
-    if (cluster !== undefined) cluster.stats.cxConnectFail.value++;
-    if (timeout && cluster !== undefined) cluster.stats.cxConnectTimeout.value++;
-    this.#info.upstreamTransportFailureReason = reason;
-    if (this.#attempts < this.#plan.connectAttempts) {
-      this.#connect();
-      return;
-    }
-    this.#info.setFlag(FLAG.UF);
-    if (this.#plan.connectAttempts > 1) this.#info.setFlag(FLAG.URX);
+  onUpstreamFailed(code: number): void {
+    this.#info.downstreamLocalCloseReason = `tcp_initializion_failure:${code}`;
     this.#close('');
   }
 
-  #fromDown(bytes: Buffer): void {
-    this.#info.bytesReceived += bytes.length;
-    this.#touch();
-    if (this.#up?.write(bytes) === false) this.#down.pause();
-  }
-
-  #fromUp(bytes: Buffer): void {
+  onUpstreamData(bytes: Buffer): void {
     this.#info.bytesSent += bytes.length;
     this.#touch();
-    if (!this.#down.write(bytes)) this.#up?.pause();
+    if (!this.#down.write(bytes)) this.#up.pause();
   }
 
-  #downEnd(): void {
-    this.#downEnded = true;
-    if (this.#upEnded || !this.#connected) {
-      this.#close('');
-      return;
-    }
-    this.#up?.end();
-  }
-
-  #upEnd(): void {
+  onUpstreamEnd(): void {
     this.#upEnded = true;
     this.#down.end();
     if (this.#downEnded) this.#close('');
   }
 
-  #chooseCluster(): string {
-    const clusters = this.#plan.clusters;
-    if (clusters.length === 1) return clusters[0]?.name ?? '';
-    let at = this.#env.random() * this.#plan.totalWeight;
-    for (const cluster of clusters) {
-      at -= cluster.weight;
-      if (at < 0) return cluster.name;
-    }
-    return clusters[clusters.length - 1]?.name ?? '';
+  onUpstreamDrain(): void {
+    this.#down.resume();
   }
 
-  #releaseUp(): void {
-    const up = this.#up;
-    if (up === undefined) return;
-    this.#up = undefined;
-    // What was written still leaves before the socket goes.
-    if (this.#connected) closeSoon(this.#env.wheel, up, this.#lingerMs);
-    else up.destroy();
-    const cluster = this.#cluster;
-    if (cluster !== undefined) {
-      cluster.breakers.default.connections--;
-      cluster.stats.cxActive.value--;
-    }
-    if (this.#host !== undefined) {
-      this.#host.stats.cxActive--;
-      this.#host.stats.rqActive--;
-    }
+  onUpstreamClosed(reset: boolean): void {
+    if (reset) this.#info.setFlag(FLAG.UR);
+    this.#close('', reset);
   }
 
-  #close(reason: string): void {
+  // --- downstream ---
+
+  #fromDown(bytes: Buffer): void {
+    if (!this.#connected) {
+      // A socket may hand out what it had read when it was paused.
+      this.#first = this.#first === undefined ? bytes : Buffer.concat([this.#first, bytes]);
+      return;
+    }
+    if (this.#peer === undefined) this.#forward(bytes);
+    else this.#readPeer(this.#peer, bytes);
+  }
+
+  #readPeer(peer: PeerReader, bytes: Buffer): void {
+    const rest = peer.read(bytes);
+    if (peer.broken) this.#close('', true);
+    if (!peer.done || peer.broken) return;
+    this.#peer = undefined;
+    if (peer.peer !== undefined) this.#info.filterState[DOWNSTREAM_PEER] = peer.peer;
+    if (rest !== undefined) this.#forward(rest);
+  }
+
+  #forward(bytes: Buffer): void {
+    this.#info.bytesReceived += bytes.length;
+    this.#touch();
+    if (!this.#up.write(bytes)) this.#down.pause();
+  }
+
+  #downEnd(): void {
+    this.#downEnded = true;
+    if (this.#upEnded) this.#close('');
+    else if (this.#connected) this.#up.end();
+  }
+
+  #downGone(reset: boolean): void {
+    if (this.#over) return;
+    this.#close('', reset);
+  }
+
+  #expire(reason: string): void {
+    this.#info.upstreamLocalCloseReason = reason;
+    this.#info.downstreamLocalCloseReason = reason;
+    this.#close(reason);
+  }
+
+  #close(reason: string, reset = false): void {
     if (this.#over) return;
     this.#over = true;
-    for (const timer of this.#timers) this.#env.wheel.disarm(timer);
+    const wheel = this.#env.wheel;
+    for (const timer of [this.#idle, this.#progress, this.#duration, this.#log]) if (timer !== undefined) wheel.drop(timer);
     // Who was idle or out of time has had its time; otherwise a slow reader may take the rest.
-    if (reason !== '') this.#lingerMs = FLUSH_CHECK_MS;
-    this.#releaseUp();
-    closeSoon(this.#env.wheel, this.#down, this.#lingerMs);
+    const lingerMs = reason !== '' ? FLUSH_CHECK_MS : STREAM_IDLE_TIMEOUT_MS;
     const info = this.#info;
+    if (info.upstreamDetectedCloseType === '' && info.upstreamHost !== '') info.upstreamDetectedCloseType = 'Normal';
+    this.#up.close(lingerMs, reset);
+    if (reset) resetSocket(this.#down);
+    else closeSoon(wheel, this.#down, lingerMs);
     info.endTime = this.#env.clock.wallMs();
-    if (reason !== '') info.connectionTerminationDetails = reason;
+    this.#ended(info);
+    info.accessLogType = 'TcpConnectionEnd';
     this.#env.observer.tcpClosed(info, this.#plan.context);
-    this.#ended();
+  }
+
+  #writeLog(type: string): void {
+    this.#info.accessLogType = type;
+    this.#info.endTime = this.#env.clock.wallMs();
+    this.#env.observer.tcpLog(this.#info, this.#plan.context);
   }
 
   #touch(): void {
-    if (this.#plan.idleTimeoutMs > 0) this.#arm(IDLE, this.#plan.idleTimeoutMs);
+    if (this.#plan.idleTimeoutMs > 0) this.#env.wheel.arm(this.#idle, this.#plan.idleTimeoutMs);
   }
 
-  #timer(kind: number): WheelTimer {
-    return this.#timers[kind] ?? new WheelTimer(this, kind);
-  }
-
-  #arm(kind: number, delayMs: number): void {
-    this.#env.wheel.arm(this.#timer(kind), delayMs);
+  #timer(kind: number, delayMs: number): WheelTimer {
+    const timer = new WheelTimer(this, kind);
+    this.#env.wheel.arm(timer, delayMs);
+    return timer;
   }
 }

@@ -8,6 +8,8 @@ const SLOTS = 256;
 const FINE_MS = 10;
 const COARSE_MS = FINE_MS * SLOTS;
 const NEVER = Number.POSITIVE_INFINITY;
+/** Disarmed timers that may stay in their slots, beside as many as are armed. */
+const IDLE_MAX = 1024;
 
 export interface TimerOwner {
   /** `kind` is the number the timer was made with. */
@@ -45,6 +47,8 @@ export class TimerWheel {
   /** Slots up to this time have been looked at. */
   #seen: number;
   #count = 0;
+  /** Of these, how many are disarmed. */
+  #idle = 0;
 
   /** `failed` is told of an owner that threw; the other timers go on. */
   constructor(clock: Clock, failed: (problem: unknown) => void = () => {}) {
@@ -63,14 +67,29 @@ export class TimerWheel {
 
   arm(timer: WheelTimer, delayMs: number): void {
     const now = this.#clock.monotonicMs();
+    if (timer.deadline === NEVER && timer.slot !== undefined) this.#idle--;
     timer.deadline = now + Math.max(0, delayMs);
     if (timer.slot !== undefined && timer.slotTime <= timer.deadline + FINE_MS) return;
     this.#file(timer, now);
   }
 
-  /** The slot keeps it until it is looked at; it will not fire. */
+  /** It will not fire. The slot keeps it for a while: it may be armed again, as most are. */
   disarm(timer: WheelTimer): void {
+    if (timer.slot !== undefined && timer.deadline !== NEVER && ++this.#idle > IDLE_MAX && this.#idle * 2 > this.#count) {
+      timer.deadline = NEVER;
+      this.#sweep();
+    } else timer.deadline = NEVER;
+  }
+
+  /** Disarms it for good: no slot keeps it, nor its owner, until the time it was once set to. */
+  drop(timer: WheelTimer): void {
+    if (timer.slot !== undefined && timer.deadline === NEVER) this.#idle--;
     timer.deadline = NEVER;
+    if (timer.slot === undefined) return;
+    timer.slot.delete(timer);
+    timer.slot = undefined;
+    timer.slotTime = NEVER;
+    this.#count--;
   }
 
   /** Nothing fires any more. */
@@ -82,6 +101,21 @@ export class TimerWheel {
       slot.clear();
     }
     this.#count = 0;
+    this.#idle = 0;
+  }
+
+  // Owners that are long gone must not be kept until the time their timers were once set to.
+  #sweep(): void {
+    for (const wheel of [this.#fine, this.#coarse])
+      for (const slot of wheel)
+        for (const timer of slot) {
+          if (timer.deadline !== NEVER) continue;
+          slot.delete(timer);
+          timer.slot = undefined;
+          timer.slotTime = NEVER;
+          this.#count--;
+        }
+    this.#idle = 0;
   }
 
   #file(timer: WheelTimer, now: number): void {
@@ -149,7 +183,8 @@ export class TimerWheel {
         timer.slot = undefined;
         timer.slotTime = NEVER;
         this.#count--;
-        due.push(timer);
+        if (timer.deadline === NEVER) this.#idle--;
+        else due.push(timer);
       }
     }
   }

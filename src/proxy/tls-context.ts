@@ -1,13 +1,18 @@
 // CommonTlsContext made usable: certificates, trust and rules from inline data or SDS, rebuilt when a secret changes.
 // Warm once every secret it names has come. Keys stay inside node:tls contexts; nothing here prints them.
 
-import { createSecureContext, type SecureContext, type SecureContextOptions, type SecureVersion } from 'node:tls';
+import { X509Certificate } from 'node:crypto';
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { PlanError } from '../plan/plan-error.ts';
 import type { CertificateFacts } from '../plan/stream-info.ts';
-import type { CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate, TlsParameters } from '../xds/gen/types.ts';
+import type { CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate } from '../xds/gen/types.ts';
+import { compilePinCheck } from './certificate-pins.ts';
 import { certificateFacts } from './peer-certificate.ts';
 import { compileSanCheck, type SanCheck } from './san-match.ts';
 import { dataSourceText, type SecretStore, type SecretUser } from './secrets.ts';
+import { tlsParameters } from './tls-parameters.ts';
+
+type MakeContext = (options: SecureContextOptions) => SecureContext;
 
 /** One consistent state of a context; replaced whole. */
 export interface TlsMaterial {
@@ -17,6 +22,8 @@ export interface TlsMaterial {
   readonly verifies: boolean;
   readonly acceptUntrusted: boolean;
   readonly sanCheck: SanCheck | undefined;
+  /** The certificate is one of those named by hash. Takes its DER bytes. */
+  readonly pinCheck: ((raw: Buffer) => boolean) | undefined;
   /** Changes with the material: session caches are keyed by it. */
   readonly generation: number;
   /** First URI SAN of our own certificate; '' when it has none. */
@@ -25,31 +32,23 @@ export interface TlsMaterial {
   readonly local: CertificateFacts | undefined;
 }
 
-const VERSIONS: { readonly [name: string]: SecureVersion } = {
-  TLSv1_0: 'TLSv1',
-  TLSv1_1: 'TLSv1.1',
-  TLSv1_2: 'TLSv1.2',
-  TLSv1_3: 'TLSv1.3',
-};
-
 export class TlsContext implements SecretUser {
   readonly #common: CommonTlsContext;
   readonly #secrets: SecretStore;
   readonly #path: string;
-  readonly #defaults: { readonly min: SecureVersion; readonly max: SecureVersion };
   readonly #refers: SdsSecretConfig[] = [];
   /** Called when material came or changed. */
   onMaterial: () => void = () => {};
   material: TlsMaterial | undefined;
   #generation = 0;
+  readonly #make: MakeContext;
 
   /** Throws PlanError for what it must refuse; a secret not there yet is not an error. */
-  constructor(common: CommonTlsContext | undefined, secrets: SecretStore, path: string, side: 'upstream' | 'downstream') {
+  constructor(common: CommonTlsContext | undefined, secrets: SecretStore, path: string, make: MakeContext = createSecureContext) {
+    this.#make = make;
     this.#common = common ?? {};
     this.#secrets = secrets;
     this.#path = `${path}.common_tls_context`;
-    // Envoy's defaults: clients offer 1.2 only, servers take 1.2 and 1.3; Istio always says.
-    this.#defaults = { min: 'TLSv1.2', max: side === 'upstream' ? 'TLSv1.3' : 'TLSv1.3' };
     this.#refuse();
     this.#build();
     this.#refers.push(...(this.#common.tls_certificate_sds_secret_configs ?? []));
@@ -109,15 +108,22 @@ export class TlsContext implements SecretUser {
     if (validation === 'missing') return;
     const cert: string[] = [];
     const key: string[] = [];
+    let passphrase: string | undefined;
     for (const { certificate, path } of certificates) {
       if (certificate.private_key_provider !== undefined) throw new PlanError(`${path}.private_key_provider`, 'not supported');
       if (certificate.pkcs12 !== undefined) throw new PlanError(`${path}.pkcs12`, 'not supported');
       const chain = dataSourceText(certificate.certificate_chain, `${path}.certificate_chain`);
       const secret = dataSourceText(certificate.private_key, `${path}.private_key`);
       if (chain === undefined || secret === undefined) throw new PlanError(path, 'certificate chain and private key are both needed');
+      refuseCertificate(certificate, path);
+      const password = dataSourceText(certificate.password, `${path}.password`);
+      if (passphrase !== undefined && password !== undefined && password !== passphrase)
+        throw new PlanError(`${path}.password`, 'all keys of one context must have the same');
+      passphrase ??= password;
       cert.push(chain);
       key.push(secret);
     }
+    if (cert.length > 1) refuseSameKind(cert, this.#path);
     const ca = dataSourceText(validation?.trusted_ca, `${this.#path}.validation_context.trusted_ca`);
     const crl = dataSourceText(validation?.crl, `${this.#path}.validation_context.crl`);
     const verifies = ca !== undefined || validation?.system_root_certs !== undefined;
@@ -125,15 +131,19 @@ export class TlsContext implements SecretUser {
     // As Envoy: names in a certificate that anybody may have written prove nothing.
     if (sanCheck !== undefined && !verifies)
       throw new PlanError(`${this.#path}.validation_context.trusted_ca`, 'is needed to check subject alternative names');
+    const pinCheck = compilePinCheck(validation, `${this.#path}.validation_context`);
+    if (pinCheck !== undefined && !verifies)
+      throw new PlanError(`${this.#path}.validation_context.trusted_ca`, 'is needed beside certificate hashes');
     const options: SecureContextOptions = {
       ...(cert.length > 0 ? { cert, key } : {}),
+      ...(passphrase !== undefined ? { passphrase } : {}),
       ...(ca !== undefined ? { ca } : {}),
       ...(crl !== undefined ? { crl } : {}),
-      ...versions(this.#common.tls_params, this.#defaults, `${this.#path}.tls_params`),
+      ...tlsParameters(this.#common.tls_params, `${this.#path}.tls_params`),
     };
     let secureContext: SecureContext;
     try {
-      secureContext = createSecureContext(options);
+      secureContext = this.#make(options);
     } catch (cause) {
       // The library's message names the fault, never the bytes.
       throw new PlanError(this.#path, `certificates or keys are not usable: ${cause instanceof Error ? cause.message : 'unknown'}`);
@@ -145,6 +155,7 @@ export class TlsContext implements SecretUser {
       verifies,
       acceptUntrusted: validation?.trust_chain_verification === 'ACCEPT_UNTRUSTED',
       sanCheck,
+      pinCheck,
       generation: ++this.#generation,
       localUri: own?.uriSans[0] ?? '',
       local: own,
@@ -164,6 +175,8 @@ export class TlsContext implements SecretUser {
     return {
       ...inline,
       ...secret,
+      verify_certificate_hash: [...(inline.verify_certificate_hash ?? []), ...(secret.verify_certificate_hash ?? [])],
+      verify_certificate_spki: [...(inline.verify_certificate_spki ?? []), ...(secret.verify_certificate_spki ?? [])],
       match_subject_alt_names: [...(inline.match_subject_alt_names ?? []), ...(secret.match_subject_alt_names ?? [])],
       match_typed_subject_alt_names: [...(inline.match_typed_subject_alt_names ?? []), ...(secret.match_typed_subject_alt_names ?? [])],
     };
@@ -172,33 +185,29 @@ export class TlsContext implements SecretUser {
 
 const refuseValidation = (context: CertificateValidationContext | undefined, path: string): void => {
   if (context === undefined) return;
-  if ((context.verify_certificate_hash?.length ?? 0) > 0) throw new PlanError(`${path}.verify_certificate_hash`, 'not supported');
-  if ((context.verify_certificate_spki?.length ?? 0) > 0) throw new PlanError(`${path}.verify_certificate_spki`, 'not supported');
   if (context.custom_validator_config !== undefined) throw new PlanError(`${path}.custom_validator_config`, 'not supported');
   if (context.ca_certificate_provider_instance !== undefined)
     throw new PlanError(`${path}.ca_certificate_provider_instance`, 'not supported');
-  if (context.allow_expired_certificate === true) throw new PlanError(`${path}.allow_expired_certificate`, 'not supported');
+  for (const field of ['allow_expired_certificate', 'require_signed_certificate_timestamp', 'only_verify_leaf_cert_crl'] as const)
+    if (context[field] === true) throw new PlanError(`${path}.${field}`, 'not supported');
+  if (context.max_verify_depth !== undefined) throw new PlanError(`${path}.max_verify_depth`, 'not supported');
+  if (context.watched_directory !== undefined) throw new PlanError(`${path}.watched_directory`, 'files are read once: use SDS');
 };
 
-// Cipher suites of TLS 1.2 keep their order; TLS 1.3's are fixed as in BoringSSL. Groups that one runtime lacks are left to it.
-const versions = (
-  params: TlsParameters | undefined,
-  defaults: { min: SecureVersion; max: SecureVersion },
-  path: string,
-): SecureContextOptions => {
-  const of = (name: string | number | undefined, otherwise: SecureVersion): SecureVersion => {
-    if (name === undefined || name === 'TLS_AUTO') return otherwise;
-    const version = VERSIONS[name];
-    if (version === undefined) throw new PlanError(path, `${name} is not a TLS version`);
-    return version;
-  };
-  const suites = params?.cipher_suites ?? [];
-  return {
-    minVersion: of(params?.tls_minimum_protocol_version, defaults.min),
-    maxVersion: of(params?.tls_maximum_protocol_version, defaults.max),
-    ...(suites.length > 0
-      ? { ciphers: [...TLS13_SUITES, ...suites.map((s) => s.replace(/^\[|\]$/g, '').replaceAll('|', ':'))].join(':') }
-      : {}),
-  };
+const refuseCertificate = (certificate: TlsCertificate, path: string): void => {
+  if (certificate.watched_directory !== undefined) throw new PlanError(`${path}.watched_directory`, 'files are read once: use SDS');
+  if (certificate.ocsp_staple !== undefined) throw new PlanError(`${path}.ocsp_staple`, 'not supported');
+  if ((certificate.signed_certificate_timestamp?.length ?? 0) > 0)
+    throw new PlanError(`${path}.signed_certificate_timestamp`, 'not supported');
 };
-const TLS13_SUITES = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256'];
+
+/** The runtime keeps one certificate per kind of key and would drop the others without a word. */
+const refuseSameKind = (certificates: readonly string[], path: string): void => {
+  const kinds = new Set<string>();
+  for (const pem of certificates) {
+    const kind = new X509Certificate(pem).publicKey.asymmetricKeyType ?? '';
+    if (kinds.has(kind))
+      throw new PlanError(path, `two certificates with ${kind} keys are not supported: use a filter chain for each name`);
+    kinds.add(kind);
+  }
+};

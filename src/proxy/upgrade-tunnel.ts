@@ -1,17 +1,17 @@
 // After an upgrade (101, CONNECT): bytes pass both ways as they are until both sides have ended or one is gone.
 
-import type { DownstreamHttp1 } from './downstream-http1.ts';
+import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
-import type { UpstreamHttp1 } from './upstream-http1.ts';
+import type { UpstreamStream } from './upstream-stream.ts';
 
 export class UpgradeTunnel {
-  readonly #down: DownstreamHttp1;
+  readonly #down: DownstreamStream;
   readonly #exchange: Exchange;
-  #connection: UpstreamHttp1 | undefined;
+  #connection: UpstreamStream | undefined;
   #halves = 0;
   open = false;
 
-  constructor(down: DownstreamHttp1, exchange: Exchange) {
+  constructor(down: DownstreamStream, exchange: Exchange) {
     this.#down = down;
     this.#exchange = exchange;
   }
@@ -22,7 +22,7 @@ export class UpgradeTunnel {
     this.#connection = undefined;
   }
 
-  begin(connection: UpstreamHttp1): void {
+  begin(connection: UpstreamStream): void {
     this.open = true;
     this.#connection = connection;
     connection.beginTunnel();

@@ -7,68 +7,26 @@ import type { HeaderBlock } from '../wire/header-block.ts';
 import { Http1Parser, type Http1Problem, type Http1Sink } from '../wire/http1-parser.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
+import { upstreamHead } from './forward-request.ts';
 import { SocketOutput } from './socket-output.ts';
 import { WheelTimer } from './timer-wheel.ts';
+import { transportReason } from './transport-failure.ts';
 import type { Http1Pool } from './upstream-pool.ts';
-
-/** Who uses the connection. Every call but onReady comes from the connection's socket events. */
-export interface UpstreamClient {
-  /** The connection is this client's: write the request now. */
-  onReady(connection: UpstreamHttp1): void;
-  /** No connection could be made; `reason` is the transport's word. */
-  onConnectFailure(kind: 'remote' | 'timeout' | 'overflow', reason: string): void;
-  /** The host left the cluster while this client waited for a connection to it: choose another. */
-  onHostGone(): void;
-  onInformational(parser: Http1Parser): void;
-  onHead(parser: Http1Parser): void;
-  onBody(buf: Buffer, start: number, end: number): void;
-  onTrailers(trailers: HeaderBlock): void;
-  onEnd(): void;
-  /** The bytes of one read have all been handed on. After the response's end: look at its head now, the next request clears it. */
-  onFlush(): void;
-  /** The connection is no longer this client's; a next request may take it. */
-  onSettled(): void;
-  /** The connection went away under the request. */
-  onReset(kind: 'termination' | 'protocol', reason: string): void;
-  /** The socket takes more after a write returned false. */
-  onDrain(): void;
-  /** Bytes after an upgrade. */
-  onTunnelData(buf: Buffer): void;
-  onTunnelEnd(): void;
-}
-
-/** Reads a response to its end and forgets it. */
-export const DISCARD: UpstreamClient = {
-  onReady: () => {},
-  onConnectFailure: () => {},
-  onHostGone: () => {},
-  onInformational: () => {},
-  onHead: () => {},
-  onBody: () => {},
-  onTrailers: () => {},
-  onEnd: () => {},
-  onFlush: () => {},
-  onSettled: () => {},
-  onReset: () => {},
-  onDrain: () => {},
-  onTunnelData: () => {},
-  onTunnelEnd: () => {},
-};
-
-let connectionIds = 0;
-const nextId = (): number => ++connectionIds;
+import { DISCARD, nextConnectionId, type OutgoingRequest, type UpstreamClient, type UpstreamStream } from './upstream-stream.ts';
 
 const CONNECTING = 0;
 const IDLE = 1;
 const BUSY = 2;
 const CLOSED = 3;
 
-export class UpstreamHttp1 implements Http1Sink {
-  readonly id = nextId();
+export class UpstreamHttp1 implements Http1Sink, UpstreamStream {
+  readonly protocol = 'HTTP/1.1';
+  readonly id = nextConnectionId();
   readonly pool: Http1Pool;
   readonly socket: Socket;
   readonly parser: Http1Parser;
   readonly #output: SocketOutput;
+  readonly #writer: Http1Writer;
   readonly #timer: WheelTimer;
   localAddress = '';
   tls: TlsFacts | undefined;
@@ -86,20 +44,31 @@ export class UpstreamHttp1 implements Http1Sink {
   #reading = false;
   #lastError = '';
 
-  constructor(pool: Http1Pool, socket: Socket, writer: Http1Writer) {
+  readonly #adopted: boolean;
+
+  /** `adopted`: the socket is connected, its handshake done. */
+  constructor(pool: Http1Pool, socket: Socket, writer: Http1Writer, adopted: boolean) {
+    this.#adopted = adopted;
     this.pool = pool;
     this.socket = socket;
+    this.#writer = writer;
     this.#output = new SocketOutput(socket, writer);
-    this.parser = new Http1Parser('response', this, {});
+    this.parser = new Http1Parser('response', this, pool.responseLimits);
     this.#timer = new WheelTimer(this, 0);
-    pool.wheel.arm(this.#timer, pool.connectTimeoutMs);
-    const ready = pool.transportKind === 'tls' ? 'secureConnect' : 'connect';
-    socket.on(ready, () => this.#connected());
+    if (!adopted) {
+      pool.wheel.arm(this.#timer, pool.connectTimeoutMs);
+      socket.on(pool.transportKind === 'tls' ? 'secureConnect' : 'connect', () => this.#connected());
+    }
     socket.on('data', (bytes: Buffer) => this.#data(bytes));
     socket.on('end', () => this.#ended());
     socket.on('error', (error: Error) => this.#failed(error));
     socket.on('close', () => this.#closed());
     socket.on('drain', () => this.client?.onDrain());
+  }
+
+  /** Its pool has filed it. */
+  begin(): void {
+    if (this.#adopted) this.#connected();
   }
 
   get connecting(): boolean {
@@ -118,11 +87,13 @@ export class UpstreamHttp1 implements Http1Sink {
     client.onReady(this);
   }
 
-  /** `method` decides how the response is framed. The head waits for the first body bytes or flush(). */
-  writeHead(method: string, head: Buffer, chunked: boolean): void {
-    this.parser.expect(method);
+  writeRequest(request: OutgoingRequest, upgrade: string, chunked: boolean): number {
+    this.parser.expect(request.method);
     this.#chunked = chunked;
+    if (this.pool.properCaseRequests && !request.requestHeaders.cased) request.requestHeaders.proper = true;
+    const head = upstreamHead(this.#writer, request, upgrade, chunked);
     this.#output.push(head);
+    return head.length;
   }
 
   /** False: stop reading downstream until onDrain. */
@@ -133,7 +104,7 @@ export class UpstreamHttp1 implements Http1Sink {
   endRequest(trailers: HeaderBlock | undefined): void {
     if (this.#state !== BUSY || this.#requestDone) return;
     this.#requestDone = true;
-    this.#output.end(this.#chunked, trailers);
+    this.#output.end(this.#chunked, this.pool.enableTrailers ? trailers : undefined);
     this.#output.flush();
     if (this.#responseDone && !this.#reading) this.#settle();
   }
@@ -142,11 +113,10 @@ export class UpstreamHttp1 implements Http1Sink {
     if (this.#state === BUSY) this.#output.flush();
   }
 
-  get bytesWritten(): number {
-    return this.#output.bytesWritten;
+  get backlog(): number {
+    return this.socket.writableLength;
   }
 
-  /** After a 101 (or CONNECT): bytes pass as they are. */
   beginTunnel(): void {
     this.#tunnel = true;
     this.parser.stop();
@@ -174,13 +144,17 @@ export class UpstreamHttp1 implements Http1Sink {
     this.close();
   }
 
+  discard(): void {
+    this.client = DISCARD;
+  }
+
   close(): void {
     if (this.#state === CLOSED) return;
     const busy = this.#state === BUSY;
     const connecting = this.#state === CONNECTING;
     this.#state = CLOSED;
     this.#output.drop();
-    this.pool.wheel.disarm(this.#timer);
+    this.pool.wheel.drop(this.#timer);
     this.socket.destroy();
     this.pool.gone(this, busy, connecting);
   }
@@ -210,7 +184,7 @@ export class UpstreamHttp1 implements Http1Sink {
     this.client?.onBody(buf, start, end);
   }
   onTrailers(trailers: HeaderBlock): void {
-    this.client?.onTrailers(trailers);
+    if (this.pool.enableTrailers) this.client?.onTrailers(trailers);
   }
   onEnd(): void {
     if (this.#tunnel) return;
@@ -297,7 +271,7 @@ export class UpstreamHttp1 implements Http1Sink {
     this.#reading = true;
     if (wasUntilEnd) this.parser.finish();
     this.#reading = false;
-    if (!wasUntilEnd) this.#reset('termination', '');
+    if (!wasUntilEnd) this.#reset(this.#lossKind(), '');
     else {
       this.client?.onFlush();
       const client = this.client;
@@ -307,20 +281,25 @@ export class UpstreamHttp1 implements Http1Sink {
     }
   }
 
+  /** As Envoy: a connection that goes away inside a response broke the protocol. One whose body has no end of its own may just be gone. */
+  #lossKind(): 'termination' | 'protocol' {
+    return this.parser.idle || this.#tunnel || this.parser.bodyKind === 'eof' ? 'termination' : 'protocol';
+  }
+
   #failed(error: Error): void {
     this.#lastError = transportReason(error, this.pool.transportKind);
     if (this.#state === CONNECTING) {
       this.#state = CLOSED;
-      this.pool.wheel.disarm(this.#timer);
+      this.pool.wheel.drop(this.#timer);
       this.socket.destroy();
       this.pool.connectFailed(this, 'remote', this.#lastError);
-    } else this.#reset('termination', this.#lastError);
+    } else this.#reset(this.#lossKind(), this.#lastError);
   }
 
   #closed(): void {
     if (this.#state === CLOSED) return;
     if (this.#state === CONNECTING) this.#failed(new Error('connection closed'));
-    else this.#reset('termination', this.#lastError);
+    else this.#reset(this.#lossKind(), this.#lastError);
   }
 
   #reset(kind: 'termination' | 'protocol', reason: string): void {
@@ -330,21 +309,3 @@ export class UpstreamHttp1 implements Http1Sink {
     client?.onReset(kind, reason);
   }
 }
-
-const ERRNO_TEXT: { readonly [code: string]: string } = {
-  ECONNREFUSED: 'Connection refused',
-  EHOSTUNREACH: 'No route to host',
-  ENETUNREACH: 'Network is unreachable',
-  ETIMEDOUT: 'Connection timed out',
-  ECONNRESET: 'Connection reset by peer',
-  EADDRNOTAVAIL: 'Cannot assign requested address',
-};
-
-/** Envoy's words for why a transport failed. */
-export const transportReason = (error: Error, transport: 'raw' | 'tls'): string => {
-  const code = (error as Error & { code?: string }).code ?? '';
-  const errno = ERRNO_TEXT[code];
-  if (errno !== undefined && (transport === 'raw' || code !== 'ECONNRESET')) return `delayed connect error: ${errno}`;
-  if (transport === 'tls') return `TLS_error:|${error.message.replace(/[\r\n]+/g, ' ').trim()}`;
-  return error.message;
-};

@@ -1,14 +1,20 @@
 // The HTTP/1 connections of one host that are alike (same transport variant): idle ones last in, first out, requests that wait for
 // one first in, first out, and Envoy's circuit-breaker rules about both.
 
+import type { Socket } from 'node:net';
+import type { Http1Limits } from '../wire/http1-parser.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
+import type { Http2Options } from '../wire/http2-connection.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterStats } from './cluster-stats.ts';
 import type { Host } from './host.ts';
+import type { KeepalivePlan } from './http2-options.ts';
 import { SILENT_PEER_MS } from './limits.ts';
 import { boundSilence } from './socket-silence.ts';
 import type { TimerWheel } from './timer-wheel.ts';
-import { type UpstreamClient, UpstreamHttp1 } from './upstream-http1.ts';
+import type { TurnOutput } from './turn-output.ts';
+import { UpstreamHttp1 } from './upstream-http1.ts';
+import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
 
 /** What every pool of a cluster shares. */
@@ -21,14 +27,30 @@ export interface PoolSettings {
   readonly requestsPerConnection: number; // 0: no bound
   readonly maxConnectionDurationMs: number; // 0: no bound
   readonly bindAddress: string | undefined;
+  readonly turn: TurnOutput;
+  readonly random: () => number;
+  /** Connections per request, those made ahead of need included (per_upstream_preconnect_ratio). */
+  readonly preconnectRatio: number;
+  readonly http2: Http2Options;
+  readonly keepalive: KeepalivePlan | undefined;
+  /** HTTP/1: trailers pass. */
+  readonly enableTrailers: boolean;
+  /** HTTP/1: what a response may be. */
+  readonly responseLimits: Http1Limits;
+  /** HTTP/1: requests are written with Proper-Case names. */
+  readonly properCaseRequests: boolean;
 }
+
+/** Envoy's rule: whether one more connection is to be made. `connecting` and `room`: requests that those being made and those there can take. */
+export const wantsMore = (waiting: number, active: number, connecting: number, room: number, ratio: number): boolean =>
+  ratio > 1 ? (waiting + active) * ratio > connecting + room + active : waiting > connecting;
 
 interface Waiting {
   readonly client: UpstreamClient;
   readonly limits: ResourceLimits;
 }
 
-export class Http1Pool {
+export class Http1Pool implements UpstreamPool {
   readonly host: Host;
   readonly transport: UpstreamTransport;
   readonly variant: TransportVariant;
@@ -54,6 +76,15 @@ export class Http1Pool {
   get connectTimeoutMs(): number {
     return this.#settings.connectTimeoutMs;
   }
+  get properCaseRequests(): boolean {
+    return this.#settings.properCaseRequests;
+  }
+  get responseLimits(): Http1Limits {
+    return this.#settings.responseLimits;
+  }
+  get enableTrailers(): boolean {
+    return this.#settings.enableTrailers;
+  }
   get transportKind(): 'raw' | 'tls' {
     return this.transport.kind;
   }
@@ -64,23 +95,22 @@ export class Http1Pool {
     return this.#all.size;
   }
 
-  /** Gives `client` a connection at once (onReady before this returns), keeps it waiting, or refuses for a circuit limit. */
   acquire(client: UpstreamClient, limits: ResourceLimits): 'ready' | 'waiting' | 'overflow' {
     const connection = this.#idle.pop();
     if (connection !== undefined) {
-      if (limits.requests >= limits.requestsMax) {
+      if (!limits.tryRequest()) {
         this.#idle.push(connection);
         this.#settings.stats.rqPendingOverflow.value++;
         return 'overflow';
       }
       this.#attach(connection, client, limits);
+      if (this.#settings.preconnectRatio > 1) this.#grow();
       return 'ready';
     }
-    if (limits.pending >= limits.pendingMax) {
+    if (!limits.tryPending()) {
       this.#settings.stats.rqPendingOverflow.value++;
       return 'overflow';
     }
-    limits.pending++;
     this.#settings.stats.rqPendingActive.value++;
     this.#settings.stats.rqPendingTotal.value++;
     this.#waiting.push({ client, limits });
@@ -88,7 +118,6 @@ export class Http1Pool {
     return 'waiting';
   }
 
-  /** A waiting client gives up. A connection being made for it stays and becomes idle. */
   cancel(client: UpstreamClient): void {
     const at = this.#waiting.findIndex((w) => w.client === client);
     if (at < 0) return;
@@ -96,7 +125,6 @@ export class Http1Pool {
     if (waiting !== undefined) this.#noLongerPending(waiting.limits);
   }
 
-  /** Closes what is idle now and the rest when it falls idle. */
   drain(): void {
     this.#draining = true;
     this.closeIdle();
@@ -106,7 +134,6 @@ export class Http1Pool {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 
-  /** Its host left the cluster: who waits chooses anew, running requests may end as long as the peer's kernel answers. */
   leave(): void {
     this.drain();
     const waiting = this.#waiting;
@@ -119,7 +146,6 @@ export class Http1Pool {
     for (const { client } of waiting) client.onHostGone();
   }
 
-  /** Ends everything, requests included. */
   destroy(): void {
     this.#draining = true;
     for (const connection of [...this.#all]) connection.socket.destroy();
@@ -166,7 +192,6 @@ export class Http1Pool {
   }
 
   #attach(connection: UpstreamHttp1, client: UpstreamClient, limits: ResourceLimits): void {
-    limits.requests++;
     connection.limits = limits;
     const stats = this.host.stats;
     stats.rqActive++;
@@ -177,7 +202,7 @@ export class Http1Pool {
   }
 
   #released(connection: UpstreamHttp1): void {
-    if (connection.limits !== undefined) connection.limits.requests--;
+    connection.limits?.releaseRequest();
     this.host.stats.rqActive--;
     this.#settings.stats.rqActive.value--;
   }
@@ -193,7 +218,7 @@ export class Http1Pool {
       return;
     }
     this.#noLongerPending(waiting.limits);
-    if (waiting.limits.requests >= waiting.limits.requestsMax) {
+    if (!waiting.limits.tryRequest()) {
       this.#settings.stats.rqPendingOverflow.value++;
       waiting.client.onConnectFailure('overflow', '');
       this.#next(connection);
@@ -204,27 +229,45 @@ export class Http1Pool {
 
   // One connection per waiting request, as far as the limit allows; a pool without any may always have one.
   #grow(): void {
-    while (this.#connecting < this.#waiting.length) {
+    const active = this.#all.size - this.#connecting - this.#idle.length;
+    while (wantsMore(this.#waiting.length, active, this.#connecting, this.#idle.length, this.#settings.preconnectRatio)) {
       const limits = this.#limits;
-      if (limits.connections >= limits.connectionsMax && this.#all.size > 0) {
+      if (!limits.tryConnection(this.host.state, this.#all.size === 0)) {
         this.#settings.stats.cxOverflow.value++;
+        if (this.#all.size === 0) limits.waitForConnection(this);
         return;
       }
       this.#open();
     }
   }
 
+  granted(): boolean {
+    if (this.#waiting.length === 0 || this.#all.size > 0) return false;
+    this.#open();
+    return true;
+  }
+
+  /** Takes a connection made elsewhere, whose handshake chose this protocol. */
+  adopt(socket: Socket): void {
+    this.#limits.takeConnection(this.host.state);
+    this.#file(new UpstreamHttp1(this, socket, this.#settings.writer, true));
+  }
+
+  /** One that is counted already. */
   #open(): void {
+    const socket = this.transport.connect(this.host.ip, this.host.port, this.#settings.bindAddress, this.variant);
+    this.#file(new UpstreamHttp1(this, socket, this.#settings.writer, false));
+  }
+
+  #file(connection: UpstreamHttp1): void {
     this.#connecting++;
-    this.#limits.connections++;
     this.host.stats.cxActive++;
     this.host.stats.cxTotal++;
     this.#settings.stats.cxTotal.value++;
     this.#settings.stats.cxActive.value++;
-    const socket = this.transport.connect(this.host.ip, this.host.port, this.#settings.bindAddress, this.variant);
-    const connection = new UpstreamHttp1(this, socket, this.#settings.writer);
     connection.connectStartMs = this.wheel.now();
     this.#all.add(connection);
+    connection.begin();
   }
 
   /** Of max_connection_duration; a connection in use ends after its request. */
@@ -235,13 +278,13 @@ export class Http1Pool {
 
   #forget(connection: UpstreamHttp1): void {
     if (!this.#all.delete(connection)) return;
-    this.#limits.connections--;
+    this.#limits.releaseConnection(this.host.state);
     this.host.stats.cxActive--;
     this.#settings.stats.cxActive.value--;
   }
 
   #noLongerPending(limits: ResourceLimits): void {
-    limits.pending--;
+    limits.releasePending();
     this.#settings.stats.rqPendingActive.value--;
   }
 }

@@ -5,31 +5,58 @@ import { connect as connectTcp, isIP, Socket } from 'node:net';
 import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { PlanError } from '../plan/plan-error.ts';
 import type { CertificateFacts, TlsFacts } from '../plan/stream-info.ts';
-import type { TransportSocket, UpstreamTlsContext } from '../xds/gen/types.ts';
+import type { ProxyAddresses, ProxyTlv } from '../wire/proxy-protocol.ts';
+import type { ProxyProtocolUpstreamTransport, TransportSocket, UpstreamTlsContext } from '../xds/gen/types.ts';
+import { clientContext } from './client-contexts.ts';
+import type { UpstreamProtocol } from './cluster-protocol.ts';
 import { configAs, typeNameOf } from './extension-config.ts';
-import { TLS_SESSIONS_MAX } from './limits.ts';
+import { CERTIFICATES_SEEN_MAX, TLS_SESSIONS_MAX } from './limits.ts';
 import { PeerCertificateFacts, parseSans } from './peer-certificate.ts';
+import { PEER_EXCHANGE_ALPN } from './peer-exchange.ts';
 import { coversDnsName } from './san-match.ts';
 import type { SecretStore } from './secrets.ts';
 import { TlsContext } from './tls-context.ts';
+import { nameMismatch } from './transport-failure.ts';
+import { ProxyProtocolTransport } from './upstream-proxy-protocol.ts';
 
 /** What one request may change about the connection it rides on. Equal `key`s share connections. */
 export interface TransportVariant {
   readonly key: string;
+  /** What is spoken on it; 'auto': what the handshake chooses. */
+  readonly protocol: UpstreamProtocol | 'tcp';
   readonly alpn: readonly string[] | undefined;
   readonly sni: string | undefined;
   /** The certificate must cover this name (auto_san_validation). */
   readonly serverName: string | undefined;
+  /** Of the host, where its name may become the SNI. */
+  readonly hostname?: string;
+  /** Who connects can exchange peer metadata on it. */
+  readonly exchangesPeers?: boolean;
+  /** Whom the connection is for, where the transport tells its peer (PROXY protocol). */
+  readonly client?: ProxiedClient;
 }
-export const PLAIN_VARIANT: TransportVariant = { key: '', alpn: undefined, sni: undefined, serverName: undefined };
+
+export interface ProxiedClient {
+  readonly addresses: ProxyAddresses;
+  readonly tlvs: readonly ProxyTlv[];
+}
+export const PLAIN_VARIANT: TransportVariant = {
+  key: '',
+  protocol: 'http1',
+  alpn: undefined,
+  sni: undefined,
+  serverName: undefined,
+};
 
 export interface UpstreamTransport {
   readonly kind: 'raw' | 'tls';
   readonly warm: boolean;
   /** The SNI of the configuration, '' when none. */
   readonly sni: string;
-  /** Throws nothing: failures come as 'error' events of the socket. */
-  connect(ip: string, port: number, localAddress: string | undefined, variant: TransportVariant): Socket;
+  /** Connections differ by the client they are for. */
+  readonly tellsClient: boolean;
+  /** Throws nothing: failures come as 'error' events of the socket. `preamble` goes before everything else, also before TLS. */
+  connect(ip: string, port: number, localAddress: string | undefined, variant: TransportVariant, preamble?: Buffer): Socket;
   /** Facts of a connection that `connect` made, after its handshake; undefined on plain text. */
   facts(socket: Socket): TlsFacts | undefined;
   close(): void;
@@ -39,9 +66,13 @@ class RawTransport implements UpstreamTransport {
   readonly kind = 'raw';
   readonly warm = true;
   readonly sni = '';
-  connect(ip: string, port: number, localAddress: string | undefined): Socket {
-    if (ip.startsWith('/')) return connectTcp({ path: ip, allowHalfOpen: true });
-    return connectTcp({ host: ip, port, noDelay: true, allowHalfOpen: true, ...from(localAddress, ip) });
+  readonly tellsClient = false;
+  connect(ip: string, port: number, localAddress: string | undefined, _variant: TransportVariant, preamble?: Buffer): Socket {
+    const socket = ip.startsWith('/')
+      ? connectTcp({ path: ip, allowHalfOpen: true })
+      : connectTcp({ host: ip, port, noDelay: true, allowHalfOpen: true, ...from(localAddress, ip) });
+    if (preamble !== undefined) socket.write(preamble);
+    return socket;
   }
   facts(): undefined {
     return undefined;
@@ -50,12 +81,24 @@ class RawTransport implements UpstreamTransport {
 }
 export const rawTransport: UpstreamTransport = new RawTransport();
 
-/** ALPN protocols this sidecar cannot speak yet are not offered. */
-const UNSPOKEN: ReadonlySet<string> = new Set(['h2', 'istio-h2', 'istio-peer-exchange', 'h3']);
-export const spokenAlpn = (protocols: readonly string[]): string[] => protocols.filter((p) => !UNSPOKEN.has(p));
+/** ALPN protocols this sidecar cannot speak are not offered. */
+const UNSPOKEN: ReadonlySet<string> = new Set(['istio-peer-exchange', 'h3']);
+export const spokenAlpn = (protocols: readonly string[], exchangesPeers = false): string[] =>
+  protocols.filter((p) => !UNSPOKEN.has(p) || (exchangesPeers && p === PEER_EXCHANGE_ALPN));
+
+const HTTP2_ALPN: ReadonlySet<string> = new Set(['h2', 'istio-h2']);
+const HTTP2_ONLY = ['h2'];
+const EITHER = ['h2', 'http/1.1'];
+
+/** Of a configured list, what fits the protocol that will be spoken; Envoy's own where HTTP/2 is and nothing is configured. */
+const alpnFor = (protocol: TransportVariant['protocol'], configured: string[]): string[] => {
+  if (protocol === 'http1') return configured.some((p) => HTTP2_ALPN.has(p)) ? configured.filter((p) => !HTTP2_ALPN.has(p)) : configured;
+  return configured.length > 0 || protocol === 'tcp' ? configured : protocol === 'http2' ? HTTP2_ONLY : EITHER;
+};
 
 class TlsTransport implements UpstreamTransport {
   readonly kind = 'tls';
+  readonly tellsClient = false;
   readonly sni: string;
   readonly #context: TlsContext;
   /** Keyed by address, SNI, ALPN and generation: a resumed session shows no certificate, so it must have been checked before. */
@@ -64,37 +107,54 @@ class TlsTransport implements UpstreamTransport {
   readonly #peers = new Map<string, CertificateFacts>();
   readonly #keys = new WeakMap<Socket, string>();
   readonly #alpn: string[];
+  readonly #alpnOfPeers: string[];
+  readonly #sessionsMax: number;
+  /** The SNI is the host's name. */
+  readonly #hostSni: boolean;
+  /** The certificate must cover the SNI. */
+  readonly #sanFromSni: boolean;
   #sessionsOf = 0;
 
   constructor(config: UpstreamTlsContext, secrets: SecretStore, path: string, changed: () => void) {
-    if (config.allow_renegotiation === true) throw new PlanError(`${path}.allow_renegotiation`, 'not supported');
+    for (const field of ['allow_renegotiation', 'enforce_rsa_key_usage'] as const)
+      if (config[field] === true) throw new PlanError(`${path}.${field}`, 'not supported');
+    this.#sessionsMax = Math.min(config.max_session_keys ?? TLS_SESSIONS_MAX, TLS_SESSIONS_MAX);
+    this.#hostSni = config.auto_host_sni === true;
+    this.#sanFromSni = config.auto_sni_san_validation === true;
     this.sni = config.sni ?? '';
-    this.#context = new TlsContext(config.common_tls_context, secrets, path, 'upstream');
+    this.#context = new TlsContext(config.common_tls_context, secrets, path, clientContext);
     this.#context.onMaterial = changed;
     this.#alpn = spokenAlpn(this.#context.alpn);
+    this.#alpnOfPeers = spokenAlpn(this.#context.alpn, true);
   }
 
   get warm(): boolean {
     return this.#context.warm;
   }
 
-  connect(ip: string, port: number, localAddress: string | undefined, variant: TransportVariant): Socket {
+  connect(ip: string, port: number, localAddress: string | undefined, variant: TransportVariant, preamble?: Buffer): Socket {
     const material = this.#context.material;
-    const sni = variant.sni ?? this.sni;
-    const alpn = variant.alpn === undefined ? this.#alpn : spokenAlpn(variant.alpn);
+    const named = this.#hostSni ? variant.hostname : undefined;
+    const sni = variant.sni ?? (named === undefined || named === '' ? this.sni : named);
+    const mustCover = variant.serverName ?? (this.#sanFromSni && sni !== '' ? sni : undefined);
+    const alpn = alpnFor(
+      variant.protocol,
+      variant.alpn !== undefined ? spokenAlpn(variant.alpn) : variant.exchangesPeers === true ? this.#alpnOfPeers : this.#alpn,
+    );
     if (this.#sessionsOf !== material?.generation) {
       this.#sessions.clear();
       this.#peers.clear();
       this.#sessionsOf = material?.generation ?? 0;
     }
-    const key = `${ip}|${port}|${sni}|${variant.serverName ?? ''}|${alpn.join()}`;
+    const key = `${ip}|${port}|${sni}|${mustCover ?? ''}|${alpn.join()}`;
     const session = this.#sessions.get(key);
     const checkName = (certificate: PeerCertificate): Error | undefined => {
       const sans = parseSans(certificate.subjectaltname);
-      if (material?.sanCheck !== undefined && !material.sanCheck(sans)) return new Error('SAN matcher');
-      const name = variant.serverName;
-      if (name !== undefined && !sans.dns.some((dns) => coversDnsName(dns, name)) && !sans.ip.includes(name))
-        return new Error('SAN matcher');
+      if (material?.sanCheck !== undefined && !material.sanCheck(sans)) return nameMismatch(everyName(sans));
+      if (mustCover !== undefined && !sans.dns.some((dns) => coversDnsName(dns, mustCover)) && !sans.ip.includes(mustCover))
+        return nameMismatch(everyName(sans));
+      if (material?.pinCheck !== undefined && !material.pinCheck(certificate.raw))
+        return new Error('CERTIFICATE_VERIFY_FAILED:verify hash');
       return undefined;
     };
     // Without its secrets there is nothing to check a peer against: no connection rather than an unchecked one.
@@ -106,9 +166,9 @@ class TlsTransport implements UpstreamTransport {
     // A session is kept only of a peer whose names were checked: a resumed one is not checked again.
     let checked = session !== undefined || !material.verifies;
     const socket: TLSSocket = connectTls({
-      host: ip,
-      port,
-      ...from(localAddress, ip),
+      ...(preamble === undefined
+        ? { host: ip, port, ...from(localAddress, ip) }
+        : { socket: rawTransport.connect(ip, port, localAddress, variant, preamble) }),
       secureContext: material.secureContext,
       ...(sni !== '' && !isIp(sni) ? { servername: sni } : {}),
       ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
@@ -124,17 +184,22 @@ class TlsTransport implements UpstreamTransport {
     socket.setNoDelay(true);
     socket.allowHalfOpen = true;
     socket.on('session', (fresh: Buffer) => {
-      if (!checked || socket.destroyed || this.#sessionsOf !== material.generation) return;
-      if (this.#sessions.size >= TLS_SESSIONS_MAX) this.#sessions.clear();
+      if (!checked || this.#sessionsMax === 0 || socket.destroyed || this.#sessionsOf !== material.generation) return;
+      if (this.#sessions.size >= this.#sessionsMax) this.#sessions.clear();
       this.#sessions.set(key, fresh);
     });
     return socket;
   }
 
   facts(socket: Socket): TlsFacts {
-    const facts = { ...tlsFacts(socket as TLSSocket), local: this.#context.material?.local };
+    const tls = socket as TLSSocket;
     const key = this.#keys.get(socket) ?? '';
-    if (facts.peer === undefined) return { ...facts, peer: this.#peers.get(key) };
+    const local = this.#context.material?.local;
+    // Reading the certificate out of a session costs a tenth of a short connection, and Node shows none.
+    const known = tls.isSessionReused() ? this.#peers.get(key) : undefined;
+    if (known !== undefined) return { ...tlsFacts(tls, known), local };
+    const facts = { ...tlsFacts(tls), local };
+    if (facts.peer === undefined) return facts;
     if (this.#peers.size >= TLS_SESSIONS_MAX) this.#peers.clear();
     this.#peers.set(key, facts.peer);
     return facts;
@@ -144,6 +209,8 @@ class TlsTransport implements UpstreamTransport {
     this.#context.close();
   }
 }
+
+const everyName = (sans: ReturnType<typeof parseSans>): string[] => [...sans.dns, ...sans.uri, ...sans.email, ...sans.ip];
 
 // A source address of the other family cannot be bound; the kernel chooses then.
 const from = (localAddress: string | undefined, ip: string): { localAddress?: string } =>
@@ -167,13 +234,32 @@ export const compileUpstreamTransport = (
       `${path}.typed_config`,
       changed,
     );
+  if (type === 'envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport') {
+    const config = configAs<ProxyProtocolUpstreamTransport>(socket.typed_config, `${path}.typed_config`);
+    const where = `${path}.typed_config.transport_socket`;
+    if (config.transport_socket === undefined) throw new PlanError(where, 'is needed');
+    return new ProxyProtocolTransport(config, compileUpstreamTransport(config.transport_socket, secrets, where, changed));
+  }
   throw new PlanError(path, `transport socket ${socket.name ?? ''} (${type}) is not supported`);
 };
 
-/** Facts of a finished handshake. */
-export const tlsFacts = (socket: TLSSocket): TlsFacts => {
+/** Facts by the hash of the certificate: connections of one peer share them, which is some KiB each. */
+const peersSeen = new Map<string, CertificateFacts>();
+
+const peerOf = (socket: TLSSocket): CertificateFacts | undefined => {
   const certificate = socket.getPeerCertificate();
-  const peer = certificate !== undefined && certificate.raw !== undefined ? new PeerCertificateFacts(certificate) : undefined;
+  if (certificate?.raw === undefined) return undefined;
+  const seen = peersSeen.get(certificate.fingerprint256);
+  if (seen !== undefined) return seen;
+  if (peersSeen.size >= CERTIFICATES_SEEN_MAX) peersSeen.clear();
+  const facts = new PeerCertificateFacts(certificate);
+  peersSeen.set(certificate.fingerprint256, facts);
+  return facts;
+};
+
+/** Facts of a finished handshake. */
+export const tlsFacts = (socket: TLSSocket, known?: CertificateFacts): TlsFacts => {
+  const peer = known ?? peerOf(socket);
   const alpn = socket.alpnProtocol;
   return {
     version: socket.getProtocol() ?? '',

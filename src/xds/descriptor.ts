@@ -1,11 +1,13 @@
 // Message descriptors, compiled from the generated table at first use and kept: a pure function of the table.
 import { TABLE } from './gen/table.ts';
+import type { EnumRow, MessageRow } from './table.ts';
 
 export const enumDescriptor = (name: string): EnumDescriptor => {
   let found = enums.get(name);
   if (!found) {
-    const values = TABLE.enums[name];
-    if (!values) throw new RangeError(`no enum ${name}`);
+    const row = TABLE.enums[name];
+    if (row === undefined) throw new RangeError(`no enum ${name}`);
+    const values = JSON.parse(row) as EnumRow;
     const byNumber = new Map<number, string>();
     for (const [key, value] of Object.entries(values)) if (!byNumber.has(value)) byNumber.set(value, key);
     found = { name, byName: new Map(Object.entries(values)), byNumber };
@@ -86,18 +88,18 @@ const messages = new Map<string, Descriptor | undefined>();
 export const descriptor = (name: string): Descriptor | undefined => {
   if (messages.has(name)) return messages.get(name);
   const row = TABLE.messages[name];
-  const made = row ? compile(name, row) : undefined;
+  const made = row === undefined ? undefined : compile(name, JSON.parse(row) as MessageRow);
   messages.set(name, made);
   return made;
 };
 
-const compile = (name: string, [rows, oneofs]: NonNullable<(typeof TABLE.messages)[string]>): Descriptor => {
+const compile = (name: string, [rows, oneofs]: MessageRow): Descriptor => {
   const fields = rows.map(
     ([number, field, type, flags, extra]): Field => ({
       number,
       name: field,
       jsonName: field.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase()),
-      kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] ? 'enum' : 'message',
+      kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] !== undefined ? 'enum' : 'message',
       type,
       repeated: flags.includes('r'),
       mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,

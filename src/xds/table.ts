@@ -4,9 +4,16 @@
  * Flags: r repeated, m map, d deprecated, o proto3 optional. */
 export type FieldRow = readonly [number: number, name: string, type: string, flags: string, extra?: string | number];
 
+/** Fields by number, and the names of the oneofs. */
+export type MessageRow = readonly [fields: readonly FieldRow[], oneofs: readonly string[]];
+/** Value name → number. */
+export interface EnumRow {
+  readonly [value: string]: number;
+}
+
 export interface FieldTable {
-  /** Full message name → its fields by number, and the names of its oneofs. */
-  readonly messages: { readonly [name: string]: readonly [fields: readonly FieldRow[], oneofs: readonly string[]] };
-  /** Full enum name → value name → number. */
-  readonly enums: { readonly [name: string]: { readonly [value: string]: number } };
+  /** Full message name → MessageRow as JSON: parsed when it is asked for, because few of them are. */
+  readonly messages: { readonly [name: string]: string };
+  /** Full enum name → EnumRow as JSON. */
+  readonly enums: { readonly [name: string]: string };
 }

@@ -1,12 +1,18 @@
 // The gRPC client against independent servers: TLS, TCP, refused certificates, deadlines, silence.
 import assert from 'node:assert/strict';
-import { createServer as createHttp2Server, createSecureServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
+import {
+  createServer as createHttp2Server,
+  createSecureServer,
+  type Http2Server,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import { GrpcChannel } from '../../src/agent/grpc-channel.ts';
 import type { GrpcTarget } from '../../src/agent/grpc-target.ts';
 import { createLog } from '../../src/base/log.ts';
-import { frameMessage, GrpcUnframer } from '../../src/xds/grpc-frames.ts';
+import { frameMessage, GrpcUnframer } from '../../src/wire/grpc-frames.ts';
 import { x509 } from './x509.ts';
 
 const quiet = createLog(
@@ -127,5 +133,52 @@ test('requests without end while nobody is there give the call up', async () => 
     assert.equal(status.code, 8);
   } finally {
     channel.close();
+  }
+});
+
+test('a large message goes and comes whole, through windows many times smaller', async () => {
+  const server = createHttp2Server({ settings: { initialWindowSize: 70_000 } }).on('stream', (stream) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    stream.pipe(stream);
+    stream.on('error', () => {});
+  });
+  const channel = channelTo(tcp(await listening(server)));
+  const message = Buffer.alloc(3_000_000, 'skein');
+  try {
+    const answer = await channel.unary('/s/m', message, 20_000);
+    assert.ok(answer.ok && message.equals(answer.value));
+  } finally {
+    channel.close();
+    server.close();
+  }
+});
+
+test('after GOAWAY the call begun goes on and the next one gets a new connection', async () => {
+  const sessions: ServerHttp2Session[] = [];
+  const server = createHttp2Server().on('stream', echo);
+  server.on('session', (session) => sessions.push(session));
+  const channel = channelTo(tcp(await listening(server)));
+  try {
+    const heard: string[] = [];
+    let wake = (_: number): void => {};
+    const stream = channel.open('/s/m', { message: (m) => wake(heard.push(Buffer.from(m).toString())), end: () => {} });
+    const say = (text: string): Promise<void> =>
+      new Promise((resolve) => {
+        wake = () => resolve();
+        stream.send(Buffer.from(text));
+      });
+    await say('one');
+    sessions[0]?.goaway(0, 0x7fffffff);
+    await say('two');
+    const answer = await channel.unary('/s/m', Buffer.from('three'), 5_000);
+    assert.equal(answer.ok && Buffer.from(answer.value).toString(), 'b three');
+    await say('four');
+    assert.deepEqual(heard, ['b one', 'b two', 'b four']);
+    assert.equal(sessions.length, 2);
+    stream.close();
+  } finally {
+    channel.close();
+    server.close();
   }
 });

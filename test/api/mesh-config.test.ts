@@ -81,7 +81,6 @@ test('keys without effect yet are warnings', () => {
     [
       [1, 'enableTracing', 'warning', 'FIELD_NOT_YET_EFFECTIVE'],
       [3, 'defaultConfig.tracing', 'warning', 'FIELD_NOT_YET_EFFECTIVE'],
-      [4, 'h2UpgradePolicy', 'warning', 'FIELD_NOT_YET_EFFECTIVE'],
     ],
   );
 });

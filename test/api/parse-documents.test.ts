@@ -239,10 +239,8 @@ describe('what is refused, and where', () => {
   });
 
   test("fields of Istio's that this version lacks", () => {
-    assert.match(
-      refused(dr('{host: a, trafficPolicy: {connectionPool: {http: {maxConcurrentStreams: 4}}}}')),
-      /FIELD_NOT_SUPPORTED .*maxConcurrentStreams/,
-    );
+    const http2 = '{h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 4, http2KeepAlive: {interval: 10s, timeout: 5s}}';
+    accepted(dr(`{host: a, trafficPolicy: {connectionPool: {http: ${http2}}}}`));
     assert.match(
       refused(dr('{host: a, subsets: [{name: v1, trafficPolicy: {tunnel: {protocol: CONNECT, targetHost: a.b, targetPort: 1}}}]}')),
       /subsets\[0\]\.trafficPolicy\.tunnel/,
@@ -280,9 +278,11 @@ describe('what is refused, and where', () => {
   });
 
   test('accepted with a warning', () => {
-    const { resources, problems } = parse(dr('{host: a, trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}}'));
+    const { resources, problems } = parse(
+      'apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 53, protocol: UDP}]}\n',
+    );
     assert.equal(resources.length, 1);
-    assert.match(formatProblem(one(problems)), /warning FIELD_NOT_YET_EFFECTIVE .*h2UpgradePolicy: .*HTTP\/1\.1/);
+    assert.match(formatProblem(one(problems)), /warning FIELD_NOT_YET_EFFECTIVE .*UDP is not proxied/);
   });
 
   test('metadata', () => {

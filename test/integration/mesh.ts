@@ -116,6 +116,8 @@ export interface MeshSettings {
   readonly port: number;
   readonly uid?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Another mesh than the shop: a folder with `mesh/` in it. */
+  readonly folder?: string;
 }
 
 export class Mesh {
@@ -125,15 +127,15 @@ export class Mesh {
   readonly ingress: string;
   readonly #uid: number | undefined;
 
-  constructor({ port, uid, env }: MeshSettings) {
+  constructor({ port, uid, env, folder }: MeshSettings) {
     const base = mkdtempSync(join(tmpdir(), 'skein-it-'));
     this.dir = join(base, 'shop');
     this.state = join(base, 'state');
-    cpSync(join(ROOT, 'examples/shop'), this.dir, { recursive: true });
+    cpSync(folder ?? join(ROOT, 'examples/shop'), this.dir, { recursive: true });
     mkdirSync(join(this.dir, 'test'));
     cpSync(join(ROOT, 'test/integration/echo.ts'), join(this.dir, 'test/echo.ts'));
     for (const file of ['load.ts', 'load-result.ts']) cpSync(join(ROOT, 'test/integration', file), join(this.dir, 'test', file));
-    writeFileSync(join(this.dir, 'mesh/extra.yaml'), EXTRA);
+    if (folder === undefined) writeFileSync(join(this.dir, 'mesh/extra.yaml'), EXTRA);
     this.#uid = uid;
     if (uid !== undefined) spawnSync('chown', ['-R', `${uid}:${uid}`, base]);
     this.ingress = `127.0.0.1:${port}`;

@@ -11,6 +11,7 @@ import { handleAdmin } from '../../src/proxy/admin/admin-api.ts';
 import type { AdminContext, AdminResponse } from '../../src/proxy/admin/admin-context.ts';
 import { startAdminServer, startMetricsServer } from '../../src/proxy/admin/admin-server.ts';
 import { prometheusName } from '../../src/proxy/admin/stats-page.ts';
+import { HistogramStat } from '../../src/proxy/stats-store.ts';
 import { ResourceStore } from '../../src/proxy/xds/resource-store.ts';
 import type { Bootstrap } from '../../src/xds/gen/types.ts';
 import { FakeDataPlane } from './xds-fake-data-plane.ts';
@@ -45,6 +46,8 @@ const rig = () => {
     state: () => (live ? 'LIVE' : 'PRE_INITIALIZING'),
     refreshStats: () => undefined,
     drainListeners: () => void did.push('drain'),
+    hotRestart: () => '',
+    hotRestartStatus: () => ({}),
     setHealthFailed: (f) => void did.push(`health ${f}`),
     reopenLogs: () => void did.push('reopen'),
     quit: () => void did.push('quit'),
@@ -214,6 +217,68 @@ describe('other pages', () => {
     assert.equal(get('/stats?filter=cx_active').body, 'cluster.web.upstream_cx_active: 0\n');
     assert.deepEqual(parse(get('/stats?format=json&usedonly')), { stats: [{ name: 'cluster.web.upstream_rq_200', value: 3 }] });
     assert.equal(get('/stats?filter=%5B').status, 400);
+  });
+
+  test('histograms as Envoy summarises them', () => {
+    const { get, dataPlane } = filled();
+    const time = dataPlane.stats.histogram('http.p.downstream_rq_time');
+    dataPlane.stats.histogram('http.q.downstream_rq_time');
+    for (const ms of [0, 1, 1, 1, 4]) time.record(ms);
+    // What Envoy 1.40 printed for these values, but for its intervals.
+    const shown =
+      'P0(nan,0) P25(nan,1.025) P50(nan,1.05) P75(nan,1.075) P90(nan,4.05) P95(nan,4.05) P99(nan,4.05) P99.5(nan,4.05) P99.9(nan,4.05) P100(nan,4.05)';
+    assert.equal(get('/stats?usedonly').body, `http.p.downstream_rq_time: ${shown}\n`);
+    assert.equal(get('/stats?filter=http.q').body, 'http.q.downstream_rq_time: No recorded values\n');
+    assert.equal(get('/stats?filter=http.p&invert_filter&usedonly').body, '');
+    assert.equal(get('/stats?type=Counters&usedonly').body, '');
+    assert.equal(get('/stats?type=foo').status, 400);
+    assert.match(get('/stats?usedonly&histogram_buckets=cumulative').body, /time: B0\.5\(0,1\) B1\(0,4\) B5\(0,5\) B10\(0,5\) /);
+    assert.match(get('/stats?usedonly&histogram_buckets=disjoint').body, /time: B0\.5\(0,1\) B1\(0,3\) B5\(0,1\) B10\(0,0\) /);
+    const json = parse(get('/stats?format=json&usedonly')) as unknown as {
+      stats: [{ histograms: { computed_quantiles: [{ name: string; values: { cumulative: number }[] }] } }];
+    };
+    const [first] = json.stats[0].histograms.computed_quantiles;
+    assert.equal(first.name, 'http.p.downstream_rq_time');
+    assert.deepEqual(
+      first.values.slice(0, 3).map((v) => v.cumulative),
+      [0, 1.025, 1.05],
+    );
+    const page = get('/stats/prometheus?usedonly&filter=rq_time').body;
+    assert.ok(
+      page.startsWith(
+        '# TYPE envoy_http_downstream_rq_time histogram\nenvoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix="p",le="0.5"} 1\n',
+      ),
+      page,
+    );
+    assert.ok(page.includes('_bucket{envoy_http_conn_manager_prefix="p",le="+Inf"} 5\n'), page);
+    assert.ok(page.includes('envoy_http_downstream_rq_time_sum{envoy_http_conn_manager_prefix="p"} 7\n'), page);
+  });
+
+  test('histograms of two threads add up', () => {
+    const [a, b] = [new HistogramStat('x'), new HistogramStat('x')];
+    for (const v of [0, 3, 250]) a.record(v);
+    for (const v of [3, 70_000]) b.record(v);
+    a.add(b);
+    assert.equal(a.count, 5);
+    assert.equal(a.sum, 70_256);
+    assert.deepEqual(
+      a.buckets().map(({ low, count }) => [Math.round(low * 10) / 10, count]),
+      [
+        [0, 1],
+        [3, 2],
+        [250, 1],
+        [70_000, 1],
+      ],
+    );
+  });
+
+  test('what belongs to a process of another kind is refused in words', () => {
+    const { get } = filled();
+    assert.match(get('/contention').body, /no mutexes/);
+    assert.equal(get('/heap_dump').status, 501);
+    assert.equal(get('/stats/recentlookups').status, 501);
+    assert.deepEqual([get('/runtime_modify?a=b', 'POST').status, get('/runtime_modify?a=b').status], [503, 405]);
+    assert.equal(get('/nothing').status, 404);
   });
 
   test('Prometheus: names, labels, one TYPE a family, escaping', () => {

@@ -58,7 +58,7 @@ describe('bootstrap', () => {
         stats_sinks: [],
       }),
     );
-    assert.deepEqual([...inert].sort(), ['layered_runtime', 'overload_manager']);
+    assert.deepEqual([...inert].sort(), ['layered_runtime']);
     assert.deepEqual(bootstrap.layered_runtime?.layers?.[0]?.static_layer, { 'a.b': 1 });
   });
 

@@ -94,7 +94,8 @@ const startProxy = async (bootstrap: Bootstrap): Promise<{ server: ProxyServer; 
     version: '0.1.0',
     quit: () => undefined,
   });
-  await server.start();
+  server.start();
+  await server.openAdmin();
   await server.whenLive();
   const [listener] = [...server.dataPlane.listeners()];
   return { server, port: Number(listener?.localAddress.split(':').at(-1)) };
@@ -181,7 +182,7 @@ describe('proxy server', () => {
       version: '0',
       quit: () => undefined,
     });
-    await assert.rejects(server.start(), /static_resources: LDS out: filter_chains\[0\]\.filters\[0\]/);
+    assert.throws(() => server.start(), /static_resources: LDS out: filter_chains\[0\]\.filters\[0\]/);
     await server.close();
   });
 });

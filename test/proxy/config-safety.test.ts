@@ -139,7 +139,7 @@ describe('a refused cluster', () => {
     );
     plane.plane.setCluster(staticCluster('c', [], { circuit_breakers: { per_host_thresholds: [{}] } }));
     assert.throws(() => plane.plane.setListener(listener('l', hcm([]), { transparent: true })), /transparent/);
-    assert.throws(() => plane.plane.setListener(listener('l', hcm([]), { freebind: true })), /freebind/);
+    assert.throws(() => plane.plane.setListener(listener('l', hcm([]), { enable_mptcp: true })), /enable_mptcp/);
     plane.plane.setListener(listener('l', hcm([]), { transparent: false }));
   });
 });

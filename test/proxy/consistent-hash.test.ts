@@ -22,7 +22,7 @@ const half = (): number => 0.5;
 
 /** The last digit of the port of the host of each of sixty keys. */
 const spread = (cluster: Cluster, group: HostGroup): string => {
-  const balancer = compileBalancer(cluster);
+  const balancer = compileBalancer(cluster, () => 0);
   return Array.from({ length: 60 }, (_, i) => balancer(group, half, xxHash64(`user-${i}`), 0)?.address.slice(-1)).join('');
 };
 
@@ -76,7 +76,7 @@ describe('consistent hashing', () => {
       const after = spread({ lb_policy: policy }, new HostGroup(all.slice(0, 3), half));
       const moved = [...before].filter((host, i) => host !== '4' && host !== after[i]).length;
       assert.ok(moved <= 8, `${policy}: ${moved} keys of the hosts that stay moved`);
-      const balancer = compileBalancer({ lb_policy: policy });
+      const balancer = compileBalancer({ lb_policy: policy }, () => 0);
       const group = new HostGroup(all, half);
       const tries = new Set(Array.from({ length: 8 }, (_, attempt) => balancer(group, half, 12345n, attempt)?.address));
       assert.ok(tries.size > 1, policy);
@@ -86,7 +86,7 @@ describe('consistent hashing', () => {
   test('what cannot be built is refused by name', () => {
     const refused = (cluster: Cluster, field: RegExp): void => {
       assert.throws(
-        () => compileBalancer(cluster),
+        () => compileBalancer(cluster, () => 0),
         (e) => e instanceof PlanError && field.test(e.message),
       );
     };

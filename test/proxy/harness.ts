@@ -284,7 +284,9 @@ export class RawClient {
     const lines: string[] = [];
     for (let line = await this.#line(); line !== ''; line = await this.#line()) lines.push(line);
     const status = Number(lines[0]?.split(' ')[1]);
-    const headers = new Map(lines.slice(1).map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)] as const));
+    const headers = new Map(
+      lines.slice(1).map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 2)] as const),
+    );
     let body = '';
     if (method === 'HEAD' || status === 204 || status === 304 || status < 200) body = '';
     else if (headers.get('transfer-encoding') === 'chunked') {

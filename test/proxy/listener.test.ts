@@ -109,7 +109,7 @@ describe('listeners', () => {
     assert.deepEqual([plane.tcp[0]?.received, plane.tcp[0]?.sent, plane.tcp[0]?.flags], [5, 5, '']);
   });
 
-  test('tcp_proxy without an endpoint closes with UH, refused with UF', async () => {
+  test('tcp_proxy without an endpoint closes with UH, refused with UF and URX', async () => {
     await using plane = await startPlane({
       clusters: [staticCluster('none', []), staticCluster('refused', [1])],
       listeners: [listener('none', tcpProxy('none')), listener('refused', tcpProxy('refused')), listener('nc', tcpProxy('missing'))],
@@ -117,7 +117,7 @@ describe('listeners', () => {
     for (const name of ['none', 'refused', 'nc']) await (await RawClient.open(plane.port(name))).rest();
     assert.deepEqual(
       plane.tcp.map((l) => l.flags),
-      ['UH', 'UF', 'NC'],
+      ['UH', 'UF,URX', 'NC'],
     );
   });
 
@@ -258,7 +258,7 @@ describe('listeners', () => {
       listeners: [listener('l', tcpProxy('sds-grpc'))],
     });
     await (await RawClient.open(plane.port('l'))).rest();
-    assert.deepEqual([plane.tcp[0]?.flags, plane.tcp[0]?.upstream], ['UF', '/nowhere/socket']);
+    assert.deepEqual([plane.tcp[0]?.flags, plane.tcp[0]?.upstream], ['UF,URX', '/nowhere/socket']);
   });
 
   test('no filter chain: the connection is reset and reported NR', async () => {
@@ -368,13 +368,23 @@ describe('listeners', () => {
     assert.equal((await fetchOnce(port, '/')).headers.get('server'), 'two');
   });
 
-  test('a port in use is a reported failure, not a crash', async () => {
-    await using taken = await startBackend(() => {});
+  test('a port in use refuses the listener, which comes into force once the port is free', async () => {
+    const taken = await startBackend(() => {});
     const port = (taken.server.address() as AddressInfo).port;
-    await using plane = await startPlane({
-      listeners: [listener('l', tcpProxy('c'), { address: { socket_address: { address: '127.0.0.1', port_value: port } } })],
-    });
-    assert.match(plane.plane.bindFailures().get('l') ?? '', /EADDRINUSE/);
+    await using plane = await startPlane({});
+    const wanted = listener('l', tcpProxy('c'), { address: { socket_address: { address: '127.0.0.1', port_value: port } } });
+    assert.throws(() => plane.plane.setListener(wanted), /^PlanError: address: cannot bind '127.0.0.1:\d+': Address already in use$/);
+    assert.deepEqual([...plane.plane.bindFailures().keys()], ['l']);
     assert.equal(plane.plane.ready, false);
+    const bound = new Promise<void>((resolve) => {
+      plane.plane.onChange(() => plane.plane.ready && resolve());
+    });
+    await taken[Symbol.asyncDispose]();
+    await bound;
+    assert.equal(plane.plane.bindFailures().size, 0);
+    assert.deepEqual(
+      [...plane.plane.listeners()].map((l) => [l.name, l.bound]),
+      [['l', true]],
+    );
   });
 });

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CertificateFacts } from '../../src/plan/stream-info.ts';
+import { expectedTimeoutMs } from '../../src/proxy/attempt-timeouts.ts';
 import { mutateClientCertHeader } from '../../src/proxy/client-cert-header.ts';
-import { expectedTimeoutMs } from '../../src/proxy/forward-request.ts';
 import type { HcmPlan } from '../../src/proxy/hcm-plan.ts';
 import { grpcMessage } from '../../src/proxy/local-reply.ts';
 import { type Observer, silentObserver } from '../../src/proxy/observer.ts';

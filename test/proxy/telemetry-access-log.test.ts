@@ -1,6 +1,6 @@
 // Access logs: which lines, into which file, when.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -8,6 +8,7 @@ import { parseProxyFlags } from '../../src/cli/proxy-flags.ts';
 import { FLAG } from '../../src/plan/response-flag.ts';
 import { StreamInfo } from '../../src/plan/stream-info.ts';
 import type { ListenerContext } from '../../src/proxy/observer.ts';
+import { LogSinks } from '../../src/proxy/telemetry/access-log.ts';
 import { compileLogFilter } from '../../src/proxy/telemetry/log-filter.ts';
 import { LogSink } from '../../src/proxy/telemetry/log-sink.ts';
 import { UNKNOWN_PEER } from '../../src/proxy/telemetry/parties.ts';
@@ -47,6 +48,13 @@ const contextOf = (accessLog: readonly AccessLog[]): ListenerContext => ({
 
 const telemetry = (clock = new ManualClock()): Telemetry => new Telemetry({ own: UNKNOWN_PEER, version: '', clock, random: () => 0.3 });
 
+const put = (sink: LogSink, text: string): void => {
+  const line = sink.line();
+  if (line === undefined) return;
+  line.raw(text);
+  sink.lineWritten();
+};
+
 describe('access log', () => {
   test('lines of an exchange, filtered, written at the latest after a second and at close', () =>
     inFolder(async (dir) => {
@@ -76,26 +84,65 @@ describe('access log', () => {
       const clock = new ManualClock();
       const path = join(dir, 'a.log');
       const sink = new LogSink(path, clock);
-      sink.write('one\n');
+      put(sink, 'one\n');
       clock.advance(1000);
       for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
       assert.equal(readFileSync(path, 'utf8'), 'one\n');
       renameSync(path, `${path}.1`);
       await new Promise((r) => setImmediate(r));
       sink.reopen();
-      sink.write('two\n');
+      put(sink, 'two\n');
       sink.close();
       assert.equal(readFileSync(path, 'utf8'), 'two\n');
-      sink.write('after\n');
+      put(sink, 'after\n');
       assert.equal(sink.dropped, 1);
     }));
+
+  test('a file that cannot be opened anew goes on where it was, and that is told', () =>
+    inFolder(async (dir) => {
+      const folder = join(dir, 'logs');
+      mkdirSync(folder);
+      const path = join(folder, 'a.log');
+      const sinks = new LogSinks(new ManualClock(), undefined);
+      put(sinks.at(path), 'one\n');
+      renameSync(folder, join(dir, 'moved'));
+      assert.match(sinks.reopen().join(), /a\.log: .*ENOENT/);
+      put(sinks.at(path), 'two\n');
+      await sinks.close();
+      assert.equal(readFileSync(join(dir, 'moved', 'a.log'), 'utf8'), 'one\ntwo\n');
+    }));
+
+  test('what is being written when it closes comes before the rest, and nothing is lost', () =>
+    inFolder(async (dir) => {
+      const path = join(dir, 'a.log');
+      const sink = new LogSink(path, new ManualClock());
+      put(sink, 'one\n');
+      sink.flush();
+      put(sink, 'two\n');
+      await sink.close();
+      assert.equal(readFileSync(path, 'utf8'), 'one\ntwo\n');
+    }));
+
+  test('a full disk costs lines, which are counted, and nothing else', async () => {
+    const sink = new LogSink('/dev/full', new ManualClock());
+    put(sink, 'one\n');
+    put(sink, 'two\n');
+    sink.flush();
+    for (let i = 0; i < 1000 && sink.dropped === 0; i++) await new Promise((r) => setImmediate(r));
+    assert.equal(sink.dropped, 2);
+    const line = 'x'.repeat(1024 * 1024);
+    for (let i = 0; i < 5; i++) put(sink, line);
+    for (let i = 0; i < 1000 && sink.dropped < 3; i++) await new Promise((r) => setImmediate(r));
+    assert.ok(sink.dropped >= 3);
+    await sink.close();
+  });
 
   test('a line waits as long as the process was told', () =>
     inFolder(async (dir) => {
       const clock = new ManualClock();
       const path = join(dir, 'a.log');
       const sink = new LogSink(path, clock, 50);
-      sink.write('one\n');
+      put(sink, 'one\n');
       clock.advance(50);
       for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
       assert.equal(readFileSync(path, 'utf8'), 'one\n');

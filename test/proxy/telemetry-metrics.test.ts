@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MetricRegistry } from '../../src/base/metrics.ts';
+import { GrpcMessages } from '../../src/plan/grpc-messages.ts';
 import { FLAG } from '../../src/plan/response-flag.ts';
 import { type CertificateFacts, StreamInfo } from '../../src/plan/stream-info.ts';
 import type { ListenerContext } from '../../src/proxy/observer.ts';
@@ -202,6 +203,109 @@ describe('Istio metrics', () => {
     t.prepare(c);
     for (let i = 0; i < 100; i++) t.httpDone(outbound(), undefined, undefined, undefined, c);
     assert.match(t.registry.render(), /istio_requests_total\{[^}]*\} 100\n/);
+  });
+
+  test('messages of a gRPC call are told while it lives and at its end, without what only the end knows', () => {
+    const t = rig();
+    const c = context('OUTBOUND');
+    const counting = { '@type': 'type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig', emit_filter_state: true };
+    const counted = { ...c, filters: [...c.filters, { name: 'envoy.filters.http.grpc_stats', typedConfig: counting }] };
+    const info = outbound();
+    info.grpc = new GrpcMessages();
+    const value = (name: string): string => new RegExp(`${name}\\{[^}]*\\} (\\d+)\\n`).exec(t.registry.render())?.[1] ?? '';
+    t.prepare(c);
+    t.httpProgress(info, c);
+    assert.equal(value('istio_request_messages_total'), '');
+    t.prepare(counted);
+    info.grpc.request.messages = 2;
+    t.httpProgress(info, counted);
+    assert.equal(value('istio_request_messages_total'), '2');
+    info.grpc.request.messages = 3;
+    info.grpc.response.messages = 5;
+    info.responseCode = 200;
+    t.httpDone(info, undefined, undefined, undefined, counted);
+    assert.equal(value('istio_request_messages_total'), '3');
+    assert.equal(value('istio_response_messages_total'), '5');
+    const labels = labelsOf(t, 'istio_request_messages_total');
+    assert.equal(labels['reporter'], 'source');
+    for (const absent of ['request_protocol', 'response_code', 'grpc_response_status', 'response_flags'])
+      assert.ok(!(absent in labels), absent);
+    // An answer without a gRPC status is the one that its HTTP code stands for.
+    assert.equal(labelsOf(t, 'istio_requests_total')['grpc_response_status'], '2');
+  });
+
+  test('a call whose far end is not known yet tells its messages at its end', () => {
+    const t = rig();
+    const c = context('INBOUND');
+    const counting = { '@type': 'type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig', emit_filter_state: true };
+    const counted = { ...c, filters: [...c.filters, { name: 'g', typedConfig: counting }] };
+    t.prepare(counted);
+    const info = new StreamInfo();
+    info.grpc = new GrpcMessages();
+    info.grpc.request.messages = 1;
+    t.httpProgress(info, counted);
+    assert.ok(!t.registry.render().includes('istio_request_messages_total'));
+    t.httpDone(info, undefined, undefined, undefined, counted);
+    assert.match(t.registry.render(), /istio_request_messages_total\{[^}]*\} 1\n/);
+  });
+
+  test('series that nothing is added to are forgotten, others keep their counts', () => {
+    const clock = new ManualClock();
+    const t = new Telemetry({ own: createPeerMetadata({}).own, version: '', clock, random: () => 0, rotateMs: 60_000 });
+    const c = context('OUTBOUND');
+    t.prepare(c);
+    const count = (code: number): void => {
+      const info = outbound();
+      info.responseCode = code;
+      t.httpDone(info, undefined, undefined, undefined, c);
+    };
+    const codes = (): string[] =>
+      [...t.registry.render().matchAll(/istio_requests_total\{[^}]*response_code="(\d+)"[^}]*\} (\d+)/g)].map((m) => `${m[1]}:${m[2]}`);
+    count(200);
+    count(404);
+    clock.advance(60_000);
+    assert.deepEqual(codes(), ['200:1', '404:1']);
+    count(200);
+    clock.advance(60_000);
+    assert.deepEqual(codes(), ['200:2']);
+    count(404);
+    assert.deepEqual(codes(), ['200:2', '404:1']);
+  });
+
+  test('callers cannot make series without bound', () => {
+    const clock = new ManualClock();
+    const t = new Telemetry({ own: createPeerMetadata({}).own, version: '', clock, random: () => 0 });
+    const c = context('OUTBOUND');
+    t.prepare(c);
+    const info = new StreamInfo();
+    info.upstreamClusterRaw = 'PassthroughCluster';
+    const call = (host: string): void => {
+      info.authority = host;
+      t.httpDone(info, undefined, undefined, undefined, c);
+    };
+    const size = (): number => [...t.registry.families()].find((f) => f.name === 'istio_requests_total')?.size ?? 0;
+    for (let i = 0; i < 10_100; i++) call(`h${i}.example.com`);
+    assert.equal(size(), 10_001);
+    clock.advance(60_000);
+    clock.advance(60_000);
+    assert.equal(size(), 0);
+    call('later.example.com');
+    assert.equal(labelsOf(t, 'istio_requests_total')['destination_service'], 'later.example.com');
+  });
+
+  test('histogram bounds are those of the first setting that matches the name', () => {
+    const t = new Telemetry({
+      own: createPeerMetadata({}).own,
+      version: '',
+      clock: new ManualClock(),
+      random: () => 0,
+      buckets: [{ match: { prefix: 'istiocustom' }, buckets: [10, 1, 5] }],
+    });
+    const c = context('OUTBOUND');
+    t.prepare(c);
+    t.httpDone(outbound(), undefined, undefined, undefined, c);
+    const bounds = [...t.registry.render().matchAll(/istio_request_bytes_bucket\{[^}]*le="([^"]+)"/g)].map((m) => m[1]);
+    assert.deepEqual(bounds, ['1', '5', '10', '+Inf']);
   });
 
   test('TCP: opened and closed once, bytes by difference', () => {

@@ -111,6 +111,10 @@ export class FakeDataPlane implements DataPlane {
   bindFailures(): ReadonlyMap<string, string> {
     return new Map();
   }
+  readonly connections = 0;
+  drainGracefully(): void {}
+  stopListening(): void {}
+  keepServing(): void {}
   async settled(): Promise<void> {}
   drain(): void {
     this.drained = true;

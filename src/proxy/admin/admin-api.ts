@@ -2,8 +2,9 @@
 // stream of the agent. Paths, texts and refusals are Envoy's.
 import { X509Certificate } from 'node:crypto';
 import type { LogLevel } from '../../base/log.ts';
-import type { CertificateDetails, SubjectAlternateName } from '../../xds/gen/types.ts';
+import type { CertificateDetails, Listener, SubjectAlternateName } from '../../xds/gen/types.ts';
 import { toJson } from '../../xds/json.ts';
+import { LISTENER_TYPE } from '../../xds/resource-types.ts';
 import { msDuration } from '../../xds/well-known.ts';
 import { type AdminContext, type AdminRequest, type AdminResponse, addressOf, json, text } from './admin-context.ts';
 import { clustersPage } from './clusters-page.ts';
@@ -14,25 +15,29 @@ interface Page {
   readonly help: string;
   /** Changes something: POST only. */
   readonly mutates?: boolean;
-  readonly serve: (context: AdminContext, query: URLSearchParams) => AdminResponse;
+  readonly serve: (context: AdminContext, query: URLSearchParams, method: string) => AdminResponse;
 }
 
 const PAGES: { readonly [path: string]: Page } = {
   '/certs': { help: 'print certs on machine', serve: (c) => certsPage(c) },
   '/clusters': { help: 'upstream cluster status', serve: clustersPage },
   '/config_dump': { help: 'dump current Envoy configs (experimental)', serve: configDump },
+  '/contention': { help: 'dump mutex contention stats', serve: () => text('There are no mutexes here: one thread serves.\n') },
   '/drain_listeners': {
     help: 'drain listeners',
     mutates: true,
-    serve: (c) => {
-      c.drainListeners();
+    serve: (c, q) => {
+      const skipExit = q.has('skip_exit');
+      c.drainListeners({ graceful: q.has('graceful') || skipExit, inboundOnly: q.has('inboundonly'), skipExit });
       return text('OK\n');
     },
   },
   '/healthcheck/fail': { help: 'cause the server to fail health checks', mutates: true, serve: (c) => health(c, true) },
   '/healthcheck/ok': { help: 'cause the server to pass health checks', mutates: true, serve: (c) => health(c, false) },
   '/help': { help: 'print out list of admin commands', serve: () => text(`admin commands are:\n${helpText()}`) },
-  '/hot_restart_version': { help: 'print the hot restart compatibility version', serve: () => text('disabled') },
+  '/hot_restart': { help: 'hand over to a successor (POST), or show how far that is', serve: (c, _q, method) => restartPage(c, method) },
+  '/hot_restart_version': { help: 'print the hot restart compatibility version', serve: () => text('skein.1') },
+  '/init_dump': { help: 'dump what the start still waits for', serve: (c, q) => initDump(c, q) },
   '/listeners': { help: 'print listener info', serve: (c, q) => listenersPage(c, q) },
   '/logging': { help: 'query/change logging levels', serve: (c, q) => loggingPage(c, q) },
   '/memory': { help: 'print current allocation/heap usage', serve: () => memoryPage() },
@@ -65,9 +70,24 @@ const PAGES: { readonly [path: string]: Page } = {
     },
   },
   '/runtime': { help: 'print runtime values', serve: (c) => runtimePage(c) },
+  '/runtime_modify': { help: 'add or modify runtime values', mutates: true, serve: () => text('No admin layer specified\n', 503) },
   '/server_info': { help: 'print server version/status information', serve: (c) => serverInfo(c) },
   '/stats': { help: 'print server stats', serve: statsPage },
   '/stats/prometheus': { help: 'print server stats in prometheus format', serve: prometheusPage },
+};
+
+/** Of Envoy's process and allocator; this one has other tools for the same. */
+const NOT_HERE: { readonly [path: string]: string } = {
+  '/allocprofiler': 'the allocation profiler',
+  '/cpuprofiler': 'the CPU profiler',
+  '/heap_dump': 'a heap dump',
+  '/heapprofiler': 'the heap profiler',
+  '/memory/tcmalloc': 'TCMalloc',
+  '/peak_heap_dump': 'a heap dump',
+  '/stats/recentlookups': 'recording of stat-name lookups (names are looked up when configuration is compiled)',
+  '/stats/recentlookups/clear': 'recording of stat-name lookups',
+  '/stats/recentlookups/disable': 'recording of stat-name lookups',
+  '/stats/recentlookups/enable': 'recording of stat-name lookups',
 };
 
 const helpText = (): string =>
@@ -80,19 +100,51 @@ export const handleAdmin = (context: AdminContext, request: AdminRequest): Admin
   const url = new URL(request.path, 'http://admin');
   if (url.pathname === '/') return text(`admin commands are:\n${helpText()}`);
   const page = Object.hasOwn(PAGES, url.pathname) ? PAGES[url.pathname] : undefined;
+  const absent = Object.hasOwn(NOT_HERE, url.pathname) ? NOT_HERE[url.pathname] : undefined;
+  if (absent !== undefined) return text(`${absent} is not part of this proxy\n`, 501);
   if (!page) return text(`invalid path. admin commands are:\n${helpText()}`, 404);
   if (page.mutates && request.method !== 'POST') {
     return text(`Method ${request.method} not allowed, POST required.`, 405);
   }
   if (!page.mutates && !['GET', 'POST', 'HEAD'].includes(request.method)) return text('Method Not Allowed', 405);
   for (const [k, v] of new URLSearchParams(request.body)) if (!url.searchParams.has(k)) url.searchParams.set(k, v);
-  return page.serve(context, url.searchParams);
+  return page.serve(context, url.searchParams, request.method);
+};
+
+const restartPage = (context: AdminContext, method: string): AdminResponse => {
+  const refusal = method === 'POST' ? context.hotRestart() : '';
+  return refusal === '' ? json(context.hotRestartStatus(), method === 'POST' ? 202 : 200) : text(`${refusal}\n`, 409);
 };
 
 const health = (context: AdminContext, failed: boolean): AdminResponse => {
   context.setHealthFailed(failed);
   return text('OK\n');
 };
+
+/** Envoy's UnreadyTargetsDumps: what is not warm yet, by component. */
+const initDump = ({ dataPlane, store }: AdminContext, query: URLSearchParams): AdminResponse => {
+  const mask = query.get('mask');
+  const dumps: { readonly name: string; readonly target_names: readonly string[] }[] = [];
+  if (mask === null || mask === 'listener') {
+    for (const { name, warm, config } of dataPlane.listeners()) {
+      if (!warm)
+        dumps.push({
+          name: `init manager Listener-local-init-manager ${name} ${store.record(LISTENER_TYPE.url, name)?.version ?? ''}`,
+          target_names: waitsFor(config),
+        });
+    }
+  }
+  return json(dumps.length === 0 ? {} : { unready_targets_dumps: dumps });
+};
+
+/** Names of the route configurations that a listener is still to be told. */
+const waitsFor = (listener: Listener): string[] =>
+  [...(listener.filter_chains ?? []), ...(listener.default_filter_chain ? [listener.default_filter_chain] : [])].flatMap((chain) =>
+    (chain.filters ?? []).flatMap(({ typed_config }) => {
+      const name = (typed_config as { readonly rds?: { readonly route_config_name?: string } } | undefined)?.rds?.route_config_name;
+      return name === undefined ? [] : [`RdsRouteConfigSubscription init ${name}`];
+    }),
+  );
 
 const listenersPage = ({ dataPlane }: AdminContext, query: URLSearchParams): AdminResponse => {
   const listeners = [...dataPlane.listeners()].filter((l) => l.warm);
@@ -148,7 +200,7 @@ const serverInfo = (context: AdminContext): AdminResponse => {
     version: context.version,
     uptime_current_epoch: uptime,
     uptime_all_epochs: uptime,
-    hot_restart_version: 'disabled',
+    hot_restart_version: 'skein.1',
     command_line_options: context.commandLine,
     node: context.bootstrap.node,
   });

@@ -8,6 +8,15 @@ import type { ResourceStore } from '../xds/resource-store.ts';
 
 export type ServerState = 'LIVE' | 'DRAINING' | 'PRE_INITIALIZING' | 'INITIALIZING';
 
+/** `POST /drain_listeners` with its options. */
+export interface DrainRequest {
+  /** Asks connections to leave and stops accepting when the drain time is over. */
+  readonly graceful: boolean;
+  readonly inboundOnly: boolean;
+  /** After a graceful drain, goes on accepting. */
+  readonly skipExit: boolean;
+}
+
 export interface AdminContext {
   /** With the node as it is announced. */
   readonly bootstrap: Bootstrap;
@@ -22,7 +31,10 @@ export interface AdminContext {
   state(): ServerState;
   /** Brings the gauges that are counted nowhere else up to date. */
   refreshStats(): void;
-  drainListeners(): void;
+  drainListeners(how: DrainRequest): void;
+  /** Hands the listening sockets to a successor; '' or why not. */
+  hotRestart(): string;
+  hotRestartStatus(): object;
   setHealthFailed(failed: boolean): void;
   reopenLogs(): void;
   /** Ends the process after the answer is out. */

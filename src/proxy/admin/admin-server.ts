@@ -1,8 +1,10 @@
 // The admin API's socket: HTTP on loopback TCP or a Unix socket. Also a second server that has nothing but the metrics
 // (15090), safe to open to a scraper.
-import { unlinkSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type Socket } from 'node:net';
 import type { Address } from '../../xds/gen/types.ts';
+import { addressText } from '../connection-facts.ts';
+import { ListeningSockets } from '../listening-sockets.ts';
 import { handleAdmin } from './admin-api.ts';
 import { type AdminContext, type AdminResponse, text } from './admin-context.ts';
 import { prometheusPage } from './stats-page.ts';
@@ -13,12 +15,14 @@ const BODY_BYTES_MAX = 64 * 1024;
 export interface AdminServer {
   /** `ip:port` as bound, or the socket's path. */
   readonly address: string;
+  /** Stops accepting; who is connected is answered. */
+  release(): void;
   close(): Promise<void>;
 }
 
 /** Rejects when the address cannot be bound. */
-export const startAdminServer = (context: AdminContext, address: Address): Promise<AdminServer> =>
-  listen(address, (req, res) => {
+export const startAdminServer = (context: AdminContext, address: Address, sockets = new ListeningSockets()): Promise<AdminServer> =>
+  listen(address, sockets, (req, res) => {
     readBody(req).then(
       (body) => {
         let answer: AdminResponse;
@@ -36,7 +40,7 @@ export const startAdminServer = (context: AdminContext, address: Address): Promi
 
 /** `/stats/prometheus` and nothing else. */
 export const startMetricsServer = (context: AdminContext, address: Address): Promise<AdminServer> =>
-  listen(address, (req, res) => {
+  listen(address, new ListeningSockets(), (req, res) => {
     const url = new URL(req.url ?? '/', 'http://metrics');
     const known = url.pathname === '/stats/prometheus' && (req.method === 'GET' || req.method === 'HEAD');
     reply(req, res, known ? prometheusPage(context, url.searchParams) : text('not found\n', 404));
@@ -66,40 +70,49 @@ const reply = (req: IncomingMessage, res: ServerResponse, answer: AdminResponse)
   res.end(req.method === 'HEAD' ? undefined : answer.body);
 };
 
-const listen = (address: Address, handler: (req: IncomingMessage, res: ServerResponse) => void): Promise<AdminServer> =>
+const LAST_ANSWERS_MS = 500;
+
+const listen = (
+  address: Address,
+  sockets: ListeningSockets,
+  handler: (req: IncomingMessage, res: ServerResponse) => void,
+): Promise<AdminServer> =>
   new Promise((resolve, reject) => {
-    const server = createServer(handler);
-    server.once('error', reject);
+    const http = createHttpServer(handler);
+    const connections = new Set<Socket>();
+    // The runtimes' HTTP servers cannot all listen on a descriptor that is handed down.
+    const server = createServer((socket) => {
+      connections.add(socket);
+      socket.on('close', () => connections.delete(socket));
+      socket.on('error', () => socket.destroy());
+      http.emit('connection', socket);
+    });
     const path = address.pipe?.path;
-    const bound = (): void => {
+    const { address: host = '127.0.0.1', port_value: port = 0 } = address.socket_address ?? {};
+    const fd = sockets.take(
+      path === undefined ? { kind: 'tcp', host, port, name: 'admin' } : { kind: 'unix', host: path, port: 0, name: 'admin' },
+    );
+    const { promise: closed, resolve: ended } = Promise.withResolvers<void>();
+    let released = false;
+    const release = (): void => {
+      if (released) return;
+      released = true;
+      sockets.closed(fd);
+      server.close(() => ended());
+    };
+    const close = async (): Promise<void> => {
+      // Who is being answered while another process takes over has a moment for it.
+      if (released) await Promise.race([closed, new Promise((late) => setTimeout(late, LAST_ANSWERS_MS).unref())]);
+      release();
+      for (const socket of connections) socket.destroy();
+      await closed;
+    };
+    server.once('error', reject);
+    server.listen({ fd }, () => {
       server.removeListener('error', reject);
       server.on('error', () => undefined);
-      resolve({ address: boundAddress(server, path), close: () => closeServer(server) });
-    };
-    if (path !== undefined) {
-      removeStaleSocket(path);
-      server.listen({ path }, bound);
-    } else {
-      server.listen({ host: address.socket_address?.address ?? '127.0.0.1', port: address.socket_address?.port_value ?? 0 }, bound);
-    }
-  });
-
-const removeStaleSocket = (path: string): void => {
-  try {
-    unlinkSync(path);
-  } catch {
-    // there was none
-  }
-};
-
-const boundAddress = (server: Server, path: string | undefined): string => {
-  const at = server.address();
-  if (path !== undefined || at === null || typeof at === 'string') return path ?? '';
-  return at.family === 'IPv6' ? `[${at.address}]:${at.port}` : `${at.address}:${at.port}`;
-};
-
-const closeServer = (server: Server): Promise<void> =>
-  new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
+      const at = server.address();
+      const bound = at === null || typeof at === 'string' || path !== undefined ? (path ?? '') : addressText(at.address, at.port);
+      resolve({ address: bound, release, close });
+    });
   });

@@ -9,6 +9,8 @@ export interface LoadedBootstrap {
   readonly bootstrap: Bootstrap;
   /** Fields that were given and change nothing here. */
   readonly inert: readonly string[];
+  /** `overload_manager` as JSON: for overload-config.ts. */
+  readonly overload: unknown;
 }
 
 /** A bootstrap that cannot be used; the message names the field. */
@@ -18,10 +20,16 @@ export class BootstrapError extends Error {}
 export const loadBootstrap = async (text: string | undefined, overlay?: string): Promise<LoadedBootstrap> => {
   const inert = new Set<string>();
   const parts: Bootstrap[] = [];
-  for (const part of [text, overlay]) if (part !== undefined) parts.push(decodeBootstrap(await parseText(part), inert));
+  let overload: unknown;
+  for (const part of [text, overlay]) {
+    if (part === undefined) continue;
+    const json = await parseText(part);
+    overload = overloadManagerOf(json) ?? overload;
+    parts.push(decodeBootstrap(json, inert));
+  }
   const bootstrap = parts.reduce((a, b) => merge(a, b) as Bootstrap, {});
   check(bootstrap, inert);
-  return { bootstrap, inert: [...inert] };
+  return { bootstrap, inert: [...inert], overload };
 };
 
 const parseText = async (text: string): Promise<unknown> => {
@@ -42,18 +50,21 @@ const parseText = async (text: string): Promise<unknown> => {
 };
 
 /** Taken out before decoding: extensions of their own, with types that Skein need not know. */
-const INERT_SUBTREES = ['overload_manager', 'watchdogs', 'watchdog', 'fatal_actions', 'listener_manager', 'default_regex_engine'];
+const INERT_SUBTREES = ['watchdogs', 'watchdog', 'fatal_actions', 'listener_manager', 'default_regex_engine'];
 
 const decodeBootstrap = (json: unknown, inert: Set<string>): Bootstrap => {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) throw new BootstrapError('the bootstrap is no object');
   const kept: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(json)) {
     const name = key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+    if (name === 'overload_manager') continue;
     if (INERT_SUBTREES.includes(name)) inert.add(name);
     else kept[key] = value;
   }
   return fromJson('envoy.config.bootstrap.v3.Bootstrap', kept);
 };
+
+const overloadManagerOf = (json: unknown): unknown => (isObject(json) ? (json['overload_manager'] ?? json['overloadManager']) : undefined);
 
 const merge = (a: unknown, b: unknown): unknown => {
   if (Array.isArray(a) && Array.isArray(b)) return [...a, ...b];

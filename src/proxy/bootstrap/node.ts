@@ -1,6 +1,7 @@
 // Who this proxy says it is on every xDS stream: the bootstrap's node, this program's name and version, and the
 // extensions that it honours. A control plane sends the configuration of an extension only to who announces it.
 
+import { HTTP2_FEATURE } from '../../xds/client-features.ts';
 import { TYPE_URL_PREFIX } from '../../xds/codec.ts';
 import type { Extension, Node } from '../../xds/gen/types.ts';
 
@@ -21,6 +22,20 @@ const ROWS: readonly Row[] = [
   ['envoy.filters.http.cors', 'envoy.filters.http', 'envoy.extensions.filters.http.cors.v3.Cors'],
   ['envoy.filters.listener.tls_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector'],
   ['envoy.filters.listener.http_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector'],
+  ['envoy.filters.listener.proxy_protocol', 'envoy.filters.listener', 'envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol'],
+  [
+    'envoy.filters.network.connection_limit',
+    'envoy.filters.network',
+    'envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit',
+  ],
+  ['envoy.filters.network.direct_response', 'envoy.filters.network', 'envoy.extensions.filters.network.direct_response.v3.Config'],
+  ['envoy.filters.network.set_filter_state', 'envoy.filters.network', 'envoy.extensions.filters.network.set_filter_state.v3.Config'],
+  ['envoy.filters.network.sni_cluster', 'envoy.filters.network', 'envoy.extensions.filters.network.sni_cluster.v3.SniCluster'],
+  [
+    'envoy.transport_sockets.upstream_proxy_protocol',
+    'envoy.transport_sockets.upstream',
+    'envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport',
+  ],
   ['envoy.filters.listener.original_dst', 'envoy.filters.listener', 'envoy.extensions.filters.listener.original_dst.v3.OriginalDst'],
   ['envoy.access_loggers.file', 'envoy.access_loggers', 'envoy.extensions.access_loggers.file.v3.FileAccessLog'],
   ['envoy.access_loggers.stdout', 'envoy.access_loggers', 'envoy.extensions.access_loggers.stream.v3.StdoutAccessLog'],
@@ -37,6 +52,7 @@ const ROWS: readonly Row[] = [
   ['istio.stats', 'envoy.filters.http', 'stats.PluginConfig'],
   ['istio.stats', 'envoy.filters.network', 'stats.PluginConfig'],
   ['istio.metadata_exchange', 'envoy.filters.http', 'io.istio.http.peer_metadata.Config'],
+  ['istio.metadata_exchange', 'envoy.filters.network', 'envoy.tcp.metadataexchange.config.MetadataExchange'],
   ['istio.alpn', 'envoy.filters.http', 'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig'],
 ];
 
@@ -46,8 +62,8 @@ export const EXTENSIONS: readonly Extension[] = ROWS.map(([name, category, ...ty
   type_urls: types.map((t) => TYPE_URL_PREFIX + t),
 }));
 
-/** What this proxy can do beyond its extensions: HTTP2_FEATURE (xds/client-features.ts) joins once it speaks HTTP/2. */
-const FEATURES: readonly string[] = [];
+/** What this proxy can do beyond its extensions. */
+const FEATURES: readonly string[] = [HTTP2_FEATURE];
 
 export interface NodeOverrides {
   /** `--service-node` and `--service-cluster` win over the file, as in Envoy. */

@@ -4,18 +4,23 @@ import type { Log } from '../../base/log.ts';
 import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
 import { handleAdmin } from '../admin/admin-api.ts';
-import type { AdminContext, AdminRequest, AdminResponse, ServerState } from '../admin/admin-context.ts';
+import type { AdminContext, AdminRequest, AdminResponse, DrainRequest, ServerState } from '../admin/admin-context.ts';
 import { type AdminServer, startAdminServer } from '../admin/admin-server.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { createDataPlane, type DataPlane } from '../data-plane.ts';
+import type { ListeningSockets } from '../listening-sockets.ts';
 import type { OriginalDestination } from '../original-destination.ts';
+import type { OverloadConfig } from '../overload.ts';
+import { createPeerExchange } from '../peer-exchange.ts';
 import { createPeerMetadata } from '../telemetry/peer-metadata.ts';
 import { PEER_METADATA_TYPE_URL, peerMetadataFilter } from '../telemetry/peer-metadata-filter.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import { Subscriptions } from '../xds/subscriptions.ts';
 import { grpcTarget } from './grpc-target.ts';
+import type { HotRestart } from './hot-restart.ts';
 import { lazyTransport } from './lazy-transport.ts';
 import { announcedNode, type NodeOverrides } from './node.ts';
+import { connectionLimits, DEFAULT_OVERLOAD } from './overload-config.ts';
 
 export interface ProxyServerOptions {
   readonly bootstrap: Bootstrap;
@@ -27,17 +32,30 @@ export interface ProxyServerOptions {
   readonly commandLine?: CommandLineOptions;
   /** How long an access log line may wait for others. */
   readonly logFlushMs?: number | undefined;
+  /** Istio's metrics that were not added to for so long are forgotten; 0 or absent: never. */
+  readonly rotateMetricsMs?: number | undefined;
   readonly rejectUnknownFields?: boolean;
   readonly clock?: Clock;
   /** [0, 1) */
   readonly random?: () => number;
   readonly originalDestination?: OriginalDestination;
+  /** Where listening sockets come from. */
+  readonly sockets?: ListeningSockets;
+  /** Absent: it cannot be asked for. */
+  readonly hotRestart?: Pick<HotRestart, 'request' | 'status'>;
+  /** `--drain-time-s` and `--drain-strategy`. */
+  readonly overload?: OverloadConfig;
+  readonly drainTimeMs?: number;
+  readonly drainGradually?: boolean;
   /** `POST /quitquitquit`. */
   readonly quit: () => void;
 }
 
 /** How often a drain looks whether connections are left. */
 const DRAIN_POLL_MS = 50;
+const DRAIN_TIME_MS = 600_000;
+
+const LOG_CLOSE_MS = 2000;
 
 export class ProxyServer {
   readonly dataPlane: DataPlane;
@@ -48,6 +66,7 @@ export class ProxyServer {
   readonly #context: AdminContext;
   #admin: AdminServer | undefined;
   #draining = false;
+  #drainTimer: NodeJS.Timeout | undefined;
   #healthFailed = false;
 
   constructor(options: ProxyServerOptions) {
@@ -57,7 +76,16 @@ export class ProxyServer {
     const random = options.random ?? Math.random;
     const node = announcedNode(bootstrap.node, version, options.node);
     const metadata = createPeerMetadata(node);
-    this.#telemetry = new Telemetry({ own: metadata.own, version, clock: this.#clock, random, logFlushMs: options.logFlushMs });
+    this.#telemetry = new Telemetry({
+      own: metadata.own,
+      version,
+      clock: this.#clock,
+      random,
+      logFlushMs: options.logFlushMs,
+      buckets: bootstrap.stats_config?.histogram_bucket_settings,
+      rotateMs: options.rotateMetricsMs,
+      stats: () => this.dataPlane.stats,
+    });
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
     this.dataPlane = createDataPlane({
       log: log.scope('proxy'),
@@ -65,7 +93,13 @@ export class ProxyServer {
       clock: this.#clock,
       random,
       httpFilters: new Map([[PEER_METADATA_TYPE_URL, peerMetadataFilter(metadata)]]),
+      peerExchange: createPeerExchange(metadata),
       ...(options.originalDestination ? { originalDestination: options.originalDestination } : {}),
+      overload: options.overload ?? DEFAULT_OVERLOAD,
+      connectionLimit: connectionLimits(bootstrap),
+      drainTimeMs: this.#drainTimeMs,
+      drainGradually: options.drainGradually ?? false,
+      ...(options.sockets ? { sockets: options.sockets } : {}),
       ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
     });
     this.#subscriptions = new Subscriptions({
@@ -81,11 +115,15 @@ export class ProxyServer {
     this.#context = this.#adminContext({ ...bootstrap, node });
   }
 
-  /** Applies the static resources, binds the admin API and opens the streams. Throws on a static resource that is refused. */
-  async start(): Promise<void> {
+  /** Applies the static resources and opens the streams. Throws on a static resource that is refused. */
+  start(): void {
     this.#subscriptions.start();
+  }
+
+  /** Rejects when the admin API's address cannot be had. */
+  async openAdmin(): Promise<void> {
     const address = this.#options.bootstrap.admin?.address;
-    if (address) this.#admin = await startAdminServer(this.#context, address);
+    if (address) this.#admin = await startAdminServer(this.#context, address, this.#options.sockets);
   }
 
   /** The admin API's address as bound; undefined without one. */
@@ -103,32 +141,63 @@ export class ProxyServer {
     return this.#subscriptions.whenLive();
   }
 
+  /** Moves whenever a request, a tunnel or a connection ends. */
+  served(): number {
+    return this.#telemetry.records;
+  }
+
   admin(request: AdminRequest): AdminResponse {
     return handleAdmin(this.#context, request);
   }
 
   activeConnections(): number {
-    let n = 0;
-    for (const listener of this.dataPlane.listeners()) n += listener.activeConnections;
-    return n;
+    return this.dataPlane.connections;
   }
 
-  /** Accepts nothing new and waits until what runs has ended, at most `maxMs`. */
-  async drain(maxMs: number): Promise<void> {
+  /** Accepts nothing new, neither traffic nor, with `adminToo`, questions about it. */
+  stopAccepting(adminToo: boolean): void {
     this.#draining = true;
     this.dataPlane.drain();
+    if (adminToo) this.#admin?.release();
+  }
+
+  /** Accepts nothing new and waits until what runs has ended, at most `maxMs`, and no longer than until `cut` says so. */
+  async drain(maxMs: number, cut: Promise<unknown> = new Promise(() => undefined)): Promise<void> {
+    this.stopAccepting(false);
     const deadline = this.#clock.monotonicMs() + maxMs;
-    while (this.activeConnections() > 0 && this.#clock.monotonicMs() < deadline) {
+    let isCut = false;
+    void cut.then(() => {
+      isCut = true;
+    });
+    while (!isCut && this.activeConnections() > 0 && this.#clock.monotonicMs() < deadline) {
       await new Promise<void>((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
     }
   }
 
   /** Drops what is left and writes the logs. */
   async close(): Promise<void> {
+    clearTimeout(this.#drainTimer);
     this.#subscriptions.close();
     await this.dataPlane.close();
-    this.#telemetry.close();
+    // A disk that hangs does not hold the end up.
+    await Promise.race([this.#telemetry.close(), new Promise<void>((resolve) => this.#clock.after(LOG_CLOSE_MS, resolve))]);
     await this.#admin?.close();
+  }
+
+  #drainListeners({ graceful, inboundOnly, skipExit }: DrainRequest): void {
+    if (!graceful) {
+      this.dataPlane.stopListening(inboundOnly);
+      return;
+    }
+    this.dataPlane.drainGracefully(inboundOnly);
+    clearTimeout(this.#drainTimer);
+    if (skipExit) return;
+    this.#drainTimer = setTimeout(() => this.dataPlane.stopListening(inboundOnly), this.#drainTimeMs);
+    this.#drainTimer.unref();
+  }
+
+  get #drainTimeMs(): number {
+    return this.#options.drainTimeMs ?? DRAIN_TIME_MS;
   }
 
   #state(): ServerState {
@@ -159,14 +228,17 @@ export class ProxyServer {
       commandLine: commandLine ?? {},
       state: () => this.#state(),
       refreshStats: () => this.#refreshStats(),
-      drainListeners: () => {
-        this.#draining = true;
-        this.dataPlane.drain();
-      },
+      drainListeners: (how) => this.#drainListeners(how),
+      hotRestart: () => this.#options.hotRestart?.request() ?? 'hot restart is not possible here',
+      hotRestartStatus: () => this.#options.hotRestart?.status ?? { state: 'idle' },
       setHealthFailed: (failed) => {
         this.#healthFailed = failed;
+        if (failed) this.dataPlane.drainGracefully(false);
+        else this.dataPlane.keepServing();
       },
-      reopenLogs: () => this.#telemetry.sinks.reopen(),
+      reopenLogs: () => {
+        for (const problem of this.#telemetry.sinks.reopen()) log.error('an access log cannot be opened anew', { problem });
+      },
       quit: () => setImmediate(quit),
     };
   }

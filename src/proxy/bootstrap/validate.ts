@@ -28,7 +28,7 @@ export const validateBootstrap = async (bootstrap: Bootstrap, log: Log): Promise
     subscriptions.start();
   } finally {
     subscriptions.close();
-    telemetry.close();
+    await telemetry.close();
     await dataPlane.close();
   }
 };

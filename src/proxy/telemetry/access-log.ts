@@ -2,7 +2,7 @@
 // they say, where they go. File and stream loggers; any other logger is refused by name.
 import { hostname } from 'node:os';
 import type { ProcessFacts } from '../../plan/format-operator.ts';
-import { compileLogFormat, compileSubstitutionFormat, type LogLine } from '../../plan/log-format.ts';
+import { compileLogWriter, compileSubstitutionWriter, type LogWriter } from '../../plan/log-format.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
@@ -14,7 +14,7 @@ import { LogSink } from './log-sink.ts';
 
 export interface CompiledLog {
   readonly filter: LogPredicate | undefined;
-  readonly line: LogLine;
+  readonly write: LogWriter;
   readonly sink: LogSink;
 }
 
@@ -47,13 +47,18 @@ export class LogSinks {
     for (const sink of this.#byPath.values()) sink.flush();
   }
 
-  reopen(): void {
-    for (const sink of this.#byPath.values()) sink.reopen();
+  /** Answers what could not be opened anew, and why. */
+  reopen(): string[] {
+    return [...this.#byPath].flatMap(([path, sink]) => {
+      const problem = sink.reopen();
+      return problem === '' ? [] : [`${path}: ${problem}`];
+    });
   }
 
-  close(): void {
-    for (const sink of this.#byPath.values()) sink.close();
+  async close(): Promise<void> {
+    const sinks = [...this.#byPath.values()];
     this.#byPath.clear();
+    await Promise.all(sinks.map((sink) => sink.close()));
   }
 }
 
@@ -79,20 +84,20 @@ export const compileAccessLogs = (
     };
   });
 
-const compileLogger = (log: AccessLog, path: string, sinks: LogSinks): { line: LogLine; sink: LogSink } => {
+const compileLogger = (log: AccessLog, path: string, sinks: LogSinks): { write: LogWriter; sink: LogSink } => {
   const config = log.typed_config;
   const url = config && '@type' in config ? config['@type'] : config?.type_url;
   switch (typeOfUrl(typeof url === 'string' ? url : '')) {
     case FILE_LOG: {
       const file = config as unknown as FileAccessLog;
       if (!file.path) throw new PlanError(`${path}.path`, 'is missing');
-      return { line: fileFormat(file, path), sink: openSink(sinks, file.path, `${path}.path`) };
+      return { write: fileFormat(file, path), sink: openSink(sinks, file.path, `${path}.path`) };
     }
     case STDOUT_LOG:
     case STDERR_LOG: {
       const stream = config as unknown as StdoutAccessLog;
       const target = url?.endsWith('.StdoutAccessLog') ? '/dev/stdout' : '/dev/stderr';
-      return { line: compileSubstitutionFormat(stream.log_format, `${path}.log_format`, PROCESS), sink: openSink(sinks, target, path) };
+      return { write: compileSubstitutionWriter(stream.log_format, `${path}.log_format`, PROCESS), sink: openSink(sinks, target, path) };
     }
     default:
       throw new PlanError(path, `access logger ${log.name ?? ''} (${String(url)}) is not supported`);
@@ -107,11 +112,11 @@ const openSink = (sinks: LogSinks, file: string, path: string): LogSink => {
   }
 };
 
-const fileFormat = (file: FileAccessLog, path: string): LogLine => {
-  if (file.format !== undefined && file.format !== '') return compileLogFormat({ text: file.format }, false, `${path}.format`, PROCESS);
-  if (file.json_format) return compileLogFormat({ json: file.json_format }, false, `${path}.json_format`, PROCESS);
-  if (file.typed_json_format) return compileLogFormat({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS);
-  return compileSubstitutionFormat(file.log_format, `${path}.log_format`, PROCESS);
+const fileFormat = (file: FileAccessLog, path: string): LogWriter => {
+  if (file.format !== undefined && file.format !== '') return compileLogWriter({ text: file.format }, false, `${path}.format`, PROCESS);
+  if (file.json_format) return compileLogWriter({ json: file.json_format }, false, `${path}.json_format`, PROCESS);
+  if (file.typed_json_format) return compileLogWriter({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS);
+  return compileSubstitutionWriter(file.log_format, `${path}.log_format`, PROCESS);
 };
 
 export const writeAccessLogs = (
@@ -123,6 +128,9 @@ export const writeAccessLogs = (
 ): void => {
   for (const log of logs) {
     if (log.filter && !log.filter(info, request, response, trailers)) continue;
-    log.sink.write(log.line(info, request, response, trailers));
+    const line = log.sink.line();
+    if (line === undefined) continue;
+    log.write(line, info, request, response, trailers);
+    log.sink.lineWritten();
   }
 };

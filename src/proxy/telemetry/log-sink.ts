@@ -1,15 +1,27 @@
-// Where access log lines go: a file, standard output or standard error. Lines are collected and written in one call at
-// most a second later or at 64 KiB. A writer that does not keep up costs lines, never memory without bound: what
-// does not fit is counted in `dropped`.
+// Where access log lines go: a file, standard output or standard error. Lines are collected in one buffer and written in one
+// call at most a second later or at 32 KiB. A writer that does not keep up, a full disk or a reader that is gone cost lines,
+// never memory without bound and never a wait: what does not fit or cannot be written is counted in `dropped`.
 import { closeSync, openSync, write, writeSync } from 'node:fs';
+import { LineBuffer } from '../../plan/line-buffer.ts';
 import type { Clock } from '../clock.ts';
 
 /** Written at once when this much is waiting. */
-const FLUSH_BYTES = 64 * 1024;
+const FLUSH_BYTES = 32 * 1024;
 /** A line waits no longer than this, unless the process is told otherwise. */
 const FLUSH_MS = 1000;
 /** More than this is not held for a slow writer. */
-const QUEUE_BYTES_MAX = 8 * 1024 * 1024;
+const QUEUE_BYTES_MAX = 2 * 1024 * 1024;
+/** A buffer that had to grow beyond this is not kept. */
+const KEPT_BYTES_MAX = 4 * FLUSH_BYTES;
+const FIRST_BYTES = 4096;
+/** A pipe that is full is tried again after this. */
+const RETRY_MS = 50;
+
+/** Every sink of the process: an exit that nobody prepared loses no line. */
+const open = new Set<LogSink>();
+const writeAllLast = (): void => {
+  for (const sink of open) sink.writeLast();
+};
 
 export class LogSink {
   dropped = 0;
@@ -18,10 +30,15 @@ export class LogSink {
   readonly #clock: Clock;
   readonly #flushMs: number;
   #fd: number;
-  #lines = '';
+  #lines = new LineBuffer(FIRST_BYTES);
+  /** The other of the two buffers; undefined while it is being written. */
+  #spare: LineBuffer | undefined;
   #busy = false;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
+  readonly #ended = Promise.withResolvers<void>();
+  /** Moved away while a write to them was under way. */
+  readonly #oldFds: number[] = [];
 
   /** Throws the system's error when the file cannot be opened. */
   constructor(path: string, clock: Clock, flushMs = FLUSH_MS) {
@@ -29,14 +46,18 @@ export class LogSink {
     this.#clock = clock;
     this.#flushMs = flushMs;
     this.#fd = openLog(path);
+    if (open.size === 0) process.on('exit', writeAllLast);
+    open.add(this);
   }
 
-  write(line: string): void {
-    if (this.#lines.length + line.length > QUEUE_BYTES_MAX || this.#closed) {
-      this.dropped++;
-      return;
-    }
-    this.#lines += line;
+  /** Where the next line goes, to be followed by `lineWritten`; undefined: there is no room, and the line is counted as dropped. */
+  line(): LineBuffer | undefined {
+    if (this.#lines.length < QUEUE_BYTES_MAX && !this.#closed) return this.#lines;
+    this.dropped++;
+    return undefined;
+  }
+
+  lineWritten(): void {
     this.written++;
     if (this.#busy) return;
     if (this.#lines.length >= FLUSH_BYTES) this.flush();
@@ -47,51 +68,79 @@ export class LogSink {
   flush(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    if (this.#busy || this.#lines === '' || this.#closed) return;
-    const bytes = Buffer.from(this.#lines);
-    this.#lines = '';
+    if (this.#busy || this.#lines.length === 0 || this.#closed) return;
+    const full = this.#lines;
+    this.#lines = this.#spare ?? new LineBuffer(FIRST_BYTES);
+    this.#spare = undefined;
     this.#busy = true;
-    this.#writeAll(bytes);
+    this.#writeAll(full, full.bytes.subarray(0, full.length));
   }
 
-  /** Opens the file anew after it was moved away (log rotation). */
-  reopen(): void {
-    if (isStandard(this.#path) || this.#closed) return;
+  /** Opens the file anew after it was moved away (log rotation). Answers why that failed: lines then go where they went. */
+  reopen(): string {
+    if (isStandard(this.#path) || this.#closed) return '';
     const old = this.#fd;
-    this.#fd = openLog(this.#path);
-    if (this.#busy) this.#clock.after(FLUSH_MS, () => closeSync(old));
+    try {
+      this.#fd = openLog(this.#path);
+    } catch (e) {
+      return e instanceof Error ? e.message : String(e);
+    }
+    if (this.#busy) this.#oldFds.push(old);
     else closeSync(old);
+    return '';
   }
 
-  /** Writes the rest before it returns. */
-  close(): void {
+  /** What waits is in the file when it returns, unless a write is under way: then when that is over and the promise resolves. */
+  async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    open.delete(this);
+    if (open.size === 0) process.off('exit', writeAllLast);
     this.#cancelTimer?.();
-    this.#writeNow(Buffer.from(this.#lines));
-    this.#lines = '';
-    if (!isStandard(this.#path) && !this.#busy) closeSync(this.#fd);
+    if (!this.#busy) this.#end();
+    await this.#ended.promise;
   }
 
-  #writeAll(bytes: Buffer): void {
+  /** The process ends now: whatever can be written is. */
+  writeLast(): void {
+    if (!this.#closed && !this.#busy) this.#writeNow(this.#lines.bytes.subarray(0, this.#lines.length));
+    this.#lines.length = 0;
+  }
+
+  #end(): void {
+    this.#writeNow(this.#lines.bytes.subarray(0, this.#lines.length));
+    this.#lines.length = 0;
+    if (!isStandard(this.#path)) closeSync(this.#fd);
+    this.#ended.resolve();
+  }
+
+  #writeAll(buffer: LineBuffer, bytes: Buffer): void {
     write(this.#fd, bytes, (error, count) => {
       const rest = error ? bytes : bytes.subarray(count);
       if (error && error.code !== 'EAGAIN' && error.code !== 'EINTR') {
         this.dropped += countLines(bytes);
-        this.#wrote();
-      } else if (rest.length === 0) this.#wrote();
-      else if (this.#closed) this.#writeNow(rest);
-      else if (error) this.#clock.after(50, () => this.#writeAll(rest));
-      else this.#writeAll(rest);
+        this.#wrote(buffer);
+      } else if (rest.length === 0) this.#wrote(buffer);
+      else if (error === null || error === undefined) this.#writeAll(buffer, rest);
+      else if (this.#closed) {
+        this.#writeNow(rest);
+        this.#wrote(buffer);
+      } else this.#clock.after(RETRY_MS, () => this.#writeAll(buffer, rest));
     });
   }
 
-  #wrote(): void {
+  #wrote(buffer: LineBuffer): void {
     this.#busy = false;
-    if (this.#lines !== '' && !this.#closed) {
-      if (this.#lines.length >= FLUSH_BYTES) this.flush();
-      else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
+    for (const fd of this.#oldFds.splice(0)) closeSync(fd);
+    if (this.#closed) {
+      this.#end();
+      return;
     }
+    buffer.length = 0;
+    if (buffer.bytes.length <= KEPT_BYTES_MAX) this.#spare = buffer;
+    if (this.#lines.length === 0) return;
+    if (this.#lines.length >= FLUSH_BYTES) this.flush();
+    else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
   }
 
   #writeNow(bytes: Buffer): void {

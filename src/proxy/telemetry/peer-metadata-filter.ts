@@ -2,7 +2,7 @@
 // configuration says. What it learns goes into StreamInfo.filterState for metrics and logs. Discovery by
 // workload address and by baggage is accepted and gives nothing.
 import type { HeaderBlock } from '../../wire/header-block.ts';
-import type { AnyMessage, Config, JsonObject } from '../../xds/gen/types.ts';
+import type { AnyMessage, IoIstioHttpPeerMetadataPeerMetadata_Config as Config, JsonObject } from '../../xds/gen/types.ts';
 import type { FilterExchange, HttpFilter, HttpFilterFactory } from '../http-filter.ts';
 import { DOWNSTREAM_PEER, UPSTREAM_PEER } from './parties.ts';
 import { PEER_METADATA_HEADER, type PeerMetadata } from './peer-metadata.ts';

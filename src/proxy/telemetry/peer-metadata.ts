@@ -33,6 +33,9 @@ export interface PeerHeaders {
 export interface PeerMetadata {
   /** This proxy's own side. */
   readonly own: Peer;
+  /** What of its node this proxy tells its peers, and its id. */
+  readonly advertised: JsonObject;
+  readonly id: string;
   /** Who sent these headers; undefined without (or with malformed) metadata. */
   readPeer(headers: PeerHeaders): Peer | undefined;
   /** Removes both headers so that neither the application nor a far party sees them. */
@@ -48,11 +51,14 @@ const VALUE_LENGTH_MAX = 16 * 1024;
 
 export const createPeerMetadata = (node: Node): PeerMetadata => {
   const metadata = node.metadata ?? {};
-  const value = Buffer.from(encodeNamed('google.protobuf.Struct', advertised(metadata))).toString('base64');
+  const told = advertised(metadata);
+  const value = Buffer.from(encodeNamed('google.protobuf.Struct', told)).toString('base64');
   const id = node.id ?? '';
   const known = new Map<string, Peer | undefined>();
   return {
     own: peerOf(metadata),
+    advertised: told,
+    id,
     readPeer: (headers) => {
       const text = headers.get(PEER_METADATA_HEADER);
       if (text === undefined || text === '' || text.length > VALUE_LENGTH_MAX) return undefined;

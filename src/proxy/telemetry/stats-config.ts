@@ -1,15 +1,16 @@
 // Istio's stats filter (`stats.PluginConfig`) compiled: whether a place reports the standard metrics and how. Overrides
 // that need expressions are refused by name.
 import { PlanError } from '../../plan/plan-error.ts';
+import { compileStringMatcher } from '../../plan/string-matcher.ts';
 import { typeOfUrl } from '../../xds/codec.ts';
-import type { AnyMessage, PluginConfig } from '../../xds/gen/types.ts';
-import { durationMs } from '../../xds/well-known.ts';
+import type { AnyMessage, HistogramBucketSettings, HttpGrpcStats_FilterConfig, PluginConfig } from '../../xds/gen/types.ts';
 
 export interface StatsPlan {
   readonly hostFallback: boolean;
   /** A gateway reports as a source whatever its listener's direction is. */
   readonly gateway: boolean;
-  readonly tcpReportingMs: number;
+  /** The chain counts gRPC messages (grpc_stats with emit_filter_state). */
+  readonly messages: boolean;
   /** Metric names (without `istio_`) that are not reported; '*' for all. */
   readonly dropped: ReadonlySet<string>;
   /** Metric name or '*' → labels left out. */
@@ -24,7 +25,8 @@ export const compileStats = (
 ): StatsPlan | undefined => {
   for (const [i, { name, typedConfig }] of filters.entries()) {
     const { type, value } = unwrap(typedConfig);
-    if (name === 'istio.stats' || type === STATS_TYPE) return compilePlan(value, `filters[${i}].typed_config`);
+    if (name === 'istio.stats' || type === STATS_TYPE)
+      return compilePlan(value, `filters[${i}].typed_config`, filters.some(countsMessages));
   }
   return undefined;
 };
@@ -38,7 +40,32 @@ export const unwrap = (config: AnyMessage | undefined): { readonly type: string;
   return { type: typeOfUrl(typeof inner === 'string' ? inner : ''), value: (fields['value'] ?? {}) as object };
 };
 
-const compilePlan = (config: PluginConfig, path: string): StatsPlan => {
+const GRPC_STATS_TYPE = 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig';
+const countsMessages = ({ typedConfig }: { readonly typedConfig: AnyMessage | undefined }): boolean => {
+  const { type, value } = unwrap(typedConfig);
+  return type === GRPC_STATS_TYPE && (value as HttpGrpcStats_FilterConfig).emit_filter_state === true;
+};
+
+/** Bounds of a histogram by its name. */
+export type BucketsOf = (name: string) => readonly number[];
+
+/** Envoy's default histogram buckets; for bytes as for milliseconds. */
+export const DEFAULT_BUCKETS: readonly number[] = [
+  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+];
+
+/** `stats_config.histogram_bucket_settings` of the bootstrap: the first match of a name (`istiocustom.istio_…` for Istio's) wins. Throws PlanError. */
+export const compileBuckets = (settings: readonly HistogramBucketSettings[] = []): BucketsOf => {
+  const rules = settings.map(({ match = {}, buckets = [] }, i) => {
+    const path = `stats_config.histogram_bucket_settings[${i}]`;
+    const bounds = [...buckets].sort((a, b) => a - b);
+    if (bounds.length === 0 || bounds.some((b) => !(b > 0))) throw new PlanError(`${path}.buckets`, 'must be numbers above 0');
+    return { matches: compileStringMatcher(match, `${path}.match`), bounds: [...new Set(bounds)] };
+  });
+  return (name) => rules.find(({ matches }) => matches(name))?.bounds ?? DEFAULT_BUCKETS;
+};
+
+const compilePlan = (config: PluginConfig, path: string, messages: boolean): StatsPlan => {
   const dropped = new Set<string>();
   const removed = new Map<string, readonly string[]>();
   for (const [i, metric] of (config.metrics ?? []).entries()) {
@@ -54,8 +81,8 @@ const compilePlan = (config: PluginConfig, path: string): StatsPlan => {
   if (config.definitions?.length) throw new PlanError(`${path}.definitions`, 'own metric definitions are not supported');
   return {
     hostFallback: !config.disable_host_header_fallback,
+    messages,
     gateway: config.reporter === 'SERVER_GATEWAY',
-    tcpReportingMs: durationMs(config.tcp_reporting_duration) ?? 5000,
     dropped,
     removedTags: removed,
   };

@@ -3,12 +3,16 @@
 import { MetricRegistry } from '../../base/metrics.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
+import { H } from '../../wire/header-name.ts';
+import type { HistogramBucketSettings } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
 import type { ListenerContext, Observer } from '../observer.ts';
+import type { StatsStore } from '../stats-store.ts';
 import { type CompiledLog, compileAccessLogs, LogSinks, writeAccessLogs } from './access-log.ts';
 import { IstioMetrics, type MetricsPlace, type TcpSeries } from './istio-metrics.ts';
 import type { Peer } from './peer-metadata.ts';
-import { compileStats } from './stats-config.ts';
+import { countRequest, type RequestStats, requestStats } from './request-stats.ts';
+import { compileBuckets, compileStats } from './stats-config.ts';
 
 export interface TelemetryOptions {
   readonly own: Peer;
@@ -18,11 +22,21 @@ export interface TelemetryOptions {
   readonly random: () => number;
   /** How long a log line may wait. */
   readonly logFlushMs?: number | undefined;
+  /** Where Envoy's own counters of downstream requests are kept; absent: they are not. */
+  readonly stats?: (() => StatsStore) | undefined;
+  /** Of the bootstrap's stats_config. */
+  readonly buckets?: readonly HistogramBucketSettings[] | undefined;
+  /** Series of Istio's metrics that nothing was added to for so long are forgotten; 0: never. */
+  readonly rotateMs?: number | undefined;
 }
+
+/** How often it looks whether series are to be forgotten. */
+const LOOK_MS = 60_000;
 
 interface Observed {
   readonly logs: readonly CompiledLog[];
   readonly metrics: MetricsPlace | undefined;
+  readonly requests: RequestStats | undefined;
 }
 
 /** What a tunnel has reported so far. */
@@ -33,15 +47,20 @@ interface TcpProgress {
 
 export class Telemetry implements Observer {
   readonly registry = new MetricRegistry();
+  /** Exchanges, tunnels and connections that have ended: moves while there is work. */
+  records = 0;
   readonly sinks: LogSinks;
   readonly #metrics: IstioMetrics;
   readonly #random: () => number;
+  readonly #stats: (() => StatsStore) | undefined;
   readonly #tunnels = new Map<StreamInfo, TcpProgress | undefined>();
 
   constructor(options: TelemetryOptions) {
     this.sinks = new LogSinks(options.clock, options.logFlushMs);
     this.#random = options.random;
-    this.#metrics = new IstioMetrics(this.registry, options.own, options.version);
+    this.#stats = options.stats;
+    this.#metrics = new IstioMetrics(this.registry, options.own, options.version, compileBuckets(options.buckets));
+    this.#keepBounded(options.clock, options.rotateMs ?? 0);
   }
 
   prepare(context: ListenerContext): void {
@@ -49,6 +68,7 @@ export class Telemetry implements Observer {
     const observed: Observed = {
       logs: compileAccessLogs(context.accessLog, 'access_log', this.sinks, this.#random),
       metrics: stats ? this.#metrics.place(stats, context.direction === 'INBOUND') : undefined,
+      requests: context.kind === 'http' && this.#stats ? requestStats(this.#stats(), context.statPrefix) : undefined,
     };
     context.observed = observed;
   }
@@ -60,12 +80,19 @@ export class Telemetry implements Observer {
     trailers: HeaderBlock | undefined,
     context: ListenerContext,
   ): void {
-    const { logs, metrics } = observedOf(context);
+    this.records++;
+    const { logs, metrics, requests } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, request, response, trailers);
+    if (requests !== undefined) countRequest(requests, info);
     if (!metrics) return;
-    const isGrpc = request?.get('content-type')?.startsWith('application/grpc') ?? false;
-    const status = isGrpc ? (trailers?.get('grpc-status') ?? response?.get('grpc-status') ?? '') : '';
-    this.#metrics.http(metrics, info, isGrpc, /^\d{1,2}$/.test(status) ? status : '');
+    const isGrpc = info.grpc !== undefined || isGrpcType(request);
+    if (isGrpc) this.#metrics.messages(metrics, info, true);
+    this.#metrics.http(metrics, info, isGrpc, isGrpc ? grpcStatus(info, response, trailers) : '');
+  }
+
+  httpProgress(info: StreamInfo, context: ListenerContext): void {
+    const { metrics } = observedOf(context);
+    if (metrics) this.#metrics.messages(metrics, info, false);
   }
 
   tcpOpened(info: StreamInfo, context: ListenerContext): void {
@@ -77,7 +104,13 @@ export class Telemetry implements Observer {
     if (metrics) this.#report(info, metrics);
   }
 
+  tcpLog(info: StreamInfo, context: ListenerContext): void {
+    const { logs } = observedOf(context);
+    if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
+  }
+
   tcpClosed(info: StreamInfo, context: ListenerContext): void {
+    this.records++;
     const { logs, metrics } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
     if (!metrics) return;
@@ -87,13 +120,28 @@ export class Telemetry implements Observer {
   }
 
   connectionClosed(info: StreamInfo, context: ListenerContext): void {
+    this.records++;
     const { logs } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
   }
 
   /** Writes what waits and closes the files. */
-  close(): void {
-    this.sinks.close();
+  close(): Promise<void> {
+    return this.sinks.close();
+  }
+
+  /** Rotates as often as asked, and by itself when there is no room for further series. */
+  #keepBounded(clock: Clock, rotateMs: number): void {
+    let next = clock.monotonicMs() + rotateMs;
+    const look = (): void => {
+      const now = clock.monotonicMs();
+      if (this.#metrics.isFull || (rotateMs > 0 && now >= next)) {
+        this.#metrics.rotate();
+        next = now + rotateMs;
+      }
+      clock.after(LOOK_MS, look);
+    };
+    clock.after(LOOK_MS, look);
   }
 
   /** Who is at the far end is not known when a tunnel opens: the opening is counted with the first report. */
@@ -108,5 +156,24 @@ export class Telemetry implements Observer {
   }
 }
 
-const NOTHING: Observed = { logs: [], metrics: undefined };
+const NOTHING: Observed = { logs: [], metrics: undefined, requests: undefined };
 const observedOf = (context: ListenerContext): Observed => (context.observed as Observed | undefined) ?? NOTHING;
+
+const isGrpcType = (request: HeaderBlock | undefined): boolean => request?.getById(H.CONTENT_TYPE)?.startsWith('application/grpc') ?? false;
+
+/** Of the trailers or the head; an answer that has none stands for the status that gRPC gives its HTTP code. */
+const grpcStatus = (info: StreamInfo, response: HeaderBlock | undefined, trailers: HeaderBlock | undefined): string => {
+  const text = trailers?.getById(H.GRPC_STATUS) ?? response?.getById(H.GRPC_STATUS);
+  if (text !== undefined) return /^\d{1,2}$/.test(text) ? text : '';
+  return info.responseCode === 0 ? '' : (GRPC_OF_HTTP[info.responseCode] ?? '2');
+};
+const GRPC_OF_HTTP: { readonly [code: number]: string } = {
+  400: '13',
+  401: '16',
+  403: '7',
+  404: '12',
+  429: '14',
+  502: '14',
+  503: '14',
+  504: '14',
+};

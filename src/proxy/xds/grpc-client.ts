@@ -1,10 +1,11 @@
-// gRPC bidirectional streams over node:http2: what an `xds-grpc` or `sds-grpc` cluster of a bootstrap needs, not a gRPC
-// library. One HTTP/2 connection per transport, opened at need and opened anew after it was lost. Messages are
-// 5-byte-prefixed frames (no compression); the status comes from the trailers. Loaded only when a bootstrap needs it.
-import http2 from 'node:http2';
+// gRPC bidirectional streams over a socket: what an `xds-grpc` or `sds-grpc` cluster of a bootstrap needs, not a gRPC
+// library. One HTTP/2 connection (wire/grpc-client) per transport, opened at need and opened anew after it was lost, or
+// when the peer said GOAWAY. Messages are not compressed; the status comes from the trailers. Loaded only when a
+// bootstrap needs it.
 import net from 'node:net';
 import tls from 'node:tls';
-import { frameMessage, GRPC, GrpcUnframer, grpcStatusOf, grpcStatusOfHttp } from '../../xds/grpc-frames.ts';
+import { GrpcConnection, type GrpcLink } from '../../wire/grpc-client.ts';
+import { GRPC } from '../../wire/grpc-frames.ts';
 import type { StreamEvents, StreamStatus, XdsStream, XdsTransport } from '../../xds/transport.ts';
 
 export interface GrpcTarget {
@@ -32,71 +33,102 @@ export interface GrpcClient extends XdsTransport {
 
 /** A whole configuration of a large mesh in one response stays well below. */
 const MESSAGE_BYTES_MAX = 256 * 1024 * 1024;
-const WINDOW_BYTES = 1024 * 1024;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A dead peer that sends no RST is found within two of these. */
 const PING_INTERVAL_MS = 30_000;
 
 export const createGrpcClient = (target: GrpcTarget): GrpcClient => {
-  let session: http2.ClientHttp2Session | undefined;
-  const connection = (): http2.ClientHttp2Session => {
-    if (session && !session.closed && !session.destroyed) return session;
-    session = connect(target, (gone) => {
-      if (session === gone) session = undefined;
-    });
-    return session;
+  let current: Dialled | undefined;
+  const all = new Set<Dialled>(); // with those that only finish what was begun before a GOAWAY
+  const connection = (): GrpcConnection => {
+    if (current?.grpc.canOpen) return current.grpc;
+    current = new Dialled(target, (gone) => all.delete(gone));
+    all.add(current);
+    return current.grpc;
   };
   return {
     open: (method, events) => openStream(connection, target, method, events),
     close: () => {
-      session?.destroy();
-      session = undefined;
+      for (const one of all) one.destroy('closed');
+      current = undefined;
     },
   };
 };
 
-const connect = (target: GrpcTarget, gone: (session: http2.ClientHttp2Session) => void): http2.ClientHttp2Session => {
-  const { address } = target;
-  const raw = 'path' in address ? net.connect({ path: address.path }) : net.connect({ host: address.host, port: address.port });
-  raw.setNoDelay?.(true);
-  const socket = target.tls ? wrapTls(raw, target.tls, 'host' in address ? address.host : '') : raw;
-  const authority = `${target.tls ? 'https' : 'http'}://${target.authority ?? 'localhost'}`;
-  const session = http2.connect(authority, {
-    createConnection: () => socket,
-    settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
-  });
-  const timer = setTimeout(() => session.destroy(new Error('connect timeout')), target.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
-  timer.unref();
-  let ping: NodeJS.Timeout | undefined;
-  session.once('connect', () => {
-    clearTimeout(timer);
-    ping = startPings(session);
-  });
-  session.on('error', () => undefined); // every stream of the session tells it as its own end
-  session.once('close', () => {
-    clearTimeout(timer);
-    clearInterval(ping);
-    gone(session);
-  });
-  session.once('goaway', () => gone(session));
-  return session;
-};
+/** A connection and its socket, from dialling until the last call is over. */
+class Dialled implements GrpcLink {
+  readonly grpc: GrpcConnection;
+  readonly #socket: net.Socket;
+  readonly #gone: (self: Dialled) => void;
+  readonly #connectTimer: NodeJS.Timeout;
+  #pingTimer: NodeJS.Timeout | undefined;
+  #answered = true;
+  #problem = '';
 
-const startPings = (session: http2.ClientHttp2Session): NodeJS.Timeout => {
-  let answered = true;
-  const timer = setInterval(() => {
-    if (!answered) {
-      session.destroy(new Error('no answer to PING'));
+  constructor(target: GrpcTarget, gone: (self: Dialled) => void) {
+    this.#gone = gone;
+    const { address } = target;
+    this.grpc = new GrpcConnection(this, {
+      scheme: target.tls ? 'https' : 'http',
+      authority: target.authority ?? 'localhost',
+      messageBytesMax: MESSAGE_BYTES_MAX,
+    });
+    const raw = 'path' in address ? net.connect({ path: address.path }) : net.connect({ host: address.host, port: address.port });
+    raw.setNoDelay?.(true);
+    raw.on('error', (e) => this.destroy(e.message));
+    const socket = target.tls ? wrapTls(raw, target.tls, 'host' in address ? address.host : '') : raw;
+    this.#socket = socket;
+    this.#connectTimer = setTimeout(() => this.destroy('connect timeout'), target.connectTimeoutMs ?? CONNECT_TIMEOUT_MS);
+    this.#connectTimer.unref();
+    if (socket !== raw) socket.on('error', (e) => this.destroy(e.message));
+    socket.once(target.tls ? 'secureConnect' : 'connect', () => this.grpc.start());
+    socket.on('data', (chunk: Buffer) => this.grpc.receive(chunk));
+    socket.on('drain', () => this.grpc.drained());
+    socket.once('close', () => this.destroy('the connection was closed'));
+  }
+
+  destroy(problem: string): void {
+    clearTimeout(this.#connectTimer);
+    clearInterval(this.#pingTimer);
+    this.#problem ||= problem;
+    this.#gone(this);
+    this.grpc.ended(this.#problem);
+    this.#socket.destroy();
+  }
+
+  write(pieces: readonly Buffer[]): boolean {
+    let more = true;
+    for (const piece of pieces) more = this.#socket.write(piece);
+    return more;
+  }
+
+  /** Not at the socket's connect: a peer that accepts but does not speak HTTP/2 must not count as reached. */
+  ready(): void {
+    clearTimeout(this.#connectTimer);
+    this.#pingTimer = setInterval(() => this.#ping(), PING_INTERVAL_MS);
+    this.#pingTimer.unref();
+  }
+
+  closing(): void {} // canOpen is false from now on: the next call dials anew
+
+  pong(): void {
+    this.#answered = true;
+  }
+
+  over(problem: string): void {
+    this.#problem ||= problem;
+    this.#socket.end();
+  }
+
+  #ping(): void {
+    if (!this.#answered) {
+      this.destroy('no answer to PING');
       return;
     }
-    answered = false;
-    session.ping((error) => {
-      if (!error) answered = true;
-    });
-  }, PING_INTERVAL_MS);
-  timer.unref();
-  return timer;
-};
+    this.#answered = false;
+    this.grpc.ping();
+  }
+}
 
 const wrapTls = (raw: net.Socket, options: GrpcTlsOptions, host: string): tls.TLSSocket => {
   const serverName = options.serverName ?? (net.isIP(host) === 0 ? host : '');
@@ -116,56 +148,28 @@ const wrapTls = (raw: net.Socket, options: GrpcTlsOptions, host: string): tls.TL
   });
 };
 
-const openStream = (connection: () => http2.ClientHttp2Session, target: GrpcTarget, method: string, events: StreamEvents): XdsStream => {
-  let ended = false;
+const openStream = (connection: () => GrpcConnection, target: GrpcTarget, method: string, events: StreamEvents): XdsStream => {
+  let open = true;
+  // Never from inside `open`, nor from inside the connection's own call.
   const end = (status: StreamStatus): void => {
-    if (ended) return;
-    ended = true;
-    // Never from inside `open`, nor from inside a stream's own callback chain.
-    setImmediate(() => events.end(status));
-  };
-  let stream: http2.ClientHttp2Stream;
-  try {
-    stream = connection().request({
-      ':method': 'POST',
-      ':path': method,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      'user-agent': 'skein',
-      ...(target.authority === undefined ? {} : { ':authority': target.authority }),
-      ...target.metadata,
+    setImmediate(() => {
+      if (open) events.end(status);
     });
-  } catch (e) {
-    end({ code: GRPC.UNAVAILABLE, message: e instanceof Error ? e.message : String(e) });
+  };
+  const message = (bytes: Uint8Array): void => {
+    if (open) events.message(bytes);
+  };
+  const grpc = connection();
+  if (!grpc.canOpen) {
+    end({ code: GRPC.UNAVAILABLE, message: 'the connection takes no stream' });
     return { send: () => undefined, close: () => undefined };
   }
-  const frames = new GrpcUnframer((message) => {
-    if (!ended) events.message(message);
-  }, MESSAGE_BYTES_MAX);
-  stream.on('data', (chunk: Buffer) => {
-    if (ended) return;
-    const problem = frames.push(chunk);
-    if (problem) {
-      end(problem);
-      stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
-    }
-  });
-  stream.on('response', (headers) => {
-    const status = grpcStatusOf(headers);
-    if (status) end(status);
-    else if (headers[':status'] !== 200) end(grpcStatusOfHttp(Number(headers[':status'])));
-  });
-  stream.on('trailers', (headers) => end(grpcStatusOf(headers) ?? { code: GRPC.UNKNOWN, message: 'trailers without grpc-status' }));
-  stream.on('error', (e: Error) => end({ code: GRPC.UNAVAILABLE, message: e.message }));
-  stream.on('close', () => end({ code: GRPC.UNAVAILABLE, message: 'the stream was closed' }));
+  const call = grpc.open(method, { 'user-agent': 'skein', ...target.metadata }, { message, end });
   return {
-    send: (bytes) => {
-      if (ended || stream.destroyed) return;
-      stream.write(frameMessage(bytes));
-    },
+    send: (bytes) => call.send(bytes),
     close: () => {
-      ended = true;
-      stream.close(http2.constants.NGHTTP2_CANCEL);
+      open = false;
+      call.close();
     },
   };
 };

@@ -1,0 +1,287 @@
+// One HTTP/2 connection from a client: its streams, each with an exchange of a small pool, its end in two GOAWAYs, its timeouts.
+// It knows nothing of routes or upstreams; framing and validity are the machine's.
+
+import type { BlockList, Socket } from 'node:net';
+import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
+import { StreamInfo } from '../plan/stream-info.ts';
+import type { HeaderBlock } from '../wire/header-block.ts';
+import { Http2Connection, type Http2Owner, type Http2Problem } from '../wire/http2-connection.ts';
+import { H2 } from '../wire/http2-frame.ts';
+import type { Http2Stream } from '../wire/http2-stream.ts';
+import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
+import { DownstreamHttp2Stream } from './downstream-http2-stream.ts';
+import type { HcmPlan } from './hcm-plan.ts';
+import { Http2Keepalive } from './http2-keepalive.ts';
+import { Http2Output } from './http2-output.ts';
+import { FLUSH_CHECK_MS, IDLE_EXCHANGES_MAX, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import type { ProxyEnvironment } from './proxy-environment.ts';
+import { closeSoon } from './socket-linger.ts';
+import { TimerSet } from './timer-set.ts';
+
+const IDLE = 0;
+const DRAIN = 1;
+const DURATION = 2;
+const LINGER = 3;
+/** Streams with slow clients are looked through when there are so many, or twice as many as were found open. */
+const LINGER_SWEEP = 32;
+
+export class DownstreamHttp2 implements Http2Owner {
+  readonly machine: Http2Connection;
+  readonly internalRanges: BlockList | undefined;
+  readonly #env: ProxyEnvironment;
+  readonly #plan: HcmPlan;
+  readonly #socket: Socket;
+  readonly #facts: DownstreamFacts;
+  readonly #output: Http2Output;
+  readonly #timers: TimerSet;
+  readonly #keepalive: Http2Keepalive | undefined;
+  readonly #ended: () => void;
+  readonly #live = new Set<DownstreamHttp2Stream>();
+  readonly #spare: DownstreamHttp2Stream[] = [];
+  /** Answered, but not taken by their client yet; `user` says how much was left. */
+  #lingering: Http2Stream[] = [];
+  #sweepAt = LINGER_SWEEP;
+  #served = 0;
+  /** Bytes of one read are being handed on. */
+  reading = false;
+  #touched: DownstreamHttp2Stream[] = [];
+  #draining: 'no' | 'told' | 'final' = 'no';
+  #disconnected = false;
+  #closing = false;
+  #closed = false;
+
+  /** `ended` is called once, when the connection is over. */
+  constructor(
+    env: ProxyEnvironment,
+    plan: HcmPlan,
+    internalRanges: BlockList | undefined,
+    socket: Socket,
+    facts: DownstreamFacts,
+    ended: () => void,
+  ) {
+    this.#env = env;
+    this.#plan = plan;
+    this.internalRanges = internalRanges;
+    this.#socket = socket;
+    this.#facts = facts;
+    this.#ended = ended;
+    this.machine = new Http2Connection('server', this, plan.http2);
+    this.#output = new Http2Output(socket, this.machine, env.turn);
+    this.#timers = new TimerSet(env.wheel, this);
+    this.#keepalive =
+      plan.keepalive === undefined
+        ? undefined
+        : new Http2Keepalive(plan.keepalive, env.wheel, env.random, {
+            ping: () => this.machine.ping(),
+            pingLost: () => this.destroy(),
+          });
+    socket.on('data', (bytes: Buffer) => this.#data(bytes));
+    socket.on('end', () => this.#peerEnded());
+    socket.on('close', () => this.#gone());
+    socket.on('drain', () => this.#output.drained());
+    this.#armIdle();
+    if (plan.maxConnectionDurationMs > 0) this.#timers.arm(DURATION, plan.maxConnectionDurationMs);
+  }
+
+  /** Bytes that came before this connection was made. */
+  start(first: Buffer | undefined): void {
+    this.#output.wake();
+    if (first !== undefined && first.length > 0) this.#data(first);
+    this.#socket.resume();
+  }
+
+  /** Says that it will end, takes what is on its way for a moment, then no more, finishes and closes. */
+  drain(): void {
+    if (this.#draining !== 'no' || this.#closing) return;
+    this.#draining = 'told';
+    this.machine.goaway(H2.NO_ERROR, false);
+    this.#timers.arm(DRAIN, this.#plan.drainTimeoutMs);
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  // --- Http2Owner ---
+
+  onHead(stream: Http2Stream, endStream: boolean): void {
+    this.#served++;
+    const most = this.#plan.requestsPerConnection;
+    if (this.#env.draining || (most > 0 && this.#served >= most)) this.drain();
+    if (this.#live.size === 0) {
+      this.#timers.disarm(IDLE);
+      this.#keepalive?.busy();
+    }
+    const served = this.#spare.pop() ?? new DownstreamHttp2Stream(this.#env, this.#plan, this, this.#facts);
+    this.#live.add(served);
+    served.begin(stream, endStream);
+  }
+  onInformational(): void {}
+  onData(stream: Http2Stream, buf: Buffer, start: number, end: number): void {
+    const served = servedBy(stream);
+    if (served === undefined) stream.consume(end - start);
+    else served.onData(buf, start, end);
+  }
+  onTrailers(stream: Http2Stream, trailers: HeaderBlock): void {
+    servedBy(stream)?.onTrailers(trailers);
+  }
+  onEnd(stream: Http2Stream): void {
+    servedBy(stream)?.onEnd();
+  }
+  onReset(stream: Http2Stream, _code: number, remote: boolean): void {
+    servedBy(stream)?.onReset(this.#disconnected ? 'disconnect' : remote ? 'reset' : 'protocol');
+  }
+  onWritable(stream: Http2Stream): void {
+    servedBy(stream)?.onWritable();
+  }
+  onGoaway(): void {}
+  onPeerSettings(): void {}
+  onPingAck(): void {
+    this.#keepalive?.acked();
+  }
+  onError(problem: Http2Problem): void {
+    if (problem.detail === 'http2.invalid.header.field' || problem.detail === 'http2.violation.of.messaging.rule')
+      this.#logRefused(problem.detail, FLAG.DPE);
+    this.#close();
+  }
+  onHeadRefused(detail: string): void {
+    this.#logRefused(detail, FLAG.DR);
+  }
+  // A head that breaks the rules never becomes a request; it is logged all the same.
+  #logRefused(details: string, flag: ResponseFlag): void {
+    const info = new StreamInfo();
+    describeConnection(info, this.#facts);
+    info.startTime = this.#env.clock.wallMs();
+    info.endTime = info.startTime;
+    info.protocol = 'HTTP/2';
+    info.responseCodeDetails = details;
+    info.setFlag(flag);
+    this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
+  }
+
+  onOutput(): void {
+    if (!this.reading) this.#output.wake();
+  }
+
+  // --- called by its streams ---
+
+  /** After this read, what it sends upstream is to be flushed. */
+  touched(stream: DownstreamHttp2Stream): void {
+    this.#touched.push(stream);
+  }
+
+  streamOver(stream: DownstreamHttp2Stream): void {
+    if (!this.#live.delete(stream)) return;
+    if (this.#spare.length < IDLE_EXCHANGES_MAX) this.#spare.push(stream);
+    if (this.#live.size > 0) return;
+    this.#keepalive?.idle();
+    if (this.#draining === 'final') this.#closeWhenDone();
+    else if (!this.#closing) this.#armIdle();
+  }
+
+  /** A response that is whole here and not yet with its slow client. */
+  linger(stream: Http2Stream): void {
+    if (this.#lingering.length >= this.#sweepAt) this.#sweep();
+    stream.user = stream.queuedBytes;
+    this.#lingering.push(stream);
+    if (!this.#timers.armed(LINGER)) this.#timers.arm(LINGER, this.#plan.streamIdleTimeoutMs || STREAM_IDLE_TIMEOUT_MS);
+  }
+
+  /** Forgets those whose client has taken all. */
+  #sweep(): void {
+    const open: Http2Stream[] = [];
+    for (const stream of this.#lingering) {
+      if (stream.closed) stream.release();
+      else open.push(stream);
+    }
+    this.#lingering = open;
+    this.#sweepAt = Math.max(LINGER_SWEEP, open.length * 2);
+  }
+
+  // Whoever has taken nothing for so long gets no more.
+  #lingered(): void {
+    this.#sweep();
+    for (const stream of this.#lingering) {
+      const before = stream.user as number;
+      stream.user = stream.queuedBytes;
+      if (stream.queuedBytes >= before) stream.reset(H2.NO_ERROR);
+    }
+    this.#sweep();
+    if (this.#lingering.length > 0) this.#timers.arm(LINGER, this.#plan.streamIdleTimeoutMs || STREAM_IDLE_TIMEOUT_MS);
+  }
+
+  onTimer(kind: number): void {
+    if (this.#closing) return;
+    if (kind === LINGER) this.#lingered();
+    else if (kind === DRAIN && this.#draining === 'final') this.#closeWhenDone();
+    else if (kind === DRAIN) {
+      this.#draining = 'final';
+      this.machine.goaway(H2.NO_ERROR, true);
+      if (this.#live.size === 0) this.#closeWhenDone();
+    } else this.drain();
+  }
+
+  // --- reading ---
+
+  // A broken invariant of ours costs this connection, never the process.
+  #data(bytes: Buffer): void {
+    if (this.#closing) return;
+    this.reading = true;
+    this.machine.nowMs = this.#env.wheel.now();
+    try {
+      this.machine.execute(bytes, 0, bytes.length);
+    } catch (problem) {
+      this.#env.log.error('connection given up', { problem: problem instanceof Error ? (problem.stack ?? problem.message) : 'unknown' });
+      this.#socket.destroy();
+    }
+    this.reading = false;
+    const touched = this.#touched;
+    for (const stream of touched) {
+      stream.touched = false;
+      stream.exchange.flushRequest();
+    }
+    touched.length = 0;
+    this.#output.flushTurn();
+  }
+
+  #peerEnded(): void {
+    this.#disconnected = true;
+    this.machine.finish();
+    this.#close();
+  }
+
+  #armIdle(): void {
+    if (this.#plan.idleTimeoutMs > 0) this.#timers.arm(IDLE, this.#plan.idleTimeoutMs);
+  }
+
+  // Streams whose exchange is over may still have bytes for a slow client.
+  #closeWhenDone(): void {
+    if (this.#closing) return;
+    if (this.machine.activeStreams === 0 || this.machine.done) this.#close();
+    else this.#timers.arm(DRAIN, FLUSH_CHECK_MS);
+  }
+
+  #close(): void {
+    if (this.#closing) return;
+    this.#closing = true;
+    this.#timers.disarmAll();
+    this.#keepalive?.stop();
+    this.#output.last();
+    this.#socket.resume();
+    closeSoon(this.#env.wheel, this.#socket, Math.max(this.#plan.delayedCloseMs, FLUSH_CHECK_MS));
+  }
+
+  #gone(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#closing = true;
+    this.#disconnected = true;
+    this.#timers.disarmAll();
+    this.#keepalive?.stop();
+    this.machine.finish();
+    this.#ended();
+  }
+}
+
+const servedBy = (stream: Http2Stream): DownstreamHttp2Stream | undefined =>
+  stream.user instanceof DownstreamHttp2Stream ? stream.user : undefined;

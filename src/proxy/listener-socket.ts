@@ -1,0 +1,153 @@
+// One address of a listener: which it is by the configuration, its bound descriptor, and the server on it. Bound when it is
+// made, so that what cannot be had is known at once; accepts only once it is told to listen.
+
+import { createServer, isIP, type Server, type Socket } from 'node:net';
+import { PlanError } from '../plan/plan-error.ts';
+import type { Address, Listener, SocketOption } from '../xds/gen/types.ts';
+import { addressText } from './connection-facts.ts';
+import type { ListenAddress, ListeningSockets } from './listening-sockets.ts';
+import { int32, type SocketOptionValue } from './socket-calls.ts';
+
+export interface ListenerAddress extends ListenAddress {
+  /** As configured. */
+  readonly key: string;
+}
+
+/** Where a listener wants to listen; nothing for one that only others hand connections to. Throws PlanError. */
+export const bindAddresses = (config: Listener): readonly ListenerAddress[] => {
+  if (config.bind_to_port === false || config.deprecated_v1?.bind_to_port === false) return [];
+  const name = config.name ?? '';
+  const options = [...ownOptions(config), ...(config.socket_options ?? []).map(optionValue)];
+  const more = (config.additional_addresses ?? []).map((extra, i) => {
+    const own = extra.socket_options?.socket_options?.map(optionValue);
+    return addressOf(extra.address, `additional_addresses[${i}].address`, `${name}#${i + 1}`, own ?? options);
+  });
+  return [addressOf(config.address, 'address', name, options), ...more];
+};
+
+const addressOf = (address: Address | undefined, path: string, name: string, options: readonly SocketOptionValue[]): ListenerAddress => {
+  const pipe = address?.pipe;
+  if (pipe?.path !== undefined) {
+    const mode = pipe.mode === undefined || pipe.mode === 0 ? {} : { mode: pipe.mode };
+    return { key: pipe.path, kind: 'unix', host: pipe.path, port: 0, name, options: [], ...mode };
+  }
+  const socket = address?.socket_address;
+  if (socket === undefined) throw new PlanError(path, 'only socket and pipe addresses are supported');
+  if (socket.protocol === 'UDP') throw new PlanError(`${path}.socket_address.protocol`, 'only TCP is supported');
+  const host = socket.address ?? '';
+  const port = socket.port_value ?? 0;
+  if (isIP(host) === 0) throw new PlanError(`${path}.socket_address.address`, `malformed IP address: ${host}`);
+  if (socket.named_port !== undefined) throw new PlanError(`${path}.socket_address.named_port`, 'not supported');
+  return {
+    key: addressText(host, port),
+    kind: 'tcp',
+    host,
+    port,
+    name,
+    options,
+    ipv6Only: host.includes(':') && socket.ipv4_compat !== true,
+  };
+};
+
+const SOL_IP = 0;
+const SOL_IPV6 = 41;
+const SOL_TCP = 6;
+const TCP_FASTOPEN = 23;
+
+const ownOptions = (config: Listener): readonly SocketOptionValue[] => {
+  const v6 = config.address?.socket_address?.address?.includes(':') === true;
+  const flag = (v4: number, of6: number): SocketOptionValue => ({
+    level: v6 ? SOL_IPV6 : SOL_IP,
+    name: v6 ? of6 : v4,
+    value: int32(1),
+    afterBind: false,
+  });
+  return [
+    ...(config.freebind === true ? [flag(15, 78)] : []),
+    ...(config.tcp_fast_open_queue_length === undefined
+      ? []
+      : [{ level: SOL_TCP, name: TCP_FASTOPEN, value: int32(config.tcp_fast_open_queue_length), afterBind: true }]),
+  ];
+};
+
+const optionValue = (option: SocketOption): SocketOptionValue => ({
+  level: Number(option.level ?? 0),
+  name: Number(option.name ?? 0),
+  value: option.buf_value ?? int32(Number(option.int_value ?? 0)),
+  afterBind: option.state === 'STATE_BOUND' || option.state === 'STATE_LISTENING',
+});
+
+export class ListenerSocket {
+  readonly #source: ListeningSockets;
+  readonly #address: ListenerAddress;
+  #fd: number;
+  #server: Server | undefined;
+  #closed = false;
+  #paused = false;
+  #local = '';
+  failed = false;
+
+  /** Throws SocketError. */
+  constructor(address: ListenerAddress, source: ListeningSockets) {
+    this.#source = source;
+    this.#address = address;
+    this.#fd = source.take(address);
+  }
+
+  get listening(): boolean {
+    return this.#paused || this.#server?.listening === true;
+  }
+
+  /** What is really bound ('ip:port' with the port that the kernel gave), once it listens. */
+  get localAddress(): string {
+    return this.#local === '' ? this.#address.key : this.#local;
+  }
+
+  /** Resolves to '' or why not; undefined: it listens already. */
+  listen(backlog: number, accept: (socket: Socket) => void): Promise<string> | undefined {
+    if (this.#server !== undefined) return undefined;
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false });
+    this.#server = server;
+    this.#paused = false;
+    server.on('connection', accept);
+    return new Promise((resolve) => {
+      server.once('error', (error) => {
+        this.failed = true;
+        resolve(error.message);
+      });
+      server.once('listening', () => {
+        server.on('error', () => {});
+        const address = server.address();
+        if (address !== null && typeof address === 'object' && address.address !== undefined)
+          this.#local = addressText(address.address, address.port);
+        resolve('');
+      });
+      server.listen({ fd: this.#fd, backlog });
+    });
+  }
+
+  /** Accepts nothing for now: clients wait in the kernel's queue. */
+  pause(): void {
+    const server = this.#server;
+    const next = server === undefined || this.failed ? undefined : this.#source.renumber(this.#fd);
+    if (server === undefined || next === undefined) return;
+    this.#fd = next;
+    this.#server = undefined;
+    this.#paused = true;
+    server.close();
+  }
+
+  /** Stops accepting; connections live on. `leave`: another listener takes the address, and those that wait there. */
+  close(leave = false): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    if (leave && !this.failed) this.#source.park(this.#fd);
+    if (this.#server === undefined) {
+      this.#source.discard(this.#fd);
+      return;
+    }
+    this.#source.closed(this.#fd);
+    // A server that could not listen has closed its descriptor.
+    if (!this.failed) this.#server.close();
+  }
+}

@@ -1,0 +1,50 @@
+// Counts that hold for the whole sidecar: plain numbers while one worker serves, shared memory with several
+// (workers/shared-sharing.ts). Whoever counts asks a Sharing for its counts when configuration is compiled.
+
+import { type LimitBounds, LocalLimits, type ResourceLimits } from './circuit-breaker.ts';
+import { type Ejections, type HostState, LocalEjections, LocalHostState } from './host-state.ts';
+
+/** How many there are of something that has a limit. */
+export interface Count {
+  readonly value: number;
+  /** Counts one more, if that is at most `most`. */
+  tryTake(most: number): boolean;
+  /** One of those that were counted here is over. */
+  release(): void;
+  /** No more are taken; those that are counted still end. */
+  close(): void;
+}
+
+/** `key`: the same for all workers, and another for whatever is to be counted apart. */
+export interface Sharing {
+  /** Short for a resource as it is now: the same for all workers, another when it changes. */
+  version(name: string, config: object): string;
+  count(key: string): Count;
+  /** `wanted`: another worker waits for one of our connections. */
+  limits(key: string, bounds: LimitBounds, wanted: () => void): ResourceLimits;
+  /** Of one host of one cluster. */
+  host(key: string): HostState;
+  /** `changed`: another worker has ejected a host of this cluster, or taken one back. */
+  ejections(key: string, changed: () => void): Ejections;
+}
+
+class LocalCount implements Count {
+  value = 0;
+  tryTake(most: number): boolean {
+    if (this.value >= most) return false;
+    this.value++;
+    return true;
+  }
+  release(): void {
+    this.value--;
+  }
+  close(): void {}
+}
+
+export const oneWorker: Sharing = {
+  version: (name) => name,
+  count: () => new LocalCount(),
+  limits: (_key, bounds) => new LocalLimits(bounds),
+  host: () => new LocalHostState(),
+  ejections: () => new LocalEjections(),
+};

@@ -1,0 +1,100 @@
+// A tcp_proxy filter compiled: where its connections go and how long they may take.
+
+import { PlanError } from '../plan/plan-error.ts';
+import type { HashPolicy, TcpProxy } from '../xds/gen/types.ts';
+import { durationMs } from '../xds/well-known.ts';
+import { IDLE_TIMEOUT_MS } from './limits.ts';
+import type { ListenerContext } from './observer.ts';
+
+export interface TcpPlan {
+  readonly context: ListenerContext;
+  chooseCluster(random: () => number): string;
+  readonly idleTimeoutMs: number;
+  readonly connectAttempts: number;
+  /** Before the attempt that follows the `attempt`-th. */
+  backOffMs(attempt: number, random: () => number): number;
+  /** 0: no bound. */
+  maxDurationMs(random: () => number): number;
+  /** A client address keeps its host under a consistent-hash balancer. */
+  readonly hashSource: boolean;
+  /** 0: the log is written at the end only. */
+  readonly logIntervalMs: number;
+  readonly logsConnect: boolean;
+}
+
+const REFUSED = ['tunneling_config', 'on_demand'] as const;
+/** Envoy's smallest access_log_flush_interval. */
+const LOG_INTERVAL_MIN_MS = 1;
+
+export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): TcpPlan => {
+  for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
+  for (const field of ['downstream_idle_timeout', 'upstream_idle_timeout'] as const)
+    if (config[field] !== undefined) throw new PlanError(field, 'not supported: idle_timeout is');
+  // The other modes begin to dial later, which only matters to filters that are not there.
+  if ((config.upstream_connect_mode ?? 0) !== 0) throw new PlanError('upstream_connect_mode', 'only IMMEDIATE is supported');
+  if (config.max_early_data_bytes !== undefined) throw new PlanError('max_early_data_bytes', 'not supported');
+  const longest = config.max_downstream_connection_duration === undefined ? 0 : durationMs(config.max_downstream_connection_duration);
+  const jitter = (config.max_downstream_connection_duration_jitter_percentage?.value ?? 0) / 100;
+  const options = config.access_log_options;
+  const flush = options?.access_log_flush_interval ?? config.access_log_flush_interval;
+  return {
+    context,
+    chooseCluster: compileClusters(config),
+    idleTimeoutMs: config.idle_timeout === undefined ? IDLE_TIMEOUT_MS : durationMs(config.idle_timeout),
+    connectAttempts: attempts(config.max_connect_attempts),
+    backOffMs: compileBackOff(config),
+    maxDurationMs: jitter === 0 ? () => longest : (random) => longest * (1 + jitter * random()),
+    hashSource: compileHash(config.hash_policy),
+    logIntervalMs: flush === undefined ? 0 : Math.max(LOG_INTERVAL_MIN_MS, durationMs(flush)),
+    logsConnect: (options?.flush_access_log_on_connected ?? config.flush_access_log_on_connected) === true,
+  };
+};
+
+const attempts = (configured: number | undefined): number => {
+  if (configured === 0) throw new PlanError('max_connect_attempts', 'must be at least 1');
+  return configured ?? 1;
+};
+
+// metadata_match only ever narrows a cluster with subsets, and those are refused where clusters are compiled.
+const compileClusters = (config: TcpProxy): ((random: () => number) => string) => {
+  const weighted = config.weighted_clusters?.clusters;
+  if (weighted === undefined) {
+    const name = config.cluster ?? '';
+    if (name === '') throw new PlanError('cluster', 'cluster or weighted_clusters is needed');
+    return () => name;
+  }
+  if (weighted.length === 0) throw new PlanError('weighted_clusters.clusters', 'at least one is needed');
+  const clusters = weighted.map((c, i) => {
+    if ((c.weight ?? 0) < 1) throw new PlanError(`weighted_clusters.clusters[${i}].weight`, 'must be at least 1');
+    return { name: c.name ?? '', weight: c.weight ?? 0 };
+  });
+  const total = clusters.reduce((sum, c) => sum + c.weight, 0);
+  const last = clusters[clusters.length - 1]?.name ?? '';
+  if (clusters.length === 1) return () => last;
+  return (random) => {
+    let at = random() * total;
+    for (const cluster of clusters) {
+      at -= cluster.weight;
+      if (at < 0) return cluster.name;
+    }
+    return last;
+  };
+};
+
+/** Full jitter over a doubling interval, as Envoy; without options attempts follow at once. */
+const compileBackOff = (config: TcpProxy): TcpPlan['backOffMs'] => {
+  const options = config.backoff_options;
+  if (options === undefined) return () => 0;
+  const base = options.base_interval === undefined ? 0 : durationMs(options.base_interval);
+  if (base < 1) throw new PlanError('backoff_options.base_interval', 'must be at least 1 ms');
+  const most = options.max_interval === undefined ? base * 10 : durationMs(options.max_interval);
+  if (most < base) throw new PlanError('backoff_options.max_interval', 'must not be less than base_interval');
+  return (attempt, random) => Math.max(1, Math.floor(random() * Math.min(most, base * 2 ** (attempt - 1))));
+};
+
+const compileHash = (policies: readonly HashPolicy[] | undefined): boolean => {
+  policies?.forEach((policy, i) => {
+    if (policy.filter_state !== undefined) throw new PlanError(`hash_policy[${i}].filter_state`, 'not supported');
+  });
+  return policies?.some((policy) => policy.source_ip !== undefined) === true;
+};

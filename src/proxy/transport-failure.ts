@@ -1,0 +1,90 @@
+// Why a connection could not be made, in the words Envoy's logs use (its TLS library's, with its numbers), so that what people search for
+// is found. Built from the runtime's error alone; says nothing of keys.
+
+const ERRNO_TEXT: { readonly [code: string]: string } = {
+  ECONNREFUSED: 'Connection refused',
+  EHOSTUNREACH: 'No route to host',
+  ENETUNREACH: 'Network is unreachable',
+  ETIMEDOUT: 'Connection timed out',
+  ECONNRESET: 'Connection reset by peer',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+};
+
+/** What verification calls each fault of a chain. */
+const CHAIN_FAULTS: { readonly [code: string]: string } = {
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'unable to get local issuer certificate',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'unable to get local issuer certificate',
+  UNABLE_TO_GET_ISSUER_CERT: 'unable to get issuer certificate',
+  SELF_SIGNED_CERT_IN_CHAIN: 'self signed certificate in certificate chain',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'self signed certificate',
+  CERT_HAS_EXPIRED: 'certificate has expired',
+  CERT_NOT_YET_VALID: 'certificate is not yet valid',
+  CERT_REVOKED: 'certificate revoked',
+  CERT_SIGNATURE_FAILURE: 'certificate signature failure',
+  CERT_CHAIN_TOO_LONG: 'certificate chain too long',
+  INVALID_PURPOSE: 'unsupported certificate purpose',
+  INVALID_CA: 'invalid CA certificate',
+};
+
+/** Reasons by number, as BoringSSL counts them; a peer's alerts begin at 1000. */
+const SSL_LIBRARY = 0x10000000;
+const CERTIFICATE_VERIFY_FAILED = 125;
+const REASONS: { readonly [reason: string]: number } = {
+  CERTIFICATE_VERIFY_FAILED,
+  HTTP_REQUEST: 155,
+  UNSUPPORTED_PROTOCOL: 240,
+  WRONG_VERSION_NUMBER: 247,
+  SSLV3_ALERT_UNEXPECTED_MESSAGE: 1010,
+  SSLV3_ALERT_HANDSHAKE_FAILURE: 1040,
+  SSLV3_ALERT_BAD_CERTIFICATE: 1042,
+  SSLV3_ALERT_UNSUPPORTED_CERTIFICATE: 1043,
+  SSLV3_ALERT_CERTIFICATE_REVOKED: 1044,
+  SSLV3_ALERT_CERTIFICATE_EXPIRED: 1045,
+  SSLV3_ALERT_CERTIFICATE_UNKNOWN: 1046,
+  SSLV3_ALERT_ILLEGAL_PARAMETER: 1047,
+  TLSV1_ALERT_UNKNOWN_CA: 1048,
+  TLSV1_ALERT_ACCESS_DENIED: 1049,
+  TLSV1_ALERT_DECODE_ERROR: 1050,
+  TLSV1_ALERT_DECRYPT_ERROR: 1051,
+  TLSV1_ALERT_PROTOCOL_VERSION: 1070,
+  TLSV1_ALERT_INSUFFICIENT_SECURITY: 1071,
+  TLSV1_ALERT_INTERNAL_ERROR: 1080,
+  TLSV1_ALERT_UNRECOGNIZED_NAME: 1112,
+  TLSV1_ALERT_UNKNOWN_PSK_IDENTITY: 1115,
+  TLSV1_ALERT_CERTIFICATE_REQUIRED: 1116,
+  TLSV1_ALERT_NO_APPLICATION_PROTOCOL: 1120,
+};
+
+/** A certificate whose names match no matcher, or not the wanted name; `names` are the certificate's. */
+export const nameMismatch = (names: readonly string[]): Error => new Error(`SAN matcher, certificate SANs are [${names.join(', ')}]`);
+
+interface SystemError extends Error {
+  readonly code?: string;
+  readonly syscall?: string;
+}
+
+/** '' when the transport does not say. */
+export const transportReason = (error: SystemError, transport: 'raw' | 'tls'): string => {
+  const code = error.code ?? '';
+  const errno = ERRNO_TEXT[code];
+  if (transport === 'raw') return errno === undefined ? error.message : `delayed connect error: ${errno}`;
+  // Both runtimes call an end inside the handshake a reset, but name no system call.
+  if (code === 'ECONNRESET')
+    return error.syscall === undefined ? '' : tlsError('33554536:system library:OPENSSL_internal', ERRNO_TEXT[code] ?? '');
+  if (errno !== undefined) return `delayed connect error: ${errno}`;
+  if (error.message === 'connection closed') return '';
+  const chain = CHAIN_FAULTS[code];
+  if (chain !== undefined) return verifyFailed(`X509_verify_cert: certificate verification error at depth 0: ${chain}`);
+  if (error.message.startsWith('SAN matcher')) return verifyFailed(error.message);
+  const reason = code.startsWith('ERR_SSL_') ? code.slice(8).replace('SSL/TLS_ALERT_', 'SSLV3_ALERT_') : '';
+  const number = REASONS[reason] ?? REASONS[reason.replace('SSLV3_', 'TLSV1_')] ?? REASONS[reason.replace('TLSV1_', 'SSLV3_')];
+  if (number !== undefined) return tlsError(`${SSL_LIBRARY + number}:SSL routines:OPENSSL_internal`, reason);
+  return `TLS_error:|${error.message.replace(/[\r\n]+/g, ' ').trim()}:TLS_error_end`;
+};
+
+const tlsError = (where: string, what: string): string => `TLS_error:|${where}:${what}:TLS_error_end`;
+const verifyFailed = (why: string): string =>
+  tlsError(
+    `${SSL_LIBRARY + CERTIFICATE_VERIFY_FAILED}:SSL routines:OPENSSL_internal`,
+    `CERTIFICATE_VERIFY_FAILED:verify cert failed: ${why}`,
+  );
