@@ -41,14 +41,17 @@ export class Family<S extends Counter | Histogram = Counter | Histogram> {
   readonly name: string;
   readonly help: string;
   readonly kind: MetricKind;
+  /** Of histograms: ascending, without +Inf. */
+  readonly bounds: readonly number[];
   readonly #make: () => S;
   /** Rendered labels without braces → series. */
   readonly #series = new Map<string, S>();
 
-  constructor(name: string, help: string, kind: MetricKind, make: () => S) {
+  constructor(name: string, help: string, kind: MetricKind, bounds: readonly number[], make: () => S) {
     this.name = name;
     this.help = help;
     this.kind = kind;
+    this.bounds = bounds;
     this.#make = make;
   }
 
@@ -58,7 +61,11 @@ export class Family<S extends Counter | Histogram = Counter | Histogram> {
 
   /** The series of these labels, in this order; made at first use. Keep it. */
   series(labels: Labels = []): S {
-    const key = labelText(labels);
+    return this.at(labelText(labels));
+  }
+
+  /** The series of labels that were rendered before. */
+  at(key: string): S {
     let found = this.#series.get(key);
     if (!found) {
       found = this.#make();
@@ -101,7 +108,7 @@ export class MetricRegistry {
 
   /** `bounds` ascending, without +Inf. */
   histogram(name: string, help: string, bounds: readonly number[]): Family<Histogram> {
-    return this.#family(name, help, 'histogram', () => new Histogram(bounds)) as Family<Histogram>;
+    return this.#family(name, help, 'histogram', () => new Histogram(bounds), bounds) as Family<Histogram>;
   }
 
   families(): Iterable<Family> {
@@ -115,10 +122,10 @@ export class MetricRegistry {
     return out;
   }
 
-  #family(name: string, help: string, kind: MetricKind, make: () => Counter | Histogram): Family {
+  #family(name: string, help: string, kind: MetricKind, make: () => Counter | Histogram, bounds: readonly number[] = []): Family {
     let found = this.#families.get(name);
     if (!found) {
-      found = new Family(name, help, kind, make);
+      found = new Family(name, help, kind, bounds, make);
       this.#families.set(name, found);
     }
     return found;

@@ -83,7 +83,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     for (const { key, name } of sockets.unused)
       log.warning('a descriptor that was handed down is not used', { address: key, name: name ?? '' });
   });
-  process.on('SIGUSR1', () => server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
+  process.on('SIGUSR1', () => void server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
   if (flags.mode === 'init_only') {
     await server.whenLive();
     stopAsked.resolve();
@@ -93,25 +93,30 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   const terminationMs = Math.min(flags.drainTimeS ?? options.drainTimeS, terminationDrainS()) * 1000;
   log.info('draining', { connections: server.activeConnections() });
   if (restart.status.state === 'handed over') await server.drain(flags.parentShutdownTimeS * 1000, stopAsked.promise);
-  else await server.drain(terminationMs);
+  if (restart.status.state !== 'handed over' || (await isDone(stopAsked.promise))) await server.drain(terminationMs);
   await server.close();
   await companion.stop();
+  await restart.settled();
   process.exit(0);
 };
+
+const isDone = (promise: Promise<void>): Promise<boolean> =>
+  Promise.race([promise.then(() => true), new Promise<false>((resolve) => setImmediate(resolve, false))]);
 
 const takeOver = async (heir: Heir, server: ProxyServer, companion: Companion, { sockets, flags, log }: ServeOptions): Promise<void> => {
   const open = async (): Promise<void> => {
     await Promise.all([server.openAdmin(), companion.open()]);
   };
   const notReady = (): string => (server.ready ? companion.notReady() : 'its first configuration is not in force');
-  await heir.takeOver(notReady, open, () => sockets.keys);
+  const told = (): void => {
+    if (flags.notifyFd !== undefined) tellSupervisor(flags.notifyFd);
+  };
+  await heir.takeOver(notReady, open, () => sockets.keys, told);
   sockets.closeUnused();
   companion.takeOver();
-  if (flags.notifyFd !== undefined) tellSupervisor(flags.notifyFd);
   log.info('took over', { epoch: heir.handover.epoch, from: heir.handover.predecessors.at(-1) ?? 0 });
 };
 
-// Ready first, so that a listener that the process before does not have is never asked for in vain.
 const tellSupervisor = (fd: number): void => {
   try {
     writeSync(fd, `MAINPID=${process.pid}\n`);
@@ -156,6 +161,9 @@ const makeServer = (options: ServeOptions, hotRestart: HotRestart, quit: () => v
     rejectUnknownFields: flags.rejectUnknownDynamicFields,
     originalDestination: kernelOriginalDestination,
     quit,
+    concurrency: Math.max(1, flags.concurrency),
+    // Its counts in shared memory stay, and its connections are gone: whoever supervises this process starts it anew.
+    failed: () => process.exit(1),
   });
 };
 
@@ -174,7 +182,7 @@ const terminationDrainS = (): number => {
 
 const commandLineOf = (flags: ProxyFlags, drainTimeS: number, epoch: number): CommandLineOptions => ({
   base_id: flags.baseId,
-  concurrency: flags.concurrency,
+  concurrency: Math.max(1, flags.concurrency),
   config_path: flags.configPath,
   config_yaml: flags.configYaml,
   log_level: flags.logLevel,

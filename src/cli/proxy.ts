@@ -68,7 +68,7 @@ const runProxy = async (argv: readonly string[]): Promise<void> => {
       agent.setProxyStatus(() =>
         server.ready ? { ready: true } : { ready: false, reason: 'the first configuration is not in force yet' },
       );
-      agent.onAdminRequest(async (request) => server.admin(request));
+      agent.onAdminRequest((request) => server.admin(request));
       agent.onQuit(stop);
       return agent;
     },
@@ -171,6 +171,7 @@ const helpText = async (): Promise<string> => {
     '  --log-path FILE               process log (default: standard error)',
     '  --service-node ID             node id, over the file’s',
     '  --service-cluster NAME        node cluster, over the file’s',
+    '  --concurrency N               workers that serve (default 1; 0: 1); limits and metrics hold for all together',
     '  --drain-time-s SECONDS        how long connections of a changed or removed listener live on (default 600, with an agent 45)',
     '  --drain-strategy STRATEGY     immediate (default) or gradual: when such connections are asked to leave',
     '  --parent-shutdown-time-s SECONDS  how long connections live on after a hot restart (default 900)',

@@ -83,7 +83,8 @@ export class ManagedProcess {
     const identity = this.#identity;
     if (this.#child === undefined || identity === undefined) return;
     signal(identity, first);
-    const insist = setTimeout(() => signal(identity, 'SIGKILL'), graceMs);
+    // It may have handed over in this very moment.
+    const insist = setTimeout(() => signal(this.#identity ?? identity, 'SIGKILL'), graceMs);
     await Promise.all([this.#exited, this.#succession?.stopEarlier(graceMs)]);
     clearTimeout(insist);
   }
@@ -144,6 +145,7 @@ export class ManagedProcess {
     this.#succession = new Succession(identity, pipe, {
       succeeded: (next) => {
         this.#identity = next;
+        if (this.#stopping) signal(next, 'SIGTERM');
         this.#options.succeeded?.(next);
       },
       ended: () => this.#endAdopted(),

@@ -43,7 +43,11 @@ export class Succession {
 
   /** Our child has ended: true when that was its end and not a handing over. */
   async childEnded(pid: number): Promise<boolean> {
-    if (this.#main.pid === pid) await Promise.race([this.#silence, pause(LAST_WORDS_MS)]);
+    if (this.#main.pid === pid) {
+      await Promise.race([this.#silence, pause(LAST_WORDS_MS)]);
+      // A loop that was late has not looked at the pipe yet.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
     return this.#main.pid === pid;
   }
 

@@ -231,13 +231,13 @@ export class StreamInfo {
     this.upstreamLocalAddress = '';
     this.upstreamHost = '';
     this.upstreamHostName = '';
-    this.upstreamHostsAttempted.length = 0;
-    this.upstreamHostNamesAttempted.length = 0;
+    if (this.upstreamHostsAttempted.length > 0) this.upstreamHostsAttempted.length = 0;
+    if (this.upstreamHostNamesAttempted.length > 0) this.upstreamHostNamesAttempted.length = 0;
     this.requestedServerName = '';
     this.upstreamRequestedServerName = '';
     this.connectionId = 0;
     this.upstreamConnectionId = 0;
-    this.upstreamConnectionIdsAttempted.length = 0;
+    if (this.upstreamConnectionIdsAttempted.length > 0) this.upstreamConnectionIdsAttempted.length = 0;
     this.streamId = '';
     this.uniqueId = '';
     this.traceId = '';

@@ -140,7 +140,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     const read = filter.read(bytes, this.#facts);
     if (read === 'more') return;
     if (read === 'close') {
-      this.#fail('');
+      this.#fail('', false, '', true);
       return;
     }
     this.#proxied = undefined;
@@ -390,7 +390,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     else close();
   }
 
-  #fail(details: string, noChain = false, transport = ''): void {
+  #fail(details: string, noChain = false, transport = '', reset = noChain): void {
     if (this.#over) return;
     this.#over = true;
     this.#stopLooking();
@@ -402,7 +402,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     info.downstreamTransportFailureReason = transport;
     if (noChain) info.setFlag(FLAG.NR);
     this.#env.observer.connectionClosed(info, this.#state.context);
-    if (noChain) this.#socket.resetAndDestroy();
+    if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();
   }
 }

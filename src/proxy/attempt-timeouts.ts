@@ -86,6 +86,9 @@ export class AttemptTimeouts {
   disarmAll(): void {
     this.#timers.disarmAll();
   }
+  drop(): void {
+    this.#timers.drop();
+  }
 
   onTimer(kind: number): void {
     if (kind === BACK_OFF) this.#owner.backOffOver();

@@ -57,7 +57,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   #informed = false;
   readonly #wanted: { readonly originalDestination: DownstreamFacts['originalDestination']; hash: bigint | undefined };
   #cookies: string[] = [];
-  readonly #tunnel: UpgradeTunnel;
+  readonly tunnel: UpgradeTunnel;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts, exchange: Exchange) {
     this.#env = env;
@@ -69,7 +69,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#suppressed = plan.suppressEnvoyHeaders;
     this.#times = new AttemptTimeouts(env.wheel, this);
     this.#wanted = { originalDestination: facts.originalDestination, hash: undefined };
-    this.#tunnel = new UpgradeTunnel(down, exchange);
+    this.tunnel = new UpgradeTunnel(down, exchange);
   }
 
   /** Ready for the next request. */
@@ -86,7 +86,12 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#wanted.hash = undefined;
     if (this.#cookies.length > 0) this.#cookies = [];
     if (this.#tried.length > 0) this.#tried = [];
-    this.#tunnel.reset();
+    this.tunnel.reset();
+  }
+
+  /** There will be no next request. */
+  close(): void {
+    this.#times.drop();
   }
 
   /** The exchange is over. */
@@ -278,8 +283,8 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     if (!this.#exchange.active) return;
     const host = this.#host;
     if (host !== undefined) this.#cluster?.failed(host, 'reset');
-    if (this.#tunnel.open) {
-      this.#tunnel.gone();
+    if (this.tunnel.open) {
+      this.tunnel.gone();
       return;
     }
     const reason = replies.RESET_REASONS[cause];
@@ -372,7 +377,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     );
     if (switching && this.#connection !== undefined) {
       this.#times.disarmRoute();
-      this.#tunnel.begin(this.#connection);
+      this.tunnel.begin(this.#connection);
     }
   }
 
@@ -435,16 +440,10 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   // --- tunnels ---
 
   onTunnelData(buf: Buffer): void {
-    this.#tunnel.fromUpstream(buf);
+    this.tunnel.fromUpstream(buf);
   }
   onTunnelEnd(): void {
-    this.#tunnel.upstreamEnded();
-  }
-  fromDownstreamTunnel(buf: Buffer): void {
-    this.#tunnel.fromDownstream(buf);
-  }
-  downstreamTunnelEnd(): void {
-    this.#tunnel.downstreamEnded();
+    this.tunnel.upstreamEnded();
   }
 
   /** Whatever runs or waits upstream for this request ends. */
@@ -481,10 +480,10 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   streamTooLong(): void {
     const exchange = this.#exchange;
     if (!exchange.active) return;
-    if (this.#tunnel.open) {
+    if (this.tunnel.open) {
       this.info.setFlag(FLAG.UMSDR);
       this.info.responseCodeDetails = replies.UPSTREAM_MAX_DURATION.details;
-      this.#tunnel.gone();
+      this.tunnel.gone();
       return;
     }
     if (!exchange.responseStarted) {

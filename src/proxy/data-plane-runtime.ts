@@ -14,7 +14,7 @@ import type { ChainRuntime } from './filter-chain-runtime.ts';
 import { HttpFilterRegistry } from './http-filters.ts';
 import { ListenerDrain } from './listener-drain.ts';
 import { ListenerRuntime, ListenerState } from './listener-runtime.ts';
-import { ListeningSockets } from './listening-sockets.ts';
+import { ListeningSockets, type SocketSource } from './listening-sockets.ts';
 import { silentObserver } from './observer.ts';
 import { kernelOriginalDestination } from './original-destination.ts';
 import { Overload, type OverloadConfig } from './overload.ts';
@@ -23,7 +23,7 @@ import type { ProxyEnvironment } from './proxy-environment.ts';
 import { RouteTables } from './route-table.ts';
 import { SecretStore } from './secrets.ts';
 import { ServerFirst } from './server-first.ts';
-import { oneWorker } from './shared-counts.ts';
+import { type Count, oneWorker } from './shared-counts.ts';
 import { stable } from './stable-text.ts';
 import { StatsStore } from './stats-store.ts';
 import { TimerWheel } from './timer-wheel.ts';
@@ -42,10 +42,12 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   readonly #listeners = new Map<string, ListenerRuntime>();
   /** Virtual and bound listeners by address, for connections with an original destination. */
   #byAddress = new Map<string, ListenerRuntime>();
-  readonly #sockets: ListeningSockets;
+  readonly #sockets: SocketSource;
   readonly #drains: ListenerDrain;
   readonly #overload: Overload;
   readonly #accepting = new Set<Socket>();
+  /** Downstream, of all workers. */
+  readonly #connections: Count;
   #changed: () => void = () => {};
   #connectionIds = 0;
   #draining = false;
@@ -77,6 +79,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     });
     this.#overload.onChange(() => this.#pauseListening());
     const plane = this;
+    const sharing = options.sharing ?? oneWorker;
+    this.#connections = sharing.count('connections');
     this.#env = {
       log: options.log,
       clock,
@@ -88,6 +92,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       responseWriter: new Http1Writer(),
       secrets: this.#secrets,
       stats: this.stats,
+      sharing,
       serverFirst: new ServerFirst(clock, this.#wheel, this.stats),
       peerExchange: options.peerExchange,
       filters: new HttpFilterRegistry(options.httpFilters),
@@ -119,7 +124,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       writer: this.#env.requestWriter,
       secrets: this.#secrets,
       stats: this.stats,
-      sharing: this.#options.sharing ?? oneWorker,
+      sharing: this.#env.sharing,
       dns: this.#options.dns ?? systemDns,
       random: this.#env.random,
       bindAddress: this.#options.upstreamBindAddress,
@@ -160,7 +165,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     const runtime = this.#listeners.get(name);
     if (runtime !== undefined && stable(runtime.warming?.config ?? runtime.active?.config ?? {}) === stable(listener)) return;
     const state = new ListenerState(listener, this.#env, this.#routes, () => this.#warm());
-    const owner = runtime ?? new ListenerRuntime(name, this.#sockets, this.stats, this.#options.connectionLimit?.(name) ?? Infinity);
+    const owner =
+      runtime ?? new ListenerRuntime(name, this.#sockets, this.stats, this.#options.connectionLimit?.(name) ?? Infinity, this.#env.sharing);
     try {
       if (!this.#draining) owner.reserve(listener, (key) => this.#heldElsewhere(owner, key));
     } catch (problem) {
@@ -254,7 +260,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 
   get connections(): number {
-    return this.#accepting.size;
+    return this.#connections.value;
   }
 
   get ready(): boolean {
@@ -432,7 +438,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       socket.destroy();
       return;
     }
-    if (!listener.admits(this.#overload, this.#accepting.size)) {
+    if (!listener.admits(this.#overload, this.#connections)) {
       socket.destroy();
       return;
     }
@@ -440,6 +446,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     listener.accepted();
     socket.once('close', () => {
       this.#accepting.delete(socket);
+      this.#connections.release();
       listener.over();
     });
     try {

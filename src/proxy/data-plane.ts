@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
 import { DataPlaneRuntime } from './data-plane-runtime.ts';
 import type { DnsLookup } from './dns-lookup.ts';
 import type { HttpFilterFactory } from './http-filter.ts';
-import type { ListeningSockets } from './listening-sockets.ts';
+import type { SocketSource } from './listening-sockets.ts';
 import type { Observer } from './observer.ts';
 import type { OriginalDestination } from './original-destination.ts';
 import type { OverloadConfig } from './overload.ts';
@@ -119,7 +119,7 @@ export interface DataPlaneOptions {
   /** Connections that one listener may have (runtime `envoy.resource_limits.listener.NAME.connection_limit`). */
   readonly connectionLimit?: (listener: string) => number;
   /** Where listening sockets come from; absent: bound anew. */
-  readonly sockets?: ListeningSockets;
+  readonly sockets?: SocketSource;
   /** Counts that other workers see; absent: there is one worker. */
   readonly sharing?: Sharing;
   /** How long connections of a removed or changed listener live on (Envoy's `--drain-time-s`). */

@@ -398,6 +398,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     for (const timer of [this.#idle, this.#closing, this.#headTimer]) this.#env.wheel.drop(timer);
     this.#output.drop();
     this.#exchange.downstreamGone();
+    this.#exchange.close();
     this.#ended();
   }
 }

@@ -22,6 +22,10 @@ const IDLE = 0;
 const DRAIN = 1;
 const DURATION = 2;
 const LINGER = 3;
+const TRIM = 4;
+const TRIM_AFTER_MS = 10_000;
+/** Exchanges a quiet connection keeps. */
+const SPARE_KEPT = 2;
 /** Streams with slow clients are looked through when there are so many, or twice as many as were found open. */
 const LINGER_SWEEP = 32;
 
@@ -172,8 +176,10 @@ export class DownstreamHttp2 implements Http2Owner {
 
   streamOver(stream: DownstreamHttp2Stream): void {
     if (!this.#live.delete(stream)) return;
-    if (this.#spare.length < IDLE_EXCHANGES_MAX) this.#spare.push(stream);
+    if (this.#closed || this.#spare.length >= IDLE_EXCHANGES_MAX) stream.exchange.close();
+    else this.#spare.push(stream);
     if (this.#live.size > 0) return;
+    if (this.#spare.length > SPARE_KEPT) this.#timers.arm(TRIM, TRIM_AFTER_MS);
     this.#keepalive?.idle();
     if (this.#draining === 'final') this.#closeWhenDone();
     else if (!this.#closing) this.#armIdle();
@@ -185,6 +191,12 @@ export class DownstreamHttp2 implements Http2Owner {
     stream.user = stream.queuedBytes;
     this.#lingering.push(stream);
     if (!this.#timers.armed(LINGER)) this.#timers.arm(LINGER, this.#plan.streamIdleTimeoutMs || STREAM_IDLE_TIMEOUT_MS);
+  }
+
+  // A connection that has fallen quiet does not keep what its busiest time needed.
+  #trim(): void {
+    if (this.#live.size > 0) return;
+    for (const stream of this.#spare.splice(SPARE_KEPT)) stream.exchange.close();
   }
 
   /** Forgets those whose client has taken all. */
@@ -204,7 +216,7 @@ export class DownstreamHttp2 implements Http2Owner {
     for (const stream of this.#lingering) {
       const before = stream.user as number;
       stream.user = stream.queuedBytes;
-      if (stream.queuedBytes >= before) stream.reset(H2.NO_ERROR);
+      if (stream.queuedBytes >= before) stream.reset(H2.INTERNAL_ERROR);
     }
     this.#sweep();
     if (this.#lingering.length > 0) this.#timers.arm(LINGER, this.#plan.streamIdleTimeoutMs || STREAM_IDLE_TIMEOUT_MS);
@@ -213,6 +225,7 @@ export class DownstreamHttp2 implements Http2Owner {
   onTimer(kind: number): void {
     if (this.#closing) return;
     if (kind === LINGER) this.#lingered();
+    else if (kind === TRIM) this.#trim();
     else if (kind === DRAIN && this.#draining === 'final') this.#closeWhenDone();
     else if (kind === DRAIN) {
       this.#draining = 'final';
@@ -276,9 +289,10 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#closed = true;
     this.#closing = true;
     this.#disconnected = true;
-    this.#timers.disarmAll();
+    this.#timers.drop();
     this.#keepalive?.stop();
     this.machine.finish();
+    for (const stream of this.#spare) stream.exchange.close();
     this.#ended();
   }
 }

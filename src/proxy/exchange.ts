@@ -267,11 +267,11 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 
   fromDownstreamTunnel(buf: Buffer): void {
-    this.#attempts.fromDownstreamTunnel(buf);
+    this.#attempts.tunnel.fromDownstream(buf);
   }
 
   downstreamTunnelEnd(): void {
-    this.#attempts.downstreamTunnelEnd();
+    this.#attempts.tunnel.downstreamEnded();
   }
 
   // --- response ---
@@ -396,6 +396,12 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 
   // --- done ---
+
+  /** There will be no next request. */
+  close(): void {
+    this.#timers.drop();
+    this.#attempts.close();
+  }
 
   done(): void {
     if (!this.active) return;

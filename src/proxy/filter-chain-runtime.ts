@@ -137,7 +137,11 @@ const compileFilters = (
     } else {
       const factory = networkFilterFactory(type);
       if (factory === undefined) throw new PlanError(where, `network filter ${filter.name} (${type}) is not supported`);
-      if (factory !== null) networkFilters.push(factory(filter.typedConfig, env, `${where}.typed_config`));
+      if (factory === null) return;
+      const place = `${env.sharing.version(listener.name ?? '', listener)}\n${where}`;
+      const made = factory(filter.typedConfig, env, `${where}.typed_config`, place);
+      networkFilters.push(made);
+      if (made.close !== undefined) releases.push(() => made.close?.());
     }
   });
   if (terminal === undefined) throw new PlanError(path, 'a filter chain must end in http_connection_manager, tcp_proxy or direct_response');

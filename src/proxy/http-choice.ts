@@ -92,7 +92,7 @@ class HttpChoice implements HttpConnection {
   };
 
   readonly #onClose = (): void => {
-    this.#wheel.disarm(this.#idle);
+    this.#wheel.drop(this.#idle);
     this.#ended();
   };
 
@@ -107,7 +107,7 @@ class HttpChoice implements HttpConnection {
   }
 
   #choose(http2: boolean): void {
-    this.#wheel.disarm(this.#idle);
+    this.#wheel.drop(this.#idle);
     this.#socket.off('data', this.#onData);
     this.#socket.off('end', this.#onEnd);
     this.#socket.off('close', this.#onClose);

@@ -51,8 +51,8 @@ export class Http2Keepalive {
   }
 
   stop(): void {
-    this.#wheel.disarm(this.#interval);
-    this.#wheel.disarm(this.#timeout);
+    this.#wheel.drop(this.#interval);
+    this.#wheel.drop(this.#timeout);
   }
 
   onTimer(kind: number): void {

@@ -41,8 +41,8 @@ export const SILENT_PEER_MS = 2000;
 
 /** How often a closing connection is looked at for whether its client has taken everything. */
 export const FLUSH_CHECK_MS = 1000;
-/** Exchanges an HTTP/2 connection keeps for its next streams. */
-export const IDLE_EXCHANGES_MAX = 32;
+/** Exchanges a busy HTTP/2 connection keeps for its next streams: as many as run at one time by default. */
+export const IDLE_EXCHANGES_MAX = 1024;
 /** Pools of one host that are kept although they have no connection. */
 export const POOLS_KEPT = 16;
 /** A client that sends nothing for this long (and up to twice as long) may wait for its server to speak. */

@@ -11,12 +11,13 @@ import { typeNameOf } from './extension-config.ts';
 import { type ChainRuntime, compileChain } from './filter-chain-runtime.ts';
 import { LISTENER_FILTERS_TIMEOUT_MS } from './limits.ts';
 import { bindAddresses, type ListenerAddress, ListenerSocket } from './listener-socket.ts';
-import type { ListeningSockets } from './listening-sockets.ts';
+import type { SocketSource } from './listening-sockets.ts';
 import type { ListenerContext } from './observer.ts';
 import type { Overload } from './overload.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { ProxyProtocolFilter } from './proxy-protocol.ts';
 import type { RouteTables } from './route-table.ts';
+import type { Count, Sharing } from './shared-counts.ts';
 import type { Stat, StatsStore } from './stats-store.ts';
 
 /** One compiled version of a listener. */
@@ -142,7 +143,7 @@ export class ListenerRuntime {
   active: ListenerState | undefined;
   /** Waiting for its secrets or routes. */
   warming: ListenerState | undefined;
-  readonly #source: ListeningSockets;
+  readonly #source: SocketSource;
   /** By configured address: bound, and listening once the configuration is in force. */
   readonly #sockets = new Map<string, ListenerSocket>();
   /** Why an address is not served, while it is not. */
@@ -152,6 +153,9 @@ export class ListenerRuntime {
 
   readonly #stats: StatsStore;
   readonly #most: number;
+  /** Of all workers. */
+  readonly #connections: Count;
+  /** Of this one. */
   #open = 0;
   #prefix = '';
   #total: Stat | undefined;
@@ -159,7 +163,8 @@ export class ListenerRuntime {
   #destroyed: Stat | undefined;
 
   /** `most`: connections that it may have at once. */
-  constructor(name: string, source: ListeningSockets, stats: StatsStore, most: number) {
+  constructor(name: string, source: SocketSource, stats: StatsStore, most: number, sharing: Sharing) {
+    this.#connections = sharing.count(`listener\n${name}`);
     this.name = name;
     this.#source = source;
     this.#stats = stats;
@@ -239,12 +244,14 @@ export class ListenerRuntime {
     this.binding = binding;
   }
 
-  /** Whether one more connection may be served, of `total` that there are; counts one that may not. */
-  admits(overload: Overload, total: number): boolean {
+  /** Whether one more connection may be served, and counts it, here and in `total`; counts one that may not. */
+  admits(overload: Overload, total: Count): boolean {
     const { ignore_global_conn_limit: ignoresTotal, bypass_overload_manager: bypasses } = this.config;
-    if (this.#open >= this.#most) return this.#refused('downstream_cx_overflow');
-    if (total >= overload.maxConnections && ignoresTotal !== true) return this.#refused('downstream_global_cx_overflow');
-    return bypasses === true || !overload.refusesConnection || this.#refused('downstream_cx_overload_reject');
+    if (bypasses !== true && overload.refusesConnection) return this.#refused('downstream_cx_overload_reject');
+    if (!this.#connections.tryTake(this.#most)) return this.#refused('downstream_cx_overflow');
+    if (total.tryTake(ignoresTotal === true ? Infinity : overload.maxConnections)) return true;
+    this.#connections.release();
+    return this.#refused('downstream_global_cx_overflow');
   }
 
   accepted(): void {
@@ -260,6 +267,7 @@ export class ListenerRuntime {
 
   over(): void {
     this.#open--;
+    this.#connections.release();
     if (this.#destroyed !== undefined) this.#destroyed.value++;
     if (this.#active !== undefined) this.#active.value = this.#open;
   }
@@ -269,8 +277,9 @@ export class ListenerRuntime {
     for (const socket of this.#sockets.values()) socket.pause();
   }
 
-  /** Its statistics are to be forgotten. */
+  /** It is removed: its statistics are to be forgotten. */
   dropStats(): void {
+    this.#connections.close();
     if (this.#prefix !== '') this.#stats.drop(this.#prefix);
   }
 

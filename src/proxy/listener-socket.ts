@@ -5,7 +5,7 @@ import { createServer, isIP, type Server, type Socket } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
 import type { Address, Listener, SocketOption } from '../xds/gen/types.ts';
 import { addressText } from './connection-facts.ts';
-import type { ListenAddress, ListeningSockets } from './listening-sockets.ts';
+import type { ListenAddress, SocketSource } from './listening-sockets.ts';
 import { int32, type SocketOptionValue } from './socket-calls.ts';
 
 export interface ListenerAddress extends ListenAddress {
@@ -77,25 +77,32 @@ const optionValue = (option: SocketOption): SocketOptionValue => ({
   afterBind: option.state === 'STATE_BOUND' || option.state === 'STATE_LISTENING',
 });
 
+/** One descriptor and the server on it, while there is one. */
+interface End {
+  fd: number;
+  server: Server | undefined;
+}
+
 export class ListenerSocket {
-  readonly #source: ListeningSockets;
+  readonly #source: SocketSource;
   readonly #address: ListenerAddress;
-  #fd: number;
-  #server: Server | undefined;
+  /** Its own, and those that a process before had on the same address for further workers. */
+  readonly #ends: readonly [End, ...End[]];
   #closed = false;
   #paused = false;
   #local = '';
   failed = false;
 
   /** Throws SocketError. */
-  constructor(address: ListenerAddress, source: ListeningSockets) {
+  constructor(address: ListenerAddress, source: SocketSource) {
     this.#source = source;
     this.#address = address;
-    this.#fd = source.take(address);
+    const fd = source.take(address);
+    this.#ends = [{ fd, server: undefined }, ...source.takeRest(address).map((rest) => ({ fd: rest, server: undefined }))];
   }
 
   get listening(): boolean {
-    return this.#paused || this.#server?.listening === true;
+    return this.#paused || this.#ends[0].server?.listening === true;
   }
 
   /** What is really bound ('ip:port' with the port that the kernel gave), once it listens. */
@@ -105,10 +112,15 @@ export class ListenerSocket {
 
   /** Resolves to '' or why not; undefined: it listens already. */
   listen(backlog: number, accept: (socket: Socket) => void): Promise<string> | undefined {
-    if (this.#server !== undefined) return undefined;
-    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false });
-    this.#server = server;
+    if (this.#ends[0].server !== undefined) return undefined;
     this.#paused = false;
+    const all = this.#ends.map((end) => this.#listenOn(end, backlog, accept));
+    return Promise.all(all).then((failures) => failures.find((f) => f !== '') ?? '');
+  }
+
+  #listenOn(end: End, backlog: number, accept: (socket: Socket) => void): Promise<string> {
+    const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: false });
+    end.server = server;
     server.on('connection', accept);
     return new Promise((resolve) => {
       server.once('error', (error) => {
@@ -122,32 +134,37 @@ export class ListenerSocket {
           this.#local = addressText(address.address, address.port);
         resolve('');
       });
-      server.listen({ fd: this.#fd, backlog });
+      server.listen({ fd: end.fd, backlog });
     });
   }
 
   /** Accepts nothing for now: clients wait in the kernel's queue. */
   pause(): void {
-    const server = this.#server;
-    const next = server === undefined || this.failed ? undefined : this.#source.renumber(this.#fd);
-    if (server === undefined || next === undefined) return;
-    this.#fd = next;
-    this.#server = undefined;
-    this.#paused = true;
-    server.close();
+    if (this.failed) return;
+    for (const end of this.#ends) {
+      const { server } = end;
+      const next = server === undefined ? undefined : this.#source.renumber(end.fd);
+      if (server === undefined || next === undefined) return;
+      end.fd = next;
+      end.server = undefined;
+      this.#paused = true;
+      server.close();
+    }
   }
 
   /** Stops accepting; connections live on. `leave`: another listener takes the address, and those that wait there. */
   close(leave = false): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (leave && !this.failed) this.#source.park(this.#fd);
-    if (this.#server === undefined) {
-      this.#source.discard(this.#fd);
-      return;
+    for (const { fd, server } of this.#ends) {
+      if (leave && !this.failed) this.#source.park(fd);
+      if (server === undefined) {
+        this.#source.discard(fd);
+        continue;
+      }
+      this.#source.closed(fd);
+      // A server that could not listen has closed its descriptor.
+      if (!this.failed) server.close();
     }
-    this.#source.closed(this.#fd);
-    // A server that could not listen has closed its descriptor.
-    if (!this.failed) this.#server.close();
   }
 }

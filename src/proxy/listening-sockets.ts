@@ -28,6 +28,22 @@ export interface InheritedSocket {
   readonly name?: string;
 }
 
+/** What a listener asks for its sockets. */
+export interface SocketSource {
+  /** A bound descriptor for `server.listen({fd})`, which then closes it; `closed` must be told. Throws SocketError. */
+  take(address: ListenAddress): number;
+  /** Further ones on the same address that were handed down: clients may wait there. */
+  takeRest(address: ListenAddress): readonly number[];
+  /** Its server is closed, or is about to be in this turn. */
+  closed(fd: number): void;
+  /** The same socket under another number: the old one may be closed, and its clients go on to wait. Undefined: not possible now. */
+  renumber(fd: number): number | undefined;
+  /** Left to whoever asks for its address next; its server may be closed. */
+  park(fd: number): void;
+  /** Given back without a server. */
+  discard(fd: number): void;
+}
+
 interface OpenSocket {
   readonly key: string;
   readonly path: string | undefined;
@@ -40,16 +56,17 @@ export const socketKey = ({ kind, host, port, name }: ListenAddress): string => 
   return port === 0 ? `${kind}:${where}:0|${name}` : `${kind}:${where}:${port}`;
 };
 
-export class ListeningSockets {
+export class ListeningSockets implements SocketSource {
   readonly #open = new Map<number, OpenSocket>();
   #inherited: readonly InheritedSocket[];
   #handedOver = false;
+  /** Of further workers, by their number. */
+  readonly #ofWorkers = new Map<number, readonly InheritedSocket[]>();
 
   constructor(inherited: readonly InheritedSocket[] = []) {
     this.#inherited = inherited;
   }
 
-  /** A bound descriptor for `server.listen({fd})`, which then closes it; `closed` must be told. Throws SocketError. */
   take(address: ListenAddress): number {
     const key = socketKey(address);
     const inherited = this.#inheritedFor(address, key);
@@ -60,7 +77,27 @@ export class ListeningSockets {
     return fd;
   }
 
-  /** Its server is closed, or is about to be in this turn. A socket's file goes with it, unless somebody else listens there now. */
+  takeRest(address: ListenAddress): readonly number[] {
+    const key = socketKey(address);
+    const rest = this.#inherited.filter((s) => s.key === key);
+    this.#inherited = this.#inherited.filter((s) => s.key !== key);
+    for (const { fd } of rest) this.#open.set(fd, { key, path: undefined, inode: 0 });
+    return rest.map((s) => s.fd);
+  }
+
+  /** One that was handed down, for a further worker, which says itself what it has open. */
+  takeInherited(address: ListenAddress): number | undefined {
+    const key = socketKey(address);
+    const found = this.#inherited.find((s) => s.key === key);
+    this.#inherited = this.#inherited.filter((s) => s !== found);
+    return found?.fd;
+  }
+
+  workerHas(worker: number, open: readonly InheritedSocket[]): void {
+    this.#ofWorkers.set(worker, open);
+  }
+
+  /** A socket's file goes with it, unless somebody else listens there now. */
   closed(fd: number): void {
     const socket = this.#open.get(fd);
     this.#open.delete(fd);
@@ -68,7 +105,6 @@ export class ListeningSockets {
     rmSync(socket.path, { force: true });
   }
 
-  /** The same socket under another number: the old one may be closed, and its clients go on to wait. Undefined: not possible now. */
   renumber(fd: number): number | undefined {
     const socket = this.#open.get(fd);
     const next = socket === undefined ? -1 : duplicate(fd);
@@ -78,7 +114,6 @@ export class ListeningSockets {
     return next;
   }
 
-  /** Left to whoever asks for its address next; its server may be closed. */
   park(fd: number): void {
     const next = this.renumber(fd);
     const socket = next === undefined ? undefined : this.#open.get(next);
@@ -87,7 +122,6 @@ export class ListeningSockets {
     this.#inherited = [...this.#inherited, { key: socket.key, fd: next }];
   }
 
-  /** Given back without a server. */
   discard(fd: number): void {
     this.closed(fd);
     closeSync(fd);
@@ -98,6 +132,7 @@ export class ListeningSockets {
     return [
       ...[...this.#open].map(([fd, { key }]) => ({ key, fd, spare: false })),
       ...this.#inherited.map((socket) => ({ ...socket, spare: true })),
+      ...[...this.#ofWorkers.values()].flat().map((socket) => ({ ...socket, spare: false })),
     ];
   }
 

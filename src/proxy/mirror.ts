@@ -127,7 +127,7 @@ export class MirrorRequest implements UpstreamClient {
   #giveUp(): void {
     this.#over = true;
     this.#waiting = [];
-    this.#env.wheel.disarm(this.#timer);
+    this.#env.wheel.drop(this.#timer);
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.abandon();
@@ -150,7 +150,7 @@ export class MirrorRequest implements UpstreamClient {
     else connection.flush();
   }
   onSettled(): void {
-    this.#env.wheel.disarm(this.#timer);
+    this.#env.wheel.drop(this.#timer);
     this.#connection = undefined;
   }
   onReset(): void {

@@ -20,10 +20,12 @@ export interface NetworkFilter {
   admit(facts: DownstreamFacts): Refusal | undefined;
   /** A connection that it let in is over, or is served by another chain after all. */
   released?(facts: DownstreamFacts): void;
+  /** Its chain is gone. */
+  close?(): void;
 }
 
-/** Throws PlanError for configuration it must refuse. */
-export type NetworkFilterFactory = (config: AnyMessage | undefined, env: ProxyEnvironment, path: string) => NetworkFilter;
+/** Throws PlanError for configuration it must refuse. `place`: this filter in this version of its listener, for all workers. */
+export type NetworkFilterFactory = (config: AnyMessage | undefined, env: ProxyEnvironment, path: string, place: string) => NetworkFilter;
 
 /** Asks all of them; the first that refuses ends it, and what was counted before it is given back. */
 export const admit = (filters: readonly NetworkFilter[], facts: DownstreamFacts): Refusal | undefined => {

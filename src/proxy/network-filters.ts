@@ -15,7 +15,7 @@ export const STATE_CLUSTER = 'envoy.tcp_proxy.cluster';
 export const STATE_SERVER_NAME = 'envoy.network.upstream_server_name';
 export const STATE_PROTOCOLS = 'envoy.network.application_protocols';
 
-const connectionLimit: NetworkFilterFactory = (any, env, path) => {
+const connectionLimit: NetworkFilterFactory = (any, env, path, place) => {
   const config = configAs<ConnectionLimit>(any, path);
   const most = config.max_connections;
   if (most === undefined || most < 1) throw new PlanError(`${path}.max_connections`, 'must be at least 1');
@@ -31,21 +31,21 @@ const connectionLimit: NetworkFilterFactory = (any, env, path) => {
   };
   const active = env.stats.gauge(`connection_limit.${prefix}.active_connections`);
   const limited = env.stats.counter(`connection_limit.${prefix}.limited_connections`);
-  let count = 0;
+  const count = env.sharing.count(place);
   return {
     admit: () => {
-      if (enabled && count >= most) {
+      if (!count.tryTake(enabled ? most : Infinity)) {
         limited.value++;
         return refusal;
       }
-      count++;
       active.value++;
       return undefined;
     },
     released: () => {
-      count--;
+      count.release();
       active.value--;
     },
+    close: () => count.close(),
   };
 };
 

@@ -10,6 +10,7 @@ import type { Overload } from './overload.ts';
 import type { PeerExchange } from './peer-exchange.ts';
 import type { SecretStore } from './secrets.ts';
 import type { ServerFirst } from './server-first.ts';
+import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import type { TurnOutput } from './turn-output.ts';
@@ -25,6 +26,8 @@ export interface ProxyEnvironment {
   readonly responseWriter: Http1Writer;
   readonly secrets: SecretStore;
   readonly stats: StatsStore;
+  /** Where limits of the sidecar are counted. */
+  readonly sharing: Sharing;
   readonly serverFirst: ServerFirst;
   /** undefined: this proxy does not take part. */
   readonly peerExchange: PeerExchange | undefined;

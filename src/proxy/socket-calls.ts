@@ -40,6 +40,7 @@ interface Calls {
   setsockopt(fd: number, level: number, option: number, value: Uint8Array, length: number): number;
   bind(fd: number, address: Uint8Array, length: number): number;
   fcntl(fd: number, command: number, value: number): number;
+  getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
   errno(): number;
 }
 
@@ -77,6 +78,7 @@ const load = (): Calls => {
       setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
       bind: { args: [i32, ptr, u32], returns: i32 },
       fcntl: { args: [i32, i32, i32], returns: i32 },
+      getsockname: { args: [i32, ptr, ptr], returns: i32 },
       __errno_location: { args: [], returns: ptr },
     });
     loaded = {
@@ -84,6 +86,7 @@ const load = (): Calls => {
       setsockopt: (fd, level, option, value, length) => symbols.setsockopt(fd, level, option, value, length),
       bind: (fd, address, length) => symbols.bind(fd, address, length),
       fcntl: (fd, command, value) => symbols.fcntl(fd, command, value),
+      getsockname: (fd, address, length) => symbols.getsockname(fd, address, length),
       errno: () => read.i32(symbols.__errno_location(), 0),
     };
   } else {
@@ -94,6 +97,7 @@ const load = (): Calls => {
       setsockopt: library.func('int setsockopt(int, int, int, void *, uint32_t)') as unknown as Calls['setsockopt'],
       bind: library.func('int bind(int, void *, uint32_t)') as unknown as Calls['bind'],
       fcntl: library.func('int fcntl(int, int, int)') as unknown as Calls['fcntl'],
+      getsockname: library.func('int getsockname(int, _Out_ uint8_t *, _Inout_ uint8_t *)') as unknown as Calls['getsockname'],
       errno: () => koffi.errno(),
     };
   }
@@ -132,6 +136,13 @@ export const boundSocket = (request: SocketRequest): number => {
 
 /** The same socket under another number; -1 when there is none left. */
 export const duplicate = (fd: number): number => load().fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+/** The port of a bound TCP socket; 0 when it cannot be told. */
+export const boundPort = (fd: number): number => {
+  const address = new Uint8Array(28);
+  if (load().getsockname(fd, address, int32(address.length)) !== 0) return 0;
+  return ((address[2] ?? 0) << 8) | (address[3] ?? 0);
+};
 
 const refuse = (fd: number, errno: number, request: SocketRequest): never => {
   closeSync(fd);

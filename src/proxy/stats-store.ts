@@ -12,6 +12,14 @@ export class Stat {
   }
 }
 
+/** A histogram's counts as they lie, for adding up. */
+export interface HistogramParts {
+  readonly count: number;
+  readonly sum: number;
+  readonly belowOne: number;
+  readonly decades: readonly (Uint32Array | undefined)[];
+}
+
 const PER_DECADE = 90;
 const DECADES = 12;
 
@@ -76,13 +84,18 @@ export class HistogramStat {
     });
   }
 
-  add(other: HistogramStat): void {
-    this.count += other.count;
-    this.sum += other.sum;
-    this.#belowOne += other.#belowOne;
-    other.#decades.forEach((counts, d) => {
+  get parts(): HistogramParts {
+    return { count: this.count, sum: this.sum, belowOne: this.#belowOne, decades: this.#decades };
+  }
+
+  add({ count, sum, belowOne, decades }: HistogramParts): void {
+    this.count += count;
+    this.sum += sum;
+    this.#belowOne += belowOne;
+    decades.forEach((counts, d) => {
+      if (counts === undefined) return;
       const own = this.#decade(d);
-      counts?.forEach((n, i) => {
+      counts.forEach((n, i) => {
         own[i] = (own[i] as number) + n;
       });
     });

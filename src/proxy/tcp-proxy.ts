@@ -34,6 +34,8 @@ export class TcpTunnel implements UpstreamOwner {
   #connected = false;
   #downEnded = false;
   #upEnded = false;
+  /** There was never an upstream. */
+  #failed = false;
   #over = false;
 
   /** `up` may be connected, dialling or not dialled yet; its info is this connection's. `ended` is called once. */
@@ -103,7 +105,9 @@ export class TcpTunnel implements UpstreamOwner {
 
   onUpstreamFailed(code: number): void {
     this.#info.downstreamLocalCloseReason = `tcp_initializion_failure:${code}`;
-    this.#close('');
+    // As a kernel does with bytes that nobody took: their sender learns that they were lost.
+    this.#failed = true;
+    this.#close('', this.#first !== undefined || this.#down.readableLength > 0);
   }
 
   onUpstreamData(bytes: Buffer): void {
@@ -182,6 +186,7 @@ export class TcpTunnel implements UpstreamOwner {
     if (info.upstreamDetectedCloseType === '' && info.upstreamHost !== '') info.upstreamDetectedCloseType = 'Normal';
     this.#up.close(lingerMs, reset);
     if (reset) resetSocket(this.#down);
+    else if (this.#failed && !('encrypted' in this.#down)) this.#down.destroy();
     else closeSoon(wheel, this.#down, lingerMs);
     info.endTime = this.#env.clock.wallMs();
     this.#ended(info);

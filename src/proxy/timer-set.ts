@@ -31,6 +31,11 @@ export class TimerSet {
     if (timer !== undefined) this.#wheel.disarm(timer);
   }
 
+  /** The owner ends. */
+  drop(): void {
+    for (const timer of this.#timers) if (timer !== undefined) this.#wheel.drop(timer);
+  }
+
   disarmAll(): void {
     for (const timer of this.#timers) if (timer !== undefined) this.#wheel.disarm(timer);
   }

@@ -36,7 +36,7 @@ export interface Http2ConnectionOwner {
 const CONNECTING = 0;
 const OPEN = 1;
 const CLOSED = 2;
-const SPARE_STREAMS_MAX = 128;
+const SPARE_STREAMS_MAX = 1024;
 
 const WAIT = 0; // for the connection, then for a request
 const AGE = 1;
@@ -272,8 +272,8 @@ export class UpstreamHttp2 implements Http2Owner {
     this.#state = CLOSED;
     this.draining = true;
     this.#cause = cause;
-    this.#settings.wheel.disarm(this.#timer);
-    this.#settings.wheel.disarm(this.#age);
+    this.#settings.wheel.drop(this.#timer);
+    this.#settings.wheel.drop(this.#age);
     this.#keepalive?.stop();
     if (cause === 'protocol') closeSoon(this.#settings.wheel, this.socket, FLUSH_CHECK_MS);
     else this.socket.destroy();

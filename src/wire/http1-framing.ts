@@ -25,6 +25,7 @@ const LOW_VERSION = problem(426, 'low_version', 'HTTP/1.0 is not accepted');
 const NO_HOST = problem(400, 'missing_host_header', 'no Host header');
 const NOMINATED = problem(400, 'http1.connection_header_rejected', 'Connection names headers it must not');
 const FORWARDED: ReadonlySet<string> = new Set(['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto']);
+const NO_TARGET = codecError('request target has none of its forms');
 const INVALID_URL = problem(400, 'http1.invalid_url', 'request target is not valid');
 const INVALID_AUTHORITY = problem(400, 'http.invalid_authority', 'authority has bytes it must not have');
 
@@ -193,7 +194,7 @@ export const requestTarget = (
 
 const absoluteForm = (target: string, out: RequestTarget): Http1Problem | undefined => {
   const parts = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]+)([/?].*)?$/.exec(target);
-  if (parts === null) return INVALID_URL;
+  if (parts === null) return /^[A-Za-z][A-Za-z0-9+.-]*:\/\/[^#]*$/.test(target) ? INVALID_URL : NO_TARGET;
   const scheme = (parts[1] as string).toLowerCase();
   const authority = parts[2] as string;
   if (scheme !== 'http' && scheme !== 'https') return problem(400, 'http1.invalid_scheme', 'scheme is neither http nor https');

@@ -165,19 +165,18 @@ export class HeadReader {
     while (i < end && TOKEN_LOWER[buf[i] as number] !== 0) i++;
     if (i - at > METHOD_BYTES_MAX) return this.#fail(codecError('method too long'));
     if (i >= end) return HEAD_MORE;
-    if (buf[i] !== SP || i === at) return this.#fail(codecError('no method at the start of the request'));
+    if (buf[i] !== SP || i === at) return this.#badByte(buf[i] as number, 'no method at the start of the request');
     const methodEnd = i;
     const targetStart = ++i;
     while (i < end && TARGET_BYTE[buf[i] as number] === 1) i++;
     if (i >= end) return HEAD_MORE;
-    if (buf[i] !== SP || i === targetStart)
-      return this.#fail(problem(400, 'http1.codec_error', 'request target has bytes it must not have'));
+    if (buf[i] !== SP || i === targetStart) return this.#badByte(buf[i] as number, 'request target has bytes it must not have');
     const targetEnd = i;
     // "HTTP/1.x" CR LF
     if (i + 11 > end) return this.#partialVersion(buf, i + 1, end);
     const minor = versionMinorAt(buf, i + 1);
     if (minor < 0) return this.#badVersion(buf, i + 1);
-    if (buf[i + 9] !== CR || buf[i + 10] !== LF) return this.#fail(codecError('request line does not end in CR LF'));
+    if (buf[i + 9] !== CR || buf[i + 10] !== LF) return this.#badVersion(buf, i + 1);
     const method = commonMethodAt(buf, at, methodEnd);
     this.method = method === '' ? buf.toString('latin1', at, methodEnd) : method;
     if (method === '' && !this.#customMethods && !RARE_METHODS.has(this.method)) return this.#fail(codecError('method is not known'));
@@ -191,12 +190,16 @@ export class HeadReader {
     return HEAD_MORE;
   }
 
+  /** What stands where the version should: 11 bytes, as far as the line goes. */
   #badVersion(buf: Buffer, at: number): number {
+    const text = buf.toString('latin1', at, at + 10).split('\n', 1)[0] ?? '';
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i);
+      if (c === 127 || (c < 32 && c !== HTAB && c !== CR)) return this.#fail(invalidCharacters('control byte in the request line'));
+    }
     if (versionMinorAt(buf, at) >= 0) return this.#fail(codecError('request line does not end in CR LF'));
-    const other = /^HTTP\/\d/.test(buf.toString('latin1', at, at + 6));
-    return this.#fail(
-      other ? problem(505, 'http1.codec_error', 'HTTP version not supported') : codecError('no HTTP version in the request line'),
-    );
+    if (/^HTTP\/\d\.\d\r?$/.test(text)) return this.#fail(problem(426, 'low_version', 'HTTP version not supported'));
+    return this.#fail(codecError('no HTTP version in the request line'));
   }
 
   #statusLine(buf: Buffer, end: number): number {
@@ -241,7 +244,7 @@ export class HeadReader {
     }
     if (i >= end) return HEAD_MORE;
     if (i === at) return this.#emptyName(buf, at, end);
-    if (buf[i] !== COLON) return this.#fail(codecError('header name is not a token followed by a colon'));
+    if (buf[i] !== COLON) return this.#badByte(buf[i] as number, 'header name is not a token followed by a colon');
     const nameEnd = i++;
     while (i < end && (buf[i] === SP || buf[i] === HTAB)) i++;
     const valueStart = i;
@@ -249,7 +252,7 @@ export class HeadReader {
     if (i >= end) return HEAD_MORE;
     if (buf[i] !== CR) return this.#lineEndFault(buf[i] as number);
     if (i + 1 >= end) return HEAD_MORE;
-    if (buf[i + 1] !== LF) return this.#fail(codecError('carriage return without line feed'));
+    if (buf[i + 1] !== LF) return this.#badByte(buf[i + 1] as number, 'carriage return without line feed');
     let valueEnd = i;
     while (valueEnd > valueStart && (buf[valueEnd - 1] === SP || buf[valueEnd - 1] === HTAB)) valueEnd--;
     if (++this.#lines > this.#countMax) return this.#fail(TOO_MANY_HEADERS);
@@ -278,11 +281,17 @@ export class HeadReader {
     const c = buf[at];
     if (c === CR) {
       if (at + 1 >= end) return HEAD_MORE;
-      return buf[at + 1] === LF ? SECTION_END : this.#fail(codecError('carriage return without line feed'));
+      return buf[at + 1] === LF ? SECTION_END : this.#badByte(buf[at + 1] as number, 'carriage return without line feed');
     }
     if (c === SP || c === HTAB) return this.#fail(codecError('folded header line'));
     if (c === LF) return this.#fail(codecError('line feed without carriage return'));
-    return this.#fail(codecError('header name is not a token'));
+    return this.#badByte(c as number, 'header name is not a token');
+  }
+
+  /** Control bytes have a detail of their own. */
+  #badByte(c: number, message: string): number {
+    const control = (c < 32 && c !== HTAB && c !== CR && c !== LF) || c === 127;
+    return this.#fail(control ? invalidCharacters(message) : codecError(message));
   }
 
   #lineEndFault(c: number): number {

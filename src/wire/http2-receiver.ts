@@ -146,7 +146,7 @@ export class Http2Receiver implements FrameSink {
     }
     if ((stream.state & REMOTE_DONE) !== 0) this.endings.streamFailed(stream, H2.STREAM_CLOSED);
     else if ((stream.state & HEAD_SEEN) === 0) this.endings.malformed(stream, BAD_MESSAGE, 'DATA before the head');
-    else if (length > stream.receiveWindow) this.endings.streamFailed(stream, H2.FLOW_CONTROL_ERROR);
+    else if (length > 0 && length > stream.receiveWindow) this.endings.streamFailed(stream, H2.FLOW_CONTROL_ERROR);
     else {
       stream.receiveWindow -= length;
       this.#dataStream = stream;

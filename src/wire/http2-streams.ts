@@ -3,7 +3,7 @@ import { RESET_MEMORY, STREAM_ID_MAX } from './http2-frame.ts';
 import { Http2Stream, LISTED, type StreamPort } from './http2-stream.ts';
 
 /** Stream objects kept for reuse. */
-const SPARE_MAX = 128;
+const SPARE_MAX = 256;
 
 export class Http2Streams {
   /** The highest id the peer opened, and the next one of this side. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ROOT, run } from '../integration/mesh.ts';
 import { expect, type Named, type Suite } from '../integration/suite.ts';
 import { BareProxy, clusterTo, HTTP_OPTIONS, http2Upstream, httpFilter, listenerOn, type ProxyKind } from './bare-proxy.ts';
+import { memoryChecks } from './memory-checks.ts';
 import { startPeer } from './peer-process.ts';
 
 const trailersUpstream = {
@@ -59,6 +60,7 @@ export const bareChecks = async (suite: Suite, kind: ProxyKind, named: Named): P
     await webSockets(suite, proxy, named);
     await trailers(suite, proxy, named);
     await http10(suite, proxy, named);
+    await memoryChecks(suite, proxy, named);
   } finally {
     await proxy?.stop();
     peer.stop();

@@ -83,6 +83,23 @@ describe('a process that hands over', { timeout: 20_000 }, () => {
     }
   });
 
+  test('a stop in the moment of a handing over ends the successor too', async () => {
+    const s = supervised('no');
+    try {
+      await s.process.start();
+      await until(() => s.written() === 1, 'not started');
+      process.kill(s.process.identity?.pid ?? 0, 'SIGUSR2');
+      // Its word to us may still be on the way.
+      await until(() => s.written() === 2, 'no successor');
+      await s.process.stop(1_000);
+      await until(() => !s.identities.some(isAlive), 'somebody is left');
+      assert.equal(s.identities.length, 2);
+    } finally {
+      for (const identity of s.identities) if (isAlive(identity)) process.kill(identity.pid, 'SIGKILL');
+      s.remove();
+    }
+  });
+
   test('a stop ends the successor and those that still finish their connections', async () => {
     const s = supervised('yes');
     try {

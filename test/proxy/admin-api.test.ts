@@ -258,7 +258,7 @@ describe('other pages', () => {
     const [a, b] = [new HistogramStat('x'), new HistogramStat('x')];
     for (const v of [0, 3, 250]) a.record(v);
     for (const v of [3, 70_000]) b.record(v);
-    a.add(b);
+    a.add(b.parts);
     assert.equal(a.count, 5);
     assert.equal(a.sum, 70_256);
     assert.deepEqual(
@@ -309,6 +309,10 @@ describe('other pages', () => {
     assert.deepEqual(prometheusName('listener.0.0.0.0_15006.downstream_cx_total'), {
       name: 'envoy_listener_downstream_cx_total',
       labels: 'envoy_listener_address="0.0.0.0_15006"',
+    });
+    assert.deepEqual(prometheusName('cluster.outbound|80||web.shop.svc.cluster.local;.upstream_cx_total'), {
+      name: 'envoy_cluster_upstream_cx_total',
+      labels: 'envoy_cluster_name="outbound|80||web.shop.svc.cluster.local"',
     });
     assert.equal(prometheusName('server.live').name, 'envoy_server_live');
   });

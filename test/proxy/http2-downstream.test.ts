@@ -336,6 +336,20 @@ suite('HTTP/2 from clients', () => {
     ]);
   });
 
+  test('a whole response its client has no window for is given up in time, the connection serves on', async () => {
+    await using backend = await httpBackend(() => 'y'.repeat(1000));
+    await using plane = await front(backend.port, { stream_idle_timeout: '0.15s' });
+    using client = await rawClient(plane.port('in'), true);
+    const tenBytes = Buffer.from([0, 4, 0, 0, 0, 10]);
+    client.send(PREFACE, frame(FRAME.settings, 0, 0, tenBytes), request(1));
+    await eventually('one record', () => plane.http.length === 1);
+    assert.deepEqual([plane.http[0]?.status, plane.http[0]?.flags], [200, '']);
+    const reset = await client.until((f) => f.type === FRAME.reset && f.id === 1);
+    assert.equal(reset?.payload.readUInt32BE(0), 2);
+    client.send(request(3), frame(FRAME.windowUpdate, 0, 3, Buffer.from([0, 0, 4, 0])));
+    assert.ok(await client.until((f) => f.type === FRAME.data && f.id === 3 && (f.flags & END_STREAM) !== 0));
+  });
+
   test('streams beyond the limit are refused', async () => {
     await using backend = await httpBackend(() => 'silent');
     await using plane = await front(backend.port, { http2_protocol_options: { max_concurrent_streams: 2 } });

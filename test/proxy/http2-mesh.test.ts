@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { createServer as createTlsServer } from 'node:tls';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 import { createAuthority } from './certificates.ts';
-import { hcm, httpBackend, listener, startPlane, staticCluster, toCluster } from './harness.ts';
-import { exchange, HTTP2_CLUSTER, http2Backend, openSession, protocolOptions } from './http2-peers.ts';
+import { chains, hcm, httpBackend, listener, startPlane, staticCluster, toCluster } from './harness.ts';
+import { exchange, FRAME, frame, HTTP2_CLUSTER, http2Backend, openSession, PREFACE, protocolOptions } from './http2-peers.ts';
 import { startPair } from './mesh-pair.ts';
 
 const bytes = (value: Buffer): Buffer => value;
@@ -187,6 +187,43 @@ test('the cluster says what is offered by ALPN; the handshake chooses where it m
     backend.server.close();
   }
 });
+
+for (const [alpn, offered, spoken] of [
+  [['h2', 'http/1.1'], ['h2', 'http/1.1'], 'h2'],
+  [['h2', 'http/1.1'], ['http/1.1'], 'http/1.1'],
+  [['http/1.1'], ['h2', 'http/1.1'], 'http/1.1'],
+  [[], ['h2'], false],
+] as const)
+  test(`a TLS listener with ALPN [${alpn}] speaks ${spoken || 'what the first bytes say'} with a client that offers [${offered}]`, async () => {
+    await using backend = await httpBackend(() => 'x');
+    const issued = createAuthority('listener').issue({ dns: 'a.test' });
+    const tls = {
+      name: 'envoy.transport_sockets.tls',
+      typed_config: {
+        '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext',
+        common_tls_context: {
+          alpn_protocols: [...alpn],
+          tls_certificates: [{ certificate_chain: { inline_string: issued.certificate }, private_key: { inline_string: issued.key } }],
+        },
+      },
+    };
+    await using plane = await startPlane({
+      clusters: [staticCluster('app', [backend.port])],
+      listeners: [chains('in', [{ transport_socket: tls, filters: [hcm([toCluster('app')])] }])],
+    });
+    const socket = connectTls({ port: plane.port('in'), host: '127.0.0.1', ALPNProtocols: [...offered], rejectUnauthorized: false });
+    await once(socket, 'secureConnect');
+    assert.equal(socket.alpnProtocol || false, spoken);
+    if (spoken === 'http/1.1') {
+      socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
+      assert.match(String((await once(socket, 'data'))[0]), /^HTTP\/1.1 200/);
+    } else {
+      socket.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]));
+      const first = (await once(socket, 'data'))[0] as Buffer;
+      assert.equal(first[3], FRAME.settings);
+    }
+    socket.destroy();
+  });
 
 test('use_downstream_protocol_config speaks what the client spoke', async () => {
   await using h1 = await httpBackend(() => 'one');

@@ -54,21 +54,11 @@ for (const version of [
   'RTSP/1.0',
 ])
   table.refuse(`version ${version}`, `GET /a ${version}\r\n${HOST}\r\n${SECOND}`);
-for (const version of [
-  'HTTP/1,1',
-  'HTTP/1',
-  'HTTP/1.',
-  'HTTP/01.1',
-  'HTTP/1. 1',
-  'HTTP/0.9',
-  'HTTP/1.2',
-  'HTTP/1.9',
-  'HTTP/2.0',
-  'HTTP/3.0',
-  'HTTP/9.9',
-])
-  table.refuse(`version ${version}`, `GET /a ${version}\r\n${HOST}\r\n${SECOND}`, 505);
-table.refuse('the HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505);
+for (const version of ['HTTP/1,1', 'HTTP/1', 'HTTP/1.', 'HTTP/01.1', 'HTTP/1. 1'])
+  table.refuse(`version ${version}`, `GET /a ${version}\r\n${HOST}\r\n${SECOND}`);
+for (const version of ['HTTP/0.9', 'HTTP/1.2', 'HTTP/1.9', 'HTTP/2.0', 'HTTP/3.0', 'HTTP/9.9'])
+  table.refuse(`version ${version}`, `GET /a ${version}\r\n${HOST}\r\n${SECOND}`, 426);
+table.refuse('the HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 426);
 table.refuse('HTTP/1.0 where it is not accepted', `GET /a HTTP/1.0\r\n${HOST}\r\n${SECOND}`, 426);
 for (const method of ['get', 'Get', 'GETX', 'POSTGET', 'X', '!#$%', 'GET_', 'M-SEARCH', 'A'.repeat(64)])
   table.refuse(`method ${shown(method)}`, `${method} /a HTTP/1.1\r\n${HOST}\r\n${SECOND}`);

@@ -48,6 +48,12 @@ const contextOf = (accessLog: readonly AccessLog[]): ListenerContext => ({
 
 const telemetry = (clock = new ManualClock()): Telemetry => new Telemetry({ own: UNKNOWN_PEER, version: '', clock, random: () => 0.3 });
 
+/** The file system answers when it does: waits for that, at most five seconds. */
+const until = async (holds: () => boolean): Promise<void> => {
+  const deadline = performance.now() + 5000;
+  while (!holds() && performance.now() < deadline) await new Promise((r) => setImmediate(r));
+};
+
 const put = (sink: LogSink, text: string): void => {
   const line = sink.line();
   if (line === undefined) return;
@@ -75,7 +81,7 @@ describe('access log', () => {
       info.setFlag(FLAG.UH);
       t.httpDone(info, undefined, undefined, undefined, c);
       assert.equal(readFileSync(path, 'utf8'), '');
-      t.close();
+      await t.close();
       assert.equal(readFileSync(path, 'utf8'), 'all 200\nall 503\nerror 503 UH\n');
     }));
 
@@ -86,13 +92,13 @@ describe('access log', () => {
       const sink = new LogSink(path, clock);
       put(sink, 'one\n');
       clock.advance(1000);
-      for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
+      await until(() => readFileSync(path, 'utf8') !== '');
       assert.equal(readFileSync(path, 'utf8'), 'one\n');
       renameSync(path, `${path}.1`);
       await new Promise((r) => setImmediate(r));
       sink.reopen();
       put(sink, 'two\n');
-      sink.close();
+      await sink.close();
       assert.equal(readFileSync(path, 'utf8'), 'two\n');
       put(sink, 'after\n');
       assert.equal(sink.dropped, 1);
@@ -128,11 +134,11 @@ describe('access log', () => {
     put(sink, 'one\n');
     put(sink, 'two\n');
     sink.flush();
-    for (let i = 0; i < 1000 && sink.dropped === 0; i++) await new Promise((r) => setImmediate(r));
+    await until(() => sink.dropped > 0);
     assert.equal(sink.dropped, 2);
     const line = 'x'.repeat(1024 * 1024);
     for (let i = 0; i < 5; i++) put(sink, line);
-    for (let i = 0; i < 1000 && sink.dropped < 3; i++) await new Promise((r) => setImmediate(r));
+    await until(() => sink.dropped >= 3);
     assert.ok(sink.dropped >= 3);
     await sink.close();
   });
@@ -144,9 +150,9 @@ describe('access log', () => {
       const sink = new LogSink(path, clock, 50);
       put(sink, 'one\n');
       clock.advance(50);
-      for (let i = 0; i < 1000 && readFileSync(path, 'utf8') === ''; i++) await new Promise((r) => setImmediate(r));
+      await until(() => readFileSync(path, 'utf8') !== '');
       assert.equal(readFileSync(path, 'utf8'), 'one\n');
-      sink.close();
+      await sink.close();
       assert.equal(parseProxyFlags(['-c', 'x', '--file-flush-interval-msec', '50']).logFlushMs, 50);
       assert.equal(parseProxyFlags(['-c', 'x']).logFlushMs, undefined);
     }));
@@ -192,6 +198,6 @@ describe('access log', () => {
     refuses(fileLog('/dev/null', 'a', { metadata_filter: {} }), /access_log\[0\]\.filter\.metadata_filter: is not supported/);
     refuses(fileLog('/dev/null', 'a', { response_flag_filter: { flags: ['XX'] } }), /flags\[0\]: XX is no response flag/);
     refuses(fileLog('/dev/null', '%NO_SUCH_THING%'), /NO_SUCH_THING/);
-    t.close();
+    void t.close();
   });
 });

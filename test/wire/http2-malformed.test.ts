@@ -229,6 +229,13 @@ describe('http2 malformed', () => {
     assert.deepEqual(whole.verdicts(), ['goaway 3']);
   });
 
+  test('an empty end is no flow-control error while SETTINGS have made the window negative', () => {
+    const peer = server({ initialStreamWindowSize: 1000 });
+    peer.greedy = false;
+    peer.feed(open, frame(0, 0, 1, Buffer.alloc(5000)), SETTINGS_ACK, frame(0, 1, 1));
+    assert.equal(peer.events.at(-1), 'end 1');
+  });
+
   test('a stream above the announced limit is refused and costs nothing', () => {
     const peer = server({ maxConcurrentStreams: 1 }).feed(open, headers(3, true, ...GET));
     assert.deepEqual(peer.verdicts(), ['reset 3 7']);

@@ -1,5 +1,5 @@
 // What the admin API is made over: the running proxy's parts, and the few acts that it may ask for.
-import type { Log } from '../../base/log.ts';
+import type { Log, LogLevel } from '../../base/log.ts';
 import type { MetricRegistry } from '../../base/metrics.ts';
 import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
@@ -17,12 +17,21 @@ export interface DrainRequest {
   readonly skipExit: boolean;
 }
 
+/** Workers besides the one whose `dataPlane` is asked. */
+export interface OtherWorkers {
+  /** Over all of them; rejects when one does not answer. */
+  sum(): Promise<Pick<DataPlane, 'stats' | 'clusters'> & { readonly metrics: MetricRegistry }>;
+  tell(message: { readonly kind: 'resetCounters' } | { readonly kind: 'level'; readonly level: LogLevel }): void;
+}
+
 export interface AdminContext {
   /** With the node as it is announced. */
   readonly bootstrap: Bootstrap;
-  readonly dataPlane: DataPlane;
+  readonly dataPlane: Pick<DataPlane, 'clusters' | 'listeners' | 'routes' | 'secrets' | 'referencedSecrets' | 'stats'>;
   readonly store: ResourceStore;
   readonly metrics: MetricRegistry;
+  /** Absent: `dataPlane` and `metrics` have counted everything. */
+  readonly workers?: OtherWorkers | undefined;
   readonly log: Log;
   readonly clock: Clock;
   readonly startedAtMs: number;

@@ -5,7 +5,7 @@ import { createServer, type Socket } from 'node:net';
 import type { Address } from '../../xds/gen/types.ts';
 import { addressText } from '../connection-facts.ts';
 import { ListeningSockets } from '../listening-sockets.ts';
-import { handleAdmin } from './admin-api.ts';
+import { answerAdmin } from './admin-answer.ts';
 import { type AdminContext, type AdminResponse, text } from './admin-context.ts';
 import { prometheusPage } from './stats-page.ts';
 
@@ -24,10 +24,10 @@ export interface AdminServer {
 export const startAdminServer = (context: AdminContext, address: Address, sockets = new ListeningSockets()): Promise<AdminServer> =>
   listen(address, sockets, (req, res) => {
     readBody(req).then(
-      (body) => {
+      async (body) => {
         let answer: AdminResponse;
         try {
-          answer = handleAdmin(context, { method: req.method ?? 'GET', path: req.url ?? '/', body });
+          answer = await answerAdmin(context, { method: req.method ?? 'GET', path: req.url ?? '/', body });
         } catch (e) {
           context.log.error('an admin request failed', { path: req.url ?? '', reason: String(e) });
           answer = text(`${e instanceof Error ? e.message : String(e)}\n`, 500);

@@ -167,7 +167,8 @@ export const prometheusName = (stat: string): { readonly name: string; readonly 
   for (const { pattern, root, label } of SCOPES) {
     const m = pattern.exec(stat);
     if (!m) continue;
-    labels = `${label}="${escapeLabelValue(m[1] ?? '')}"`;
+    // Istio ends names with a semicolon, to be told apart from what follows.
+    labels = `${label}="${escapeLabelValue((m[1] ?? '').replace(/;$/, ''))}"`;
     rest = `${root}.${m[2]}`;
     break;
   }

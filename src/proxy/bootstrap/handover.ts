@@ -18,13 +18,15 @@ export interface HandoverMessage {
 export type HeirMessage =
   | { readonly kind: 'waiting'; readonly reason: string }
   /** Keys of the sockets that it listens on. */
-  | { readonly kind: 'ready'; readonly keys: readonly string[] };
+  | { readonly kind: 'ready'; readonly keys: readonly string[] }
+  /** It has told whoever supervises it: the process before may end. */
+  | { readonly kind: 'mine' };
 
 export const readHeirMessage = (message: unknown): HeirMessage | undefined => {
   const { kind, reason, keys } = (message ?? {}) as { readonly kind?: unknown; readonly reason?: unknown; readonly keys?: unknown };
   if (kind === 'waiting' && typeof reason === 'string') return { kind, reason: reason.slice(0, 500) };
   if (kind === 'ready' && Array.isArray(keys)) return { kind, keys: keys.filter((k): k is string => typeof k === 'string') };
-  return undefined;
+  return kind === 'mine' ? { kind } : undefined;
 };
 
 const MANIFEST_WITHIN_MS = 5_000;
@@ -49,6 +51,11 @@ export const receiveHandover = async (): Promise<Heir | undefined> => {
   }
 };
 
+/** The process before may be gone: that is heard elsewhere. */
+const tell = (message: HeirMessage): void => {
+  if (process.connected) process.send?.(message, undefined, {}, () => undefined);
+};
+
 export class Heir {
   readonly handover: HandoverMessage;
   #mine = false;
@@ -63,9 +70,10 @@ export class Heir {
 
   /**
    * Resolves once the process before has stepped back. `notReady` says what is still waited for, '' when nothing is; then
-   * `open` begins to accept where only one of us can answer; `keys` says where we listen. Rejects when `open` does.
+   * `open` begins to accept where only one of us can answer; `keys` says where we listen. `told` tells the supervisor, while the process before still
+   * lives. Rejects when `open` does.
    */
-  async takeOver(notReady: () => string, open: () => Promise<void>, keys: () => readonly string[]): Promise<void> {
+  async takeOver(notReady: () => string, open: () => Promise<void>, keys: () => readonly string[], told: () => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     let opened: 'not' | 'opening' | 'yes' = 'not';
     process.on('message', (message) => {
@@ -85,7 +93,7 @@ export class Heir {
       const text = JSON.stringify(message);
       if (text === said) return;
       said = text;
-      process.send?.(message);
+      tell(message);
     }, POLL_MS);
     try {
       await promise;
@@ -93,5 +101,7 @@ export class Heir {
       clearInterval(timer);
     }
     this.#mine = true;
+    told();
+    tell({ kind: 'mine' });
   }
 }

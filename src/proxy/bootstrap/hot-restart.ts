@@ -40,6 +40,7 @@ export interface HotRestartStatus {
 
 /** More old processes than this are not left behind: they hold memory. */
 const PREDECESSORS_MAX = 8;
+const CONFIRMED_WITHIN_MS = 5_000;
 
 export class HotRestart {
   readonly #options: HotRestartOptions;
@@ -49,6 +50,10 @@ export class HotRestart {
   #child: ChildProcess | undefined;
   #timer: NodeJS.Timeout | undefined;
   #heirKeys: ReadonlySet<string> | undefined;
+  #confirm: () => void = () => {};
+  readonly #confirmed = new Promise<void>((resolve) => {
+    this.#confirm = resolve;
+  });
 
   constructor(options: HotRestartOptions) {
     this.#options = options;
@@ -85,6 +90,12 @@ export class HotRestart {
     }
     this.#start();
     return '';
+  }
+
+  /** Resolves when the successor is known to those who supervise us: sooner, our end would look like a crash. */
+  async settled(): Promise<void> {
+    if (this.#state !== 'handed over') return;
+    await Promise.race([this.#confirmed, new Promise((resolve) => setTimeout(resolve, CONFIRMED_WITHIN_MS))]);
   }
 
   /** The process ends: a successor that has not taken over ends too. */
@@ -142,7 +153,9 @@ export class HotRestart {
   }
 
   #heard(child: ChildProcess, message: HeirMessage | undefined): void {
-    if (this.#state !== 'starting' || child !== this.#child || message === undefined) return;
+    if (child !== this.#child || message === undefined) return;
+    if (message.kind === 'mine') this.#confirm();
+    if (this.#state !== 'starting' || message.kind === 'mine') return;
     if (message.kind === 'waiting') {
       this.#reason = message.reason;
       return;

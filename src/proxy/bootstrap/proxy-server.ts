@@ -3,18 +3,17 @@
 import type { Log } from '../../base/log.ts';
 import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
-import { handleAdmin } from '../admin/admin-api.ts';
+import { answerAdmin } from '../admin/admin-answer.ts';
 import type { AdminContext, AdminRequest, AdminResponse, DrainRequest, ServerState } from '../admin/admin-context.ts';
 import { type AdminServer, startAdminServer } from '../admin/admin-server.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { createDataPlane, type DataPlane } from '../data-plane.ts';
+import type { DataPlane } from '../data-plane.ts';
 import type { ListeningSockets } from '../listening-sockets.ts';
 import type { OriginalDestination } from '../original-destination.ts';
 import type { OverloadConfig } from '../overload.ts';
-import { createPeerExchange } from '../peer-exchange.ts';
-import { createPeerMetadata } from '../telemetry/peer-metadata.ts';
-import { PEER_METADATA_TYPE_URL, peerMetadataFilter } from '../telemetry/peer-metadata-filter.ts';
-import { Telemetry } from '../telemetry/telemetry.ts';
+import type { Telemetry } from '../telemetry/telemetry.ts';
+import { startWorkers } from '../workers/start-workers.ts';
+import type { WorkersPlane } from '../workers/workers-plane.ts';
 import { Subscriptions } from '../xds/subscriptions.ts';
 import { grpcTarget } from './grpc-target.ts';
 import type { HotRestart } from './hot-restart.ts';
@@ -45,10 +44,14 @@ export interface ProxyServerOptions {
   readonly hotRestart?: Pick<HotRestart, 'request' | 'status'>;
   /** `--drain-time-s` and `--drain-strategy`. */
   readonly overload?: OverloadConfig;
+  /** Absent: 1. */
+  readonly concurrency?: number;
   readonly drainTimeMs?: number;
   readonly drainGradually?: boolean;
   /** `POST /quitquitquit`. */
   readonly quit: () => void;
+  /** A worker is gone, with what it served: the process must end. */
+  readonly failed?: (reason: string) => void;
 }
 
 /** How often a drain looks whether connections are left. */
@@ -62,6 +65,7 @@ export class ProxyServer {
   readonly #options: ProxyServerOptions;
   readonly #clock: Clock;
   readonly #telemetry: Telemetry;
+  readonly #workers: WorkersPlane | undefined;
   readonly #subscriptions: Subscriptions;
   readonly #context: AdminContext;
   #admin: AdminServer | undefined;
@@ -75,33 +79,41 @@ export class ProxyServer {
     this.#clock = options.clock ?? systemClock;
     const random = options.random ?? Math.random;
     const node = announcedNode(bootstrap.node, version, options.node);
-    const metadata = createPeerMetadata(node);
-    this.#telemetry = new Telemetry({
-      own: metadata.own,
-      version,
-      clock: this.#clock,
-      random,
-      logFlushMs: options.logFlushMs,
-      buckets: bootstrap.stats_config?.histogram_bucket_settings,
-      rotateMs: options.rotateMetricsMs,
-      stats: () => this.dataPlane.stats,
-    });
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
-    this.dataPlane = createDataPlane({
-      log: log.scope('proxy'),
-      observer: this.#telemetry,
-      clock: this.#clock,
-      random,
-      httpFilters: new Map([[PEER_METADATA_TYPE_URL, peerMetadataFilter(metadata)]]),
-      peerExchange: createPeerExchange(metadata),
-      ...(options.originalDestination ? { originalDestination: options.originalDestination } : {}),
-      overload: options.overload ?? DEFAULT_OVERLOAD,
-      connectionLimit: connectionLimits(bootstrap),
-      drainTimeMs: this.#drainTimeMs,
-      drainGradually: options.drainGradually ?? false,
-      ...(options.sockets ? { sockets: options.sockets } : {}),
-      ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
+    const { dataPlane, telemetry, all } = startWorkers({
+      concurrency: options.concurrency ?? 1,
+      settings: {
+        node,
+        version,
+        logFlushMs: options.logFlushMs,
+        rotateMetricsMs: options.rotateMetricsMs,
+        buckets: bootstrap.stats_config?.histogram_bucket_settings,
+        plane: {
+          overload: options.overload ?? DEFAULT_OVERLOAD,
+          drainTimeMs: this.#drainTimeMs,
+          drainGradually: options.drainGradually ?? false,
+          ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
+        },
+      },
+      parts: {
+        log,
+        clock: this.#clock,
+        random,
+        own: {
+          connectionLimit: connectionLimits(bootstrap),
+          ...(options.originalDestination ? { originalDestination: options.originalDestination } : {}),
+        },
+      },
+      limits: { layered_runtime: bootstrap.layered_runtime },
+      sockets: options.sockets,
+      died: (reason) => {
+        log.error('a worker is gone: this process ends', { reason });
+        options.failed?.(reason);
+      },
     });
+    this.dataPlane = dataPlane;
+    this.#telemetry = telemetry;
+    this.#workers = all;
     this.#subscriptions = new Subscriptions({
       bootstrap,
       node: () => node,
@@ -143,11 +155,11 @@ export class ProxyServer {
 
   /** Moves whenever a request, a tunnel or a connection ends. */
   served(): number {
-    return this.#telemetry.records;
+    return this.#telemetry.records + (this.#workers?.connections ?? 0);
   }
 
-  admin(request: AdminRequest): AdminResponse {
-    return handleAdmin(this.#context, request);
+  admin(request: AdminRequest): Promise<AdminResponse> {
+    return answerAdmin(this.#context, request);
   }
 
   activeConnections(): number {
@@ -216,11 +228,14 @@ export class ProxyServer {
 
   #adminContext(bootstrap: Bootstrap): AdminContext {
     const { log, version, quit, commandLine } = this.#options;
+    const all = this.#workers;
+    const workers = all && { sum: () => all.sum(this.#telemetry.registry), tell: all.tell.bind(all) };
     return {
       bootstrap,
       dataPlane: this.dataPlane,
       store: this.#subscriptions.store,
       metrics: this.#telemetry.registry,
+      workers,
       log,
       clock: this.#clock,
       startedAtMs: this.#clock.wallMs(),
@@ -237,6 +252,7 @@ export class ProxyServer {
         else this.dataPlane.keepServing();
       },
       reopenLogs: () => {
+        this.#workers?.tell({ kind: 'reopenLogs' });
         for (const problem of this.#telemetry.sinks.reopen()) log.error('an access log cannot be opened anew', { problem });
       },
       quit: () => setImmediate(quit),
@@ -257,7 +273,8 @@ export class ProxyServer {
     set('server.state', ['LIVE', 'DRAINING', 'PRE_INITIALIZING', 'INITIALIZING'].indexOf(state));
     set('server.live', state === 'LIVE' ? 1 : 0);
     set('server.uptime', Math.floor((this.#clock.wallMs() - this.#context.startedAtMs) / 1000));
-    set('server.concurrency', 1);
+    set('server.hot_restart_epoch', this.#options.hotRestart?.status.epoch ?? 0);
+    set('server.concurrency', Math.max(1, this.#options.concurrency ?? 1));
     set('server.memory_allocated', memory.heapUsed);
     set('server.memory_heap_size', memory.heapTotal);
     set('server.memory_physical_size', memory.rss);

@@ -1,0 +1,48 @@
+// What the main thread and its further workers say to each other. Everything is cloned on its way; secrets go along, because both
+// are one process, and nowhere else. Messages of one direction arrive in the order in which they were sent.
+
+import type { LogFields, LogLevel } from '../../base/log.ts';
+import type { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret } from '../../xds/gen/types.ts';
+import type { Totals } from './totals.ts';
+
+export type Change =
+  | { readonly set: 'cluster'; readonly resource: Cluster }
+  | { readonly set: 'endpoints'; readonly resource: ClusterLoadAssignment }
+  | { readonly set: 'listener'; readonly resource: Listener }
+  | { readonly set: 'routes'; readonly resource: RouteConfiguration }
+  | { readonly set: 'secret'; readonly resource: Secret }
+  | { readonly remove: 'cluster' | 'listener' | 'routes' | 'secret'; readonly name: string }
+  | { readonly act: 'drain' | 'keepServing' | 'drainGracefully' | 'stopListening'; readonly inboundOnly: boolean };
+
+/** A listening descriptor of this process, and the address that it was asked for under. */
+export interface GivenSocket {
+  readonly key: string;
+  readonly fd: number;
+}
+
+export type ToWorker =
+  /** `number` counts the changes; a worker says up to which it has come. */
+  | { readonly kind: 'change'; readonly number: number; readonly change: Change }
+  | { readonly kind: 'socket'; readonly socket: GivenSocket }
+  | { readonly kind: 'signal'; readonly key: string }
+  | { readonly kind: 'count'; readonly id: number }
+  | { readonly kind: 'resetCounters' }
+  | { readonly kind: 'reopenLogs' }
+  | { readonly kind: 'level'; readonly level: LogLevel }
+  | { readonly kind: 'close' };
+
+export interface WorkerState {
+  readonly applied: number;
+  readonly ready: boolean;
+  readonly bindFailures: readonly (readonly [listener: string, reason: string])[];
+}
+
+export type FromWorker =
+  | { readonly kind: 'state'; readonly state: WorkerState }
+  | { readonly kind: 'sockets'; readonly open: readonly GivenSocket[] }
+  | { readonly kind: 'signal'; readonly key: string }
+  | { readonly kind: 'totals'; readonly id: number; readonly records: number; readonly totals: Totals }
+  | { readonly kind: 'log'; readonly severity: Severity; readonly scope: string; readonly message: string; readonly fields: LogFields }
+  | { readonly kind: 'closed' };
+
+export type Severity = Exclude<LogLevel, 'off'>;

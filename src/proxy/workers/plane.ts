@@ -1,0 +1,58 @@
+// One worker's data plane with what watches it: the same on the main thread and on every other.
+
+import type { Log } from '../../base/log.ts';
+import type { HistogramBucketSettings, Node } from '../../xds/gen/types.ts';
+import type { Clock } from '../clock.ts';
+import type { DataPlaneOptions } from '../data-plane.ts';
+import { DataPlaneRuntime } from '../data-plane-runtime.ts';
+import { createPeerExchange } from '../peer-exchange.ts';
+import { createPeerMetadata } from '../telemetry/peer-metadata.ts';
+import { PEER_METADATA_TYPE_URL, peerMetadataFilter } from '../telemetry/peer-metadata-filter.ts';
+import { Telemetry } from '../telemetry/telemetry.ts';
+
+/** What every worker is told the same; a message. */
+export interface PlaneSettings {
+  /** As it is announced. */
+  readonly node: Node;
+  readonly version: string;
+  readonly logFlushMs: number | undefined;
+  readonly rotateMetricsMs: number | undefined;
+  readonly buckets: readonly HistogramBucketSettings[] | undefined;
+  readonly plane: Pick<DataPlaneOptions, 'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress'>;
+}
+
+export interface PlaneParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  /** [0, 1) */
+  readonly random: () => number;
+  readonly own: Pick<DataPlaneOptions, 'originalDestination' | 'connectionLimit' | 'sockets' | 'sharing'>;
+}
+
+export const makePlane = (
+  settings: PlaneSettings,
+  { log, clock, random, own }: PlaneParts,
+): { readonly plane: DataPlaneRuntime; readonly telemetry: Telemetry } => {
+  const metadata = createPeerMetadata(settings.node);
+  const telemetry: Telemetry = new Telemetry({
+    own: metadata.own,
+    version: settings.version,
+    clock,
+    random,
+    logFlushMs: settings.logFlushMs,
+    buckets: settings.buckets,
+    rotateMs: settings.rotateMetricsMs,
+    stats: () => plane.stats,
+  });
+  const plane: DataPlaneRuntime = new DataPlaneRuntime({
+    ...settings.plane,
+    ...own,
+    log: log.scope('proxy'),
+    observer: telemetry,
+    clock,
+    random,
+    httpFilters: new Map([[PEER_METADATA_TYPE_URL, peerMetadataFilter(metadata)]]),
+    peerExchange: createPeerExchange(metadata),
+  });
+  return { plane, telemetry };
+};

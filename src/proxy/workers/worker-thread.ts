@@ -1,0 +1,130 @@
+// Where a further worker begins: a thread with a data plane of its own that takes what the main thread has taken, on sockets that
+// the main thread gives it, and says what it has counted when it is asked. What goes wrong here and is not caught ends the thread,
+// and with it the process.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import type { Log, LogFields, LogLevel } from '../../base/log.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import { connectionLimits } from '../bootstrap/overload-config.ts';
+import type { DataPlane } from '../data-plane.ts';
+import { AllWorkers } from './all-workers.ts';
+import type { Change, FromWorker, Severity, ToWorker } from './messages.ts';
+import { makePlane } from './plane.ts';
+import { sharedClock } from './shared-clock.ts';
+import { SharedSlots } from './shared-slots.ts';
+import { Signals } from './signals.ts';
+import { totalsOf } from './totals.ts';
+import type { WorkerStart } from './worker-handle.ts';
+import { WorkerSockets } from './worker-sockets.ts';
+
+const SEVERITIES: readonly LogLevel[] = ['debug', 'info', 'warning', 'error', 'off'];
+
+const portLog = (send: (message: FromWorker) => void, scope: string, level: { value: LogLevel }): Log => {
+  const at =
+    (severity: Severity) =>
+    (message: string, fields: LogFields = {}): void => {
+      if (SEVERITIES.indexOf(severity) >= SEVERITIES.indexOf(level.value)) send({ kind: 'log', severity, scope, message, fields });
+    };
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warning: at('warning'),
+    error: at('error'),
+    scope: (name) => portLog(send, name, level),
+    level,
+  };
+};
+
+const serve = (port: NonNullable<typeof parentPort>): void => {
+  const start = workerData as WorkerStart;
+  const send = (message: FromWorker): void => port.postMessage(message);
+  const log = portLog(send, 'skein', { value: start.logLevel });
+  const clock = sharedClock(start.clockOrigin);
+  const signals = new Signals((key) => send({ kind: 'signal', key }));
+  const sockets = new WorkerSockets((open) => send({ kind: 'sockets', open }));
+  const { plane, telemetry } = makePlane(start.settings, {
+    log,
+    clock,
+    random: Math.random,
+    own: {
+      connectionLimit: connectionLimits(start.limits),
+      sockets,
+      sharing: new AllWorkers(new SharedSlots(start.memory), signals, false, () => clock.monotonicMs()),
+    },
+  });
+  let applied = 0;
+  let said = '';
+  const tell = (): void => {
+    const state = { applied, ready: plane.ready, bindFailures: [...plane.bindFailures()] };
+    const text = JSON.stringify(state);
+    if (text !== said) send({ kind: 'state', state });
+    said = text;
+  };
+  plane.onChange(tell);
+  port.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'change':
+        try {
+          apply(plane, message.change);
+        } catch (problem) {
+          if (!(problem instanceof PlanError)) throw problem;
+          // The main thread has taken it. An address that this worker waits for is tried again; anything else must not happen.
+          log.warning('a worker refuses what the proxy has taken', { problem: problem.message });
+        }
+        applied = message.number;
+        tell();
+        break;
+      case 'socket':
+        sockets.give(message.socket);
+        break;
+      case 'signal':
+        signals.hear(message.key);
+        break;
+      case 'count': {
+        const dropped = [...telemetry.sinks.all()].reduce((n, [, sink]) => n + sink.dropped, 0);
+        plane.stats.counter('access_logs.file.dropped').value = dropped;
+        send({ kind: 'totals', id: message.id, records: telemetry.records, totals: totalsOf(plane, telemetry.registry) });
+        break;
+      }
+      case 'resetCounters':
+        plane.stats.resetCounters();
+        break;
+      case 'reopenLogs':
+        for (const problem of telemetry.sinks.reopen()) log.error('an access log cannot be opened anew', { problem });
+        break;
+      case 'level':
+        log.level.value = message.level;
+        break;
+      case 'close':
+        void plane
+          .close()
+          .then(() => telemetry.close())
+          .then(() => {
+            send({ kind: 'closed' });
+            port.close();
+          });
+        break;
+    }
+  });
+  tell();
+};
+
+const apply = (plane: DataPlane, change: Change): void => {
+  if ('set' in change) {
+    if (change.set === 'cluster') plane.setCluster(change.resource);
+    else if (change.set === 'endpoints') plane.setEndpoints(change.resource);
+    else if (change.set === 'listener') plane.setListener(change.resource);
+    else if (change.set === 'routes') plane.setRoutes(change.resource);
+    else plane.setSecret(change.resource);
+  } else if ('remove' in change) {
+    if (change.remove === 'cluster') plane.removeCluster(change.name);
+    else if (change.remove === 'listener') plane.removeListener(change.name);
+    else if (change.remove === 'routes') plane.removeRoutes(change.name);
+    else plane.removeSecret(change.name);
+  } else if (change.act === 'drain') plane.drain();
+  else if (change.act === 'keepServing') plane.keepServing();
+  else if (change.act === 'drainGracefully') plane.drainGracefully(change.inboundOnly);
+  else plane.stopListening(change.inboundOnly);
+};
+
+if (parentPort !== null) serve(parentPort);
