@@ -1,8 +1,8 @@
 // The agent's two small HTTP servers: readiness (15021) and the agent's own port (15020: readiness, merged metrics,
 // `/quitquitquit`). Answers nothing that would need the application.
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { PageAnswer, PageRequest } from '../wire/http1-page-server.ts';
 import type { AdminRequest, AdminResponse } from './admin-client.ts';
-import { HttpPort } from './http-port.ts';
+import { HttpPort, type PortHandler } from './http-port.ts';
 import type { SocketSource } from './socket-source.ts';
 
 export interface HealthOptions {
@@ -29,8 +29,9 @@ export class HealthServers {
   async start(): Promise<void> {
     const { statusPort, statsPort } = this.#options;
     const { sockets } = this.#options;
-    const stats = listen(statsPort, 'agent-stats', sockets, (req, res) => void this.#serveAgentPort(req, res));
-    const status = statusPort === undefined ? [] : [listen(statusPort, 'agent-status', sockets, (req, res) => this.#serveStatus(req, res))];
+    const stats = listen(statsPort, 'agent-stats', sockets, (request, from) => this.#agentPage(request, from));
+    const status =
+      statusPort === undefined ? [] : [listen(statusPort, 'agent-status', sockets, async (request) => this.#statusPage(request))];
     const outcome = await Promise.allSettled([stats, ...status]);
     this.#servers = outcome.flatMap((o) => (o.status === 'fulfilled' ? [o.value] : []));
     const failed = outcome.find((o) => o.status === 'rejected');
@@ -55,54 +56,49 @@ export class HealthServers {
     await Promise.all(servers.map((s) => s.stop()));
   }
 
-  #serveStatus(req: IncomingMessage, res: ServerResponse): void {
-    if (pathOf(req) === '/healthz/ready') this.#ready(res);
-    else answer(res, 404, 'not found\n');
+  #statusPage(request: PageRequest): PageAnswer {
+    return pathOf(request) === '/healthz/ready' ? this.#ready() : page(404, 'not found\n');
   }
 
-  #ready(res: ServerResponse): void {
+  #ready(): PageAnswer {
     const reason = this.#options.notReady();
-    answer(res, reason === '' ? 200 : 503, reason === '' ? 'ready\n' : `not ready: ${reason}\n`);
+    return page(reason === '' ? 200 : 503, reason === '' ? 'ready\n' : `not ready: ${reason}\n`);
   }
 
-  async #serveAgentPort(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const path = pathOf(req);
-    if (path === '/healthz/ready') return this.#ready(res);
-    if (path === '/stats/prometheus') return this.#metrics(res);
+  async #agentPage(request: PageRequest, from: string): Promise<PageAnswer> {
+    const path = pathOf(request);
+    if (path === '/healthz/ready') return this.#ready();
+    if (path === '/stats/prometheus') return this.#metrics();
     if (path === '/quitquitquit') {
-      if (req.method !== 'POST') return answer(res, 405, 'POST only\n');
-      if (!isLoopback(req.socket.remoteAddress ?? '')) return answer(res, 403, 'only from this machine\n');
-      answer(res, 200, 'OK\n');
-      return this.#options.onQuit();
+      if (request.method !== 'POST') return page(405, 'POST only\n');
+      if (!isLoopback(from)) return page(403, 'only from this machine\n');
+      this.#options.onQuit();
+      return page(200, 'OK\n');
     }
-    answer(res, 404, 'not found\n');
+    return page(404, 'not found\n');
   }
 
-  async #metrics(res: ServerResponse): Promise<void> {
+  async #metrics(): Promise<PageAnswer> {
     try {
-      const page = await this.#options.admin({ method: 'GET', path: '/stats/prometheus', body: '' });
-      answer(res, page.status, page.body, 'text/plain; version=0.0.4; charset=utf-8');
+      const { status, body } = await this.#options.admin({ method: 'GET', path: '/stats/prometheus', body: '' });
+      return page(status, body, 'text/plain; version=0.0.4; charset=utf-8');
     } catch (e) {
-      answer(res, 503, `the proxy's metrics cannot be read: ${e instanceof Error ? e.message : String(e)}\n`);
+      return page(503, `the proxy's metrics cannot be read: ${e instanceof Error ? e.message : String(e)}\n`);
     }
   }
 }
 
-const pathOf = (req: IncomingMessage): string => (req.url ?? '').split('?')[0] ?? '';
+const pathOf = ({ path }: PageRequest): string => path.split('?')[0] ?? '';
 
 const isLoopback = (ip: string): boolean => ip === '::1' || /^(?:::ffff:)?127\./.test(ip);
 
-const answer = (res: ServerResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
-  res.writeHead(status, { connection: 'close', 'content-type': type, 'content-length': Buffer.byteLength(body) });
-  res.end(body);
-};
+const page = (status: number, body: string, type = 'text/plain; charset=utf-8'): PageAnswer => ({
+  status,
+  headers: { 'content-type': type },
+  body,
+});
 
-const listen = async (
-  port: number,
-  name: string,
-  source: SocketSource | undefined,
-  handler: (req: IncomingMessage, res: ServerResponse) => void,
-): Promise<HttpPort> => {
+const listen = async (port: number, name: string, source: SocketSource | undefined, handler: PortHandler): Promise<HttpPort> => {
   const server = new HttpPort(handler, source);
   await server.listen(port, name);
   return server;

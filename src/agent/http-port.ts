@@ -1,27 +1,27 @@
-// One HTTP port of the agent: node:http behind a socket that may have been handed down. On every address, as the kubelet and
-// Prometheus come from outside. One request a connection, so that nobody is left idle when it stops accepting.
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http';
+// One HTTP port of the agent, behind a socket that may have been handed down. On every address, as the kubelet and Prometheus come
+// from outside. One request a connection, so that nobody is left idle when it stops accepting; every phase of it is bounded in time.
 import { createServer, type Server, type Socket } from 'node:net';
+import { type PageAnswer, PageConnection, type PageLink, type PagePhase, type PageRequest } from '../wire/http1-page-server.ts';
+import { HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_PHASE_MS, LAST_ANSWERS_MS } from './limits.ts';
 import type { SocketSource } from './socket-source.ts';
 
-const LAST_ANSWERS_MS = 500;
+/** `from`: the client's address. Never rejects. */
+export type PortHandler = (request: PageRequest, from: string) => Promise<PageAnswer>;
 
 export class HttpPort {
   readonly #server: Server;
   readonly #source: SocketSource | undefined;
-  readonly #connections = new Set<Socket>();
+  readonly #clients = new Set<Client>();
   readonly #closed = Promise.withResolvers<void>();
   #fd: number | undefined;
   #released = false;
 
-  constructor(handler: (req: IncomingMessage, res: ServerResponse) => void, source: SocketSource | undefined) {
-    const http = createHttpServer(handler);
+  constructor(handler: PortHandler, source: SocketSource | undefined) {
     this.#source = source;
-    this.#server = createServer((socket) => {
-      this.#connections.add(socket);
-      socket.on('close', () => this.#connections.delete(socket));
-      socket.on('error', () => socket.destroy());
-      http.emit('connection', socket);
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => {
+      if (this.#clients.size >= HTTP_CONNECTIONS_MAX) this.#makeRoom();
+      if (this.#clients.size >= HTTP_CONNECTIONS_MAX) socket.destroy();
+      else this.#clients.add(new Client(socket, handler, (client) => this.#clients.delete(client)));
     });
   }
 
@@ -64,8 +64,65 @@ export class HttpPort {
     });
     await Promise.race([this.#closed.promise, late]);
     clearTimeout(timer);
-    for (const socket of this.#connections) socket.destroy();
+    for (const client of this.#clients) client.destroy();
     await this.#closed.promise;
+  }
+
+  /** Who has waited longest for nothing goes: silent connections must not keep a probe out. */
+  #makeRoom(): void {
+    for (const client of this.#clients) {
+      if (!client.waits) continue;
+      client.destroy();
+      return;
+    }
+  }
+}
+
+class Client implements PageLink {
+  readonly #connection: PageConnection;
+  readonly #socket: Socket;
+  readonly #handler: PortHandler;
+  readonly #closed: (client: Client) => void;
+  #timer: NodeJS.Timeout;
+
+  constructor(socket: Socket, handler: PortHandler, closed: (client: Client) => void) {
+    this.#socket = socket;
+    this.#handler = handler;
+    this.#closed = closed;
+    this.#timer = setTimeout(() => this.destroy(), HTTP_PHASE_MS.idle);
+    this.#connection = new PageConnection(this, { bodyBytesMax: HTTP_BODY_BYTES_MAX, keepAlive: false });
+    socket.on('data', (chunk: Buffer) => this.#connection.receive(chunk));
+    socket.on('drain', () => this.#connection.drained());
+    socket.on('end', () => this.#connection.finish());
+    socket.on('error', () => this.destroy());
+    socket.on('close', () => this.destroy());
+  }
+
+  get waits(): boolean {
+    return this.#connection.waits;
+  }
+
+  request(request: PageRequest): void {
+    void this.#handler(request, this.#socket.remoteAddress ?? '').then((answer) => this.#connection.answer(answer));
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#socket.write(bytes);
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  phase(phase: PagePhase): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.destroy(), HTTP_PHASE_MS[phase]);
+  }
+
+  destroy(): void {
+    clearTimeout(this.#timer);
+    this.#socket.destroy();
+    this.#closed(this);
   }
 }
 

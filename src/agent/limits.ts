@@ -44,3 +44,12 @@ export const ADMIN_TIMEOUT_MS = 10_000;
 export const OPERATOR_REQUESTS_MAX = 32;
 /** How often an Envoy is asked whether it is ready: often until it is, then seldom. */
 export const READY_POLL_MS = { starting: 100, steady: 1_000 } as const;
+
+/** Requests to the agent's own ports carry nothing. */
+export const HTTP_BODY_BYTES_MAX = 4 * 1024;
+/** Probes and scrapers at once. */
+export const HTTP_CONNECTIONS_MAX = 128;
+/** How long such a connection may wait for a request, for the rest of one, for its answer, for a reader, for the client's end. */
+export const HTTP_PHASE_MS = { idle: 30_000, request: 10_000, answer: 60_000, write: 30_000, over: 1_000 } as const;
+/** Who is being answered while the ports close has this long. */
+export const LAST_ANSWERS_MS = 500;

@@ -24,6 +24,7 @@ import type { TcpPlan } from './tcp-plan.ts';
 import { TcpTunnel } from './tcp-proxy.ts';
 import { TcpUpstream, type UpstreamOwner } from './tcp-upstream.ts';
 import { WheelTimer } from './timer-wheel.ts';
+import { limitUnsent } from './unsent-limit.ts';
 
 /** A connection that a chain serves. */
 export interface ServedConnection {
@@ -318,6 +319,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       this.#refuse(chain, socket, refusal);
       return;
     }
+    limitUnsent(socket, state.unsentBytes);
     let served: ServedConnection | undefined;
     const ended = (told?: StreamInfo): void => {
       if (served === undefined) return;

@@ -24,6 +24,7 @@ import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import type { TurnOutput } from './turn-output.ts';
+import { unsentLimit } from './unsent-limit.ts';
 import { AutoPool } from './upstream-auto-pool.ts';
 import { Http2Pool } from './upstream-http2-pool.ts';
 import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
@@ -134,6 +135,7 @@ export class ClusterRuntime {
       requestsPerConnection: this.protocol.requestsPerConnection,
       maxConnectionDurationMs: this.protocol.maxConnectionDurationMs,
       bindAddress: source,
+      unsentBytes: unsentLimit(config.per_connection_buffer_limit_bytes),
       turn: environment.turn,
       random: environment.random,
       preconnectRatio: preconnectRatio(config),
@@ -184,6 +186,9 @@ export class ClusterRuntime {
 
   get bindAddress(): string | undefined {
     return this.#settings.bindAddress;
+  }
+  get unsentBytes(): number {
+    return this.#settings.unsentBytes;
   }
   get connectTimeoutMs(): number {
     return this.#settings.connectTimeoutMs;

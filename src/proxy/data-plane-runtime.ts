@@ -327,10 +327,15 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void {
     this.#drains.opened(connection, state, chain);
     state.opened();
+    if (chain.connections === undefined) return;
+    chain.connections.total.value++;
+    chain.connections.active.value++;
   }
 
   closed(connection: ServedConnection): void {
-    this.#drains.closed(connection)?.closed();
+    const served = this.#drains.closed(connection);
+    served?.state.closed();
+    if (served?.chain.connections !== undefined) served.chain.connections.active.value--;
   }
 
   // --- inside ---

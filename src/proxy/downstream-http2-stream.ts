@@ -127,9 +127,9 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
 
   /** The client's RST_STREAM, its connection's end, or an error of its. */
   onReset(gone: 'disconnect' | 'reset' | 'protocol'): void {
-    this.#giveBack();
-    this.#stream = undefined;
+    const stream = this.#leave();
     this.exchange.downstreamGone(gone);
+    stream?.release();
     this.#over();
   }
 
@@ -185,27 +185,25 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   closeAfterResponse(): void {}
 
   next(): void {
-    const stream = this.#stream;
+    const stream = this.#leave();
     if (stream === undefined) return;
-    this.#giveBack();
-    this.#stream = undefined;
-    stream.user = undefined;
-    if (stream.closed) stream.release();
-    else if (!this.#responseEnded) stream.reset(H2.INTERNAL_ERROR);
     // Its client is slow: the response leaves by itself, but not for ever.
-    else if (stream.queuedBytes > 0) this.#connection.linger(stream);
-    else if (!this.#requestEnded) stream.reset(H2.NO_ERROR);
+    if (this.#responseEnded && stream.queuedBytes > 0) {
+      if (!this.#requestEnded) stream.reset(H2.NO_ERROR);
+      this.#connection.linger(stream);
+    } else {
+      if (!this.#responseEnded) stream.reset(H2.INTERNAL_ERROR);
+      else if (!this.#requestEnded) stream.reset(H2.NO_ERROR);
+      stream.release();
+    }
     this.#over();
   }
 
   closeNow(): void {
-    const stream = this.#stream;
+    const stream = this.#leave();
     if (stream === undefined) return;
-    this.#giveBack();
-    this.#stream = undefined;
-    stream.user = undefined;
-    if (stream.closed) stream.release();
-    else stream.reset(H2.INTERNAL_ERROR);
+    stream.reset(H2.INTERNAL_ERROR);
+    stream.release();
     this.#over();
   }
 
@@ -246,6 +244,14 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     if (held === 0) return;
     this.#held = 0;
     this.#stream?.consume(held);
+  }
+
+  #leave(): Http2Stream | undefined {
+    const stream = this.#stream;
+    this.#giveBack();
+    this.#stream = undefined;
+    if (stream !== undefined) stream.user = undefined;
+    return stream;
   }
 
   #over(): void {

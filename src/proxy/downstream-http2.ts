@@ -149,7 +149,7 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#close();
   }
   onHeadRefused(detail: string): void {
-    this.#logRefused(detail, FLAG.DR);
+    this.#logRefused(detail, TOO_LARGE.has(detail) ? FLAG.DR : FLAG.DPE);
   }
   // A head that breaks the rules never becomes a request; it is logged all the same.
   #logRefused(details: string, flag: ResponseFlag): void {
@@ -296,6 +296,9 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#ended();
   }
 }
+
+/** Envoy takes back a request whose head is too large; all others have broken the protocol. */
+const TOO_LARGE: ReadonlySet<string> = new Set(['http2.too_many_headers', 'http2.header_list_size_too_large']);
 
 const servedBy = (stream: Http2Stream): DownstreamHttp2Stream | undefined =>
   stream.user instanceof DownstreamHttp2Stream ? stream.user : undefined;

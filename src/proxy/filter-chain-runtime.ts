@@ -23,6 +23,7 @@ import type { ProxyEnvironment } from './proxy-environment.ts';
 import { compileInternalRanges } from './request-headers.ts';
 import { inlineRoutes, type RouteTable, type RouteTables } from './route-table.ts';
 import { dataSourceText } from './secrets.ts';
+import type { Stat, StatsStore } from './stats-store.ts';
 import { compileTcpProxy, type TcpPlan } from './tcp-plan.ts';
 
 export type Terminal =
@@ -31,6 +32,11 @@ export type Terminal =
   /** Says its bytes and closes. */
   | { readonly kind: 'direct'; readonly response: Buffer };
 
+interface ConnectionStats {
+  readonly total: Stat;
+  readonly active: Stat;
+}
+
 export interface ChainRuntime {
   readonly name: string;
   readonly tls: DownstreamTls | undefined;
@@ -38,6 +44,8 @@ export interface ChainRuntime {
   readonly networkFilters: readonly NetworkFilter[];
   readonly terminal: Terminal;
   readonly warm: boolean;
+  /** Of its connections, under the prefix of its HTTP connection manager. */
+  readonly connections: ConnectionStats | undefined;
   /** Gives back secrets and routes. */
   close(): void;
 }
@@ -68,6 +76,7 @@ export const compileChain = (
       tls,
       networkFilters,
       terminal,
+      connections: connectionStats(terminal, env.stats),
       get warm() {
         return tls?.warm !== false && (terminal.kind !== 'http' || terminal.plan.routes.plan !== undefined);
       },
@@ -79,6 +88,12 @@ export const compileChain = (
     for (const release of releases) release();
     throw problem;
   }
+};
+
+const connectionStats = (terminal: Terminal, stats: StatsStore): ConnectionStats | undefined => {
+  if (terminal.kind !== 'http') return undefined;
+  const prefix = `http.${terminal.plan.context.statPrefix}.downstream_cx_`;
+  return { total: stats.counter(`${prefix}total`), active: stats.gauge(`${prefix}active`) };
 };
 
 const compileTls = (chain: FilterChain, env: ProxyEnvironment, path: string, changed: () => void): DownstreamTls | undefined => {

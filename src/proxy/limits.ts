@@ -8,6 +8,8 @@ export const LISTENER_FILTERS_TIMEOUT_MS = 15_000;
 export const TLS_HANDSHAKE_TIMEOUT_MS = 15_000;
 /** Envoy's per_connection_buffer_limit_bytes: what a retry may hold of a request body, and what may wait unsent. */
 export const BUFFER_BYTES = 1024 * 1024;
+/** The largest of those that is honoured: one slow peer must not hold the process's memory. */
+export const UNSENT_BYTES_MAX = 256 * 1024 * 1024;
 /** A first body piece up to this size is copied behind the head: cheaper than a second write or TLS record. */
 export const JOIN_BYTES = 16 * 1024;
 /** Envoy's max_request_headers_kb. */
@@ -36,6 +38,9 @@ export const TLS_SESSIONS_MAX = 1_000;
 /** tcpProgress period. */
 export const TCP_PROGRESS_MS = 5_000;
 
+/** A connection that another worker waits for serves this long before it is given up while requests wait here too. */
+export const GIVE_CONNECTION_AFTER_MS = 20;
+
 /** How long a host that left its cluster may acknowledge nothing before requests still running there fail. */
 export const SILENT_PEER_MS = 2000;
 
@@ -55,3 +60,11 @@ export const PORTS_LEARNED_MAX = 1024;
 export const PEERS_KNOWN_MAX = 1024;
 /** Peer certificates whose facts are kept for further connections. */
 export const CERTIFICATES_SEEN_MAX = 1024;
+/** Admin requests carry options, not data. */
+export const ADMIN_BODY_BYTES_MAX = 64 * 1024;
+/** Operators and scrapers connected at once. */
+export const ADMIN_CONNECTIONS_MAX = 256;
+/** How long an admin connection may wait for a request, for the rest of one, for its answer, for a reader, for the client's end. */
+export const ADMIN_PHASE_MS = { idle: 300_000, request: 10_000, answer: 60_000, write: 30_000, over: 1_000 } as const;
+/** Who is being answered while another process takes over has this long. */
+export const LAST_ANSWERS_MS = 500;

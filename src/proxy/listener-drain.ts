@@ -36,11 +36,11 @@ export class ListenerDrain {
     if (this.#isAsked(state)) this.#drain([entry], false);
   }
 
-  /** The version that it was accepted under. */
-  closed(connection: ServedConnection): ListenerState | undefined {
+  /** What it was accepted under. */
+  closed(connection: ServedConnection): { readonly state: ListenerState; readonly chain: ChainRuntime } | undefined {
     const entry = this.#entries.get(connection);
     this.#entries.delete(connection);
-    return entry?.state;
+    return entry;
   }
 
   /** `next` is in force for a listener that had another version. */

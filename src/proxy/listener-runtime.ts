@@ -19,6 +19,7 @@ import { ProxyProtocolFilter } from './proxy-protocol.ts';
 import type { RouteTables } from './route-table.ts';
 import type { Count, Sharing } from './shared-counts.ts';
 import type { Stat, StatsStore } from './stats-store.ts';
+import { unsentLimit } from './unsent-limit.ts';
 
 /** One compiled version of a listener. */
 export class ListenerState {
@@ -31,6 +32,8 @@ export class ListenerState {
   readonly inspects: boolean;
   readonly filtersTimeoutMs: number;
   readonly continueOnTimeout: boolean;
+  /** Bytes that may wait unsent for a client before its upstream is not read. */
+  readonly unsentBytes: number;
   /** Connections begin with a PROXY protocol header. */
   readonly proxyProtocol: ProxyProtocolFilter | undefined;
   #connections = 0;
@@ -48,6 +51,7 @@ export class ListenerState {
     this.usesOriginalDestination = config.use_original_dst === true || filters.includes('original_dst');
     this.filtersTimeoutMs =
       config.listener_filters_timeout === undefined ? LISTENER_FILTERS_TIMEOUT_MS : durationMs(config.listener_filters_timeout);
+    this.unsentBytes = unsentLimit(config.per_connection_buffer_limit_bytes);
     this.continueOnTimeout = config.continue_on_listener_filters_timeout ?? false;
     const proxied = filters.indexOf('proxy_protocol');
     if (proxied >= 0 && filters.slice(0, proxied).some((f) => f !== 'original_dst'))

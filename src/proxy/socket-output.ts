@@ -47,7 +47,8 @@ export class SocketOutput {
       const joined = writer.take();
       if (joined.length <= JOIN_BYTES) {
         this.#pending = joined;
-        return true;
+        // What flush() wrote may have been too much already.
+        return !this.#socket.writableNeedDrain;
       }
       this.#pending = undefined;
       return this.#write(joined);

@@ -15,6 +15,7 @@ import type { TcpPlan } from './tcp-plan.ts';
 import { UPSTREAM_PEER } from './telemetry/parties.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportReason } from './transport-failure.ts';
+import { limitUnsent } from './unsent-limit.ts';
 import { forClient } from './upstream-proxy-protocol.ts';
 import { PLAIN_VARIANT, type TransportVariant } from './upstream-transport.ts';
 import { xxHash64 } from './xx-hash64.ts';
@@ -129,6 +130,7 @@ export class TcpUpstream {
     const plain = host.hostname === '' ? common : { ...common, hostname: host.hostname };
     const variant = transport.tellsClient ? forClient(plain, this.#facts) : plain;
     const socket = transport.connect(host.ip, host.port, cluster.bindAddress, variant);
+    limitUnsent(socket, cluster.unsentBytes);
     this.#socket = socket;
     this.#env.wheel.arm(this.#timer, cluster.connectTimeoutMs);
     socket.on(transport.kind === 'tls' ? 'secureConnect' : 'connect', () => {

@@ -6,6 +6,7 @@ import type { ResourceLimits } from './circuit-breaker.ts';
 import type { Host } from './host.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 import { transportReason } from './transport-failure.ts';
+import { limitUnsent } from './unsent-limit.ts';
 import { Http2Pool } from './upstream-http2-pool.ts';
 import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
@@ -86,6 +87,7 @@ export class AutoPool implements UpstreamPool {
 
   #ask(): void {
     const socket = this.#transport.connect(this.#host.ip, this.#host.port, this.#settings.bindAddress, this.variant);
+    limitUnsent(socket, this.#settings.unsentBytes);
     this.#probe = socket;
     this.wheel.arm(this.#timer, this.#settings.connectTimeoutMs);
     const failed = (error: Error): void => {

@@ -5,8 +5,9 @@ import type { Socket } from 'node:net';
 import type { TlsFacts } from '../plan/stream-info.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { Host } from './host.ts';
-import { SILENT_PEER_MS } from './limits.ts';
+import { GIVE_CONNECTION_AFTER_MS, SILENT_PEER_MS } from './limits.ts';
 import { boundSilence } from './socket-silence.ts';
+import { limitUnsent } from './unsent-limit.ts';
 import { type Http2ConnectionOwner, UpstreamHttp2 } from './upstream-http2.ts';
 import { type PoolSettings, wantsMore } from './upstream-pool.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
@@ -138,11 +139,14 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     for (const waiting of failed) waiting.client.onConnectFailure(kind, reason);
   }
 
-  released(_connection: UpstreamHttp2, limits: ResourceLimits | undefined): void {
+  released(connection: UpstreamHttp2, limits: ResourceLimits | undefined): void {
     if (limits !== undefined) limits.releaseRequest();
     this.#streams--;
     this.host.stats.rqActive--;
     this.#settings.stats.rqActive.value--;
+    // Another worker has none, and waits for one.
+    if (this.#limits.connectionsWanted && this.#settings.wheel.now() - connection.connectedMs >= GIVE_CONNECTION_AFTER_MS)
+      connection.drain();
     if (this.#waiting.length > 0) this.#serve();
   }
 
@@ -224,7 +228,9 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   /** One that is counted already. */
   #dial(): void {
     const { host, transport, variant } = this;
-    this.#count(new UpstreamHttp2(this, transport.connect(host.ip, host.port, this.#settings.bindAddress, variant), this.#settings, false));
+    const socket = transport.connect(host.ip, host.port, this.#settings.bindAddress, variant);
+    limitUnsent(socket, this.#settings.unsentBytes);
+    this.#count(new UpstreamHttp2(this, socket, this.#settings, false));
   }
 
   /** Only asked for when connections are to be made ahead of need. */

@@ -150,8 +150,8 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     const stream = this.#stream;
     if (stream === undefined) return;
     this.#detach();
-    if (stream.closed) stream.release();
-    else stream.reset(H2.INTERNAL_ERROR);
+    stream.reset(H2.INTERNAL_ERROR);
+    stream.release();
     this.#connection.streamOver(this);
   }
 
@@ -215,7 +215,9 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
       this.settle();
       return;
     }
+    const stream = this.#stream;
     this.#detach();
+    stream?.release();
     this.#connection.streamOver(this);
     client?.onReset(cause, '');
   }
@@ -237,7 +239,7 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     if (stream === undefined) return;
     const client = this.#client;
     this.#detach();
-    if (stream.closed) stream.release();
+    stream.release();
     this.#connection.streamOver(this);
     client?.onSettled();
   }

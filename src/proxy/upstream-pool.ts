@@ -9,10 +9,11 @@ import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterStats } from './cluster-stats.ts';
 import type { Host } from './host.ts';
 import type { KeepalivePlan } from './http2-options.ts';
-import { SILENT_PEER_MS } from './limits.ts';
+import { GIVE_CONNECTION_AFTER_MS, SILENT_PEER_MS } from './limits.ts';
 import { boundSilence } from './socket-silence.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import type { TurnOutput } from './turn-output.ts';
+import { limitUnsent } from './unsent-limit.ts';
 import { UpstreamHttp1 } from './upstream-http1.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
@@ -27,6 +28,8 @@ export interface PoolSettings {
   readonly requestsPerConnection: number; // 0: no bound
   readonly maxConnectionDurationMs: number; // 0: no bound
   readonly bindAddress: string | undefined;
+  /** Bytes that may wait unsent on a connection before what writes to it is not read. */
+  readonly unsentBytes: number;
   readonly turn: TurnOutput;
   readonly random: () => number;
   /** Connections per request, those made ahead of need included (per_upstream_preconnect_ratio). */
@@ -161,7 +164,8 @@ export class Http1Pool implements UpstreamPool {
   finished(connection: UpstreamHttp1): void {
     this.#released(connection);
     const most = this.#settings.requestsPerConnection;
-    if (this.#draining || (most > 0 && connection.served >= most) || this.#lifeLeftMs(connection) <= 0) {
+    const isOver = this.#draining || (most > 0 && connection.served >= most) || this.#lifeLeftMs(connection) <= 0;
+    if (isOver || (this.#limits.connectionsWanted && this.#mayGive(connection))) {
       connection.park(0);
       connection.close();
       return;
@@ -256,6 +260,7 @@ export class Http1Pool implements UpstreamPool {
   /** One that is counted already. */
   #open(): void {
     const socket = this.transport.connect(this.host.ip, this.host.port, this.#settings.bindAddress, this.variant);
+    limitUnsent(socket, this.#settings.unsentBytes);
     this.#file(new UpstreamHttp1(this, socket, this.#settings.writer, false));
   }
 
@@ -268,6 +273,11 @@ export class Http1Pool implements UpstreamPool {
     connection.connectStartMs = this.wheel.now();
     this.#all.add(connection);
     connection.begin();
+  }
+
+  /** To another worker, which has none. */
+  #mayGive(connection: UpstreamHttp1): boolean {
+    return this.#waiting.length === 0 || this.wheel.now() - connection.connectedMs >= GIVE_CONNECTION_AFTER_MS;
   }
 
   /** Of max_connection_duration; a connection in use ends after its request. */

@@ -95,11 +95,14 @@ export class Http2Endings {
 
   /** RFC 9113 8.1.1: a stream error; Envoy ends the connection unless told otherwise. A head too large ends its stream only. */
   malformed(stream: Http2Stream, fault: number, reason: string): void {
-    if (fault === TOO_LARGE) {
-      if ((stream.state & HEAD_SEEN) === 0) this.#owner.onHeadRefused?.(reason);
-      this.streamFailed(stream, H2.INTERNAL_ERROR);
-    } else if (this.#streamError) this.streamFailed(stream, H2.PROTOCOL_ERROR);
-    else this.fail(H2.PROTOCOL_ERROR, reason, fault === BAD_MESSAGE ? 'http2.violation.of.messaging.rule' : 'http2.invalid.header.field');
+    const tooLarge = fault === TOO_LARGE;
+    const detail = tooLarge ? reason : fault === BAD_MESSAGE ? 'http2.violation.of.messaging.rule' : 'http2.invalid.header.field';
+    if (!tooLarge && !this.#streamError) {
+      this.fail(H2.PROTOCOL_ERROR, reason, detail);
+      return;
+    }
+    if ((stream.state & HEAD_SEEN) === 0) this.#owner.onHeadRefused?.(detail);
+    this.streamFailed(stream, tooLarge ? H2.INTERNAL_ERROR : H2.PROTOCOL_ERROR);
   }
 
   /** Over without a frame of ours. */

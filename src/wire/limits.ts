@@ -26,3 +26,9 @@ export const WRITER_SLAB_BYTES = 32 * 1024;
 export const PROXY_V2_BYTES_MAX = 16 + 65535;
 /** Peer metadata of one TCP connection: a few labels and names. */
 export const PEER_FRAME_BYTES_MAX = 64 * 1024;
+/** Head of a request for one of the process's own pages: scrapers and probes send a few hundred bytes. */
+export const PAGE_HEAD_BYTES_MAX = 16 * 1024;
+/** A page is given to the socket in such pieces, the next when the socket asks for more. */
+export const PAGE_PIECE_BYTES = 64 * 1024;
+/** Bytes kept that came before the answer to an earlier request was read. */
+export const PAGE_REST_BYTES_MAX = 64 * 1024;

@@ -253,6 +253,7 @@ export const startPair = async (kind: ProxyKind, grpcPort?: number): Promise<Sid
 
   const started: BareProxy[] = [];
   const stop = async (): Promise<void> => {
+    for (const proxy of started) pair.successors.push(...(await heirsOf(proxy)));
     for (const proxy of started) proxy.child.kill('SIGKILL');
     for (const pid of pair.successors) killed(pid);
     for (const peer of [web, greeter]) peer.stop();
@@ -284,5 +285,15 @@ const killed = (pid: number): void => {
     process.kill(pid, 'SIGKILL');
   } catch {
     // it has ended
+  }
+};
+
+/** Whoever answers in its place by now, and whom that one has started. */
+const heirsOf = async (proxy: BareProxy): Promise<number[]> => {
+  try {
+    const { pid = 0, successor = 0 } = JSON.parse(await proxy.get('/hot_restart')) as { pid?: number; successor?: number };
+    return [pid, successor].filter((p) => p > 1);
+  } catch {
+    return []; // none, or not of this kind
   }
 };

@@ -340,6 +340,9 @@ describe('admin sockets', () => {
     assert.equal((await fetchFrom(admin.address, '/ready')).body, 'LIVE\n');
     assert.equal((await fetchFrom(metrics.address, '/ready')).status, 404);
     assert.equal((await fetchFrom(metrics.address, '/stats/prometheus')).status, 200);
+    // A path that is no URL must not end the process.
+    assert.equal((await fetchFrom(metrics.address, '//')).status, 404);
+    assert.equal((await fetchFrom(admin.address, '//')).status, 500);
     await admin.close();
     await metrics.close();
     const tcp = await startAdminServer(context, { socket_address: { address: '127.0.0.1', port_value: 0 } });

@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
 import { createServer, request, type Server } from 'node:http';
+import { createServer as createHttp2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -163,6 +164,32 @@ describe('proxy server', () => {
     assert.deepEqual(JSON.parse(readFileSync(join(dir, 'out.log'), 'utf8')), { path: '/charge?x=1', code: 200, cluster: 'payment' });
     app.close();
     app.closeAllConnections();
+    rmSync(dir, { recursive: true });
+  });
+
+  test('a static cluster that speaks HTTP/2 takes requests like any other', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'skein-server-'));
+    const versions: string[] = [];
+    const app = createHttp2Server((req, res) => {
+      versions.push(req.httpVersion);
+      res.end('over HTTP/2');
+    });
+    app.listen(0, '127.0.0.1');
+    await once(app, 'listening');
+    const cluster: Cluster = {
+      ...staticCluster('app', (app.address() as AddressInfo).port),
+      typed_extension_protocol_options: {
+        'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+          '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+          explicit_http_config: { http2_protocol_options: {} },
+        },
+      },
+    };
+    const { server, port } = await startProxy(bootstrapOf('web', httpListener('out', 'OUTBOUND', 'app', join(dir, 'out.log')), cluster));
+    const answer = await get(`http://127.0.0.1:${port}/`);
+    assert.deepEqual([answer.status, answer.body, versions], [200, 'over HTTP/2', ['2.0']]);
+    await server.close();
+    app.close();
     rmSync(dir, { recursive: true });
   });
 

@@ -352,6 +352,60 @@ suite('HTTP/2 to upstreams', () => {
     }
   });
 
+  test('requests on a replaced cluster end well, later ones go to its successor, the old connection closes', async () => {
+    let finish = (): void => {};
+    await using old = await http2Backend((stream) => {
+      finish = () => {
+        stream.respond({ ':status': 200 });
+        stream.end('old');
+      };
+    });
+    await using young = await http2Backend((stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end('young');
+    });
+    await using plane = await front([old.port]);
+    const running = get(plane);
+    await eventually('it runs', () => old.heads.length === 1);
+    plane.plane.setCluster(staticCluster('app', [young.port], HTTP2_CLUSTER));
+    await plane.plane.settled();
+    assert.equal((await get(plane)).body, 'young');
+    const session = old.sessions[0];
+    assert.ok(session);
+    const closed = once(session, 'close');
+    finish();
+    assert.equal((await running).body, 'old');
+    await closed;
+  });
+
+  test('endpoints that leave finish what they have begun', async () => {
+    let finish = (): void => {};
+    await using old = await http2Backend((stream) => {
+      finish = () => {
+        stream.respond({ ':status': 200 });
+        stream.end('old');
+      };
+    });
+    await using young = await http2Backend((stream) => {
+      stream.respond({ ':status': 200 });
+      stream.end('young');
+    });
+    await using plane = await startPlane({
+      clusters: [{ name: 'app', type: 'EDS', eds_cluster_config: { eds_config: { ads: {} } }, connect_timeout: '1s', ...HTTP2_CLUSTER }],
+      listeners: [listener('in', hcm([toCluster('app')]))],
+    });
+    const endpoints = (port: number) => ({ ...staticCluster('app', [port]).load_assignment, cluster_name: 'app' });
+    plane.plane.setEndpoints(endpoints(old.port));
+    await plane.plane.settled();
+    const running = get(plane);
+    await eventually('it runs', () => old.heads.length === 1);
+    plane.plane.setEndpoints(endpoints(young.port));
+    assert.equal((await get(plane)).body, 'young');
+    finish();
+    assert.equal((await running).body, 'old');
+    assert.deepEqual([...new Set(plane.http.map((r) => r.flags))], ['']);
+  });
+
   test('a host that cannot be reached fails all who wait', async () => {
     await using plane = await front([9]);
     const session = await openSession(plane.port('in'));

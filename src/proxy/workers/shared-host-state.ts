@@ -73,9 +73,9 @@ export class SharedHostState implements HostState {
   }
   forgetAnswers(): void {
     if (this.#closed) return;
-    for (const of of [ANSWERS.external, ANSWERS.local]) {
-      this.#slot.set(ANSWERS_FROM + 2 * of, 0);
-      this.#slot.set(ANSWERS_FROM + 2 * of + 1, 0);
+    for (const kind of [ANSWERS.external, ANSWERS.local]) {
+      this.#slot.set(ANSWERS_FROM + 2 * kind, 0);
+      this.#slot.set(ANSWERS_FROM + 2 * kind + 1, 0);
     }
   }
 

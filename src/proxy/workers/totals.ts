@@ -54,6 +54,9 @@ const seriesOf = (s: { readonly value: number } | Histogram): number | Histogram
 const SAME_EVERYWHERE =
   /^(?:server\.|cluster_manager\.|listener_manager\.|control_plane\.|server_first\.ports_|overload\..*\.(?:pressure|active|scale_percent)$)|^cluster\..*\.(?:update_success|update_attempt|update_failure|update_empty|update_rejected|update_no_rebuild|membership_\w+|outlier_detection\.ejections_active)$|^http\..*\.rds\.|\.ssl_context_update_by_sds$/;
 
+/** Envoy tells these for each worker too. */
+const OF_A_WORKER = /^(listener\..+\.)(downstream_cx_(?:total|active))$/;
+
 export interface Summed {
   readonly stats: StatsStore;
   readonly metrics: MetricRegistry;
@@ -64,11 +67,17 @@ export interface Summed {
 export const sumOf = (main: Pick<DataPlane, 'stats' | 'clusters'>, mainMetrics: MetricRegistry, others: readonly Totals[]): Summed => {
   const stats = new StatsStore();
   const own = totalsOf(main, mainMetrics);
-  for (const totals of [own, ...others]) {
-    for (const [name, kind, value] of totals.stats)
-      if (totals === own || !SAME_EVERYWHERE.test(name)) (kind === 'counter' ? stats.counter(name) : stats.gauge(name)).value += value;
+  [own, ...others].forEach((totals, worker) => {
+    const add = (name: string, kind: 'counter' | 'gauge', value: number): void => {
+      (kind === 'counter' ? stats.counter(name) : stats.gauge(name)).value += value;
+    };
+    for (const [name, kind, value] of totals.stats) {
+      if (totals === own || !SAME_EVERYWHERE.test(name)) add(name, kind, value);
+      const [, listener, what] = OF_A_WORKER.exec(name) ?? [];
+      if (listener !== undefined) add(`${listener}worker_${worker}.${what}`, kind, value);
+    }
     for (const [name, parts] of totals.histograms) stats.histogram(name).add(parts);
-  }
+  });
   return {
     stats,
     metrics: summedMetrics(mainMetrics, [own, ...others]),

@@ -1,6 +1,6 @@
 // Where the resources of a ConfigSource come from, as one of three kinds with a key to share streams by.
 // What Skein does not speak (REST, delta, Google's own gRPC client) is refused by name.
-import type { ApiConfigSource, Cluster, ConfigSource, GrpcService, Listener } from '../../xds/gen/types.ts';
+import type { ApiConfigSource, Bootstrap, Cluster, ConfigSource, GrpcService, Listener } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
 
 export type Source =
@@ -29,6 +29,17 @@ export const parseApiSource = (api: ApiConfigSource, path: string): { readonly c
   const cluster = service?.envoy_grpc?.cluster_name;
   if (!service || !cluster) throw new SourceError(`${path}.grpc_services: wants one service with envoy_grpc.cluster_name`);
   return { cluster, service };
+};
+
+/** Names of the clusters that anything in a bootstrap calls over gRPC. */
+export const grpcClusters = (bootstrap: Bootstrap): ReadonlySet<string> => {
+  const names = new Set<string>();
+  JSON.stringify(bootstrap, (key, value: unknown) => {
+    const name = key === 'envoy_grpc' ? (value as { readonly cluster_name?: string } | undefined)?.cluster_name : undefined;
+    if (name !== undefined) names.add(name);
+    return value;
+  });
+  return names;
 };
 
 export const sourceKey = (source: Source): string =>

@@ -2,7 +2,7 @@
 // whatever those name: endpoints, routes, secrets. Keeps the last good configuration through every failure.
 // It decides only what is asked for and when; what a resource means is the data plane's business.
 import type { Log } from '../../base/log.ts';
-import type { Bootstrap, Cluster, ConfigSource, GrpcService, Node, UpstreamsHttp_HttpProtocolOptions } from '../../xds/gen/types.ts';
+import type { Bootstrap, ConfigSource, GrpcService, Node } from '../../xds/gen/types.ts';
 import {
   ADS_METHOD,
   CLUSTER_TYPE,
@@ -21,6 +21,7 @@ import { applyResponse, removeOne, setResource } from './apply.ts';
 import { Channel } from './channel.ts';
 import {
   endpointSources,
+  grpcClusters,
   initialFetchTimeoutMs,
   parseApiSource,
   parseSource,
@@ -57,12 +58,6 @@ const STAT_PREFIX = {
   NDS: 'nds',
 } as const;
 
-const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
-const speaksHttp2 = (cluster: Cluster): boolean => {
-  const options = cluster.typed_extension_protocol_options?.[HTTP_OPTIONS] as UpstreamsHttp_HttpProtocolOptions | undefined;
-  return cluster.http2_protocol_options !== undefined || options?.explicit_http_config?.http2_protocol_options !== undefined;
-};
-
 export class Subscriptions {
   readonly store = new ResourceStore();
   readonly #options: SubscriptionsOptions;
@@ -80,9 +75,11 @@ export class Subscriptions {
   #closed = false;
   #live = false;
   readonly #whenLive = Promise.withResolvers<void>();
+  readonly #controlPlanes: ReadonlySet<string>;
 
   constructor(options: SubscriptionsOptions) {
     this.#options = options;
+    this.#controlPlanes = grpcClusters(options.bootstrap);
   }
 
   /** Applies the static resources (throws with the resource and field on a bad one) and opens the streams. */
@@ -126,17 +123,15 @@ export class Subscriptions {
 
   #addStatic(type: ResourceType, resource: object, now: number): void {
     const name = (resource as { readonly name?: string }).name ?? '';
-    if (type === CLUSTER_TYPE && speaksHttp2(resource)) {
-      // Such a cluster leads to a control plane: the gRPC client dials it, no request is routed there.
-      this.store.accept(type.url, name, '', '', now, true);
-      return;
-    }
     try {
       setResource(type, resource, this.#options.dataPlane);
     } catch (e) {
-      throw new Error(
-        `static_resources: ${type.shortName} ${name === '' ? '(unnamed)' : name}: ${e instanceof Error ? e.message : String(e)}`,
-      );
+      // A control plane's cluster is dialled by the gRPC client, which may know more of transports than the data plane.
+      const dialled = type === CLUSTER_TYPE && this.#controlPlanes.has(name);
+      if (!dialled)
+        throw new Error(
+          `static_resources: ${type.shortName} ${name === '' ? '(unnamed)' : name}: ${e instanceof Error ? e.message : String(e)}`,
+        );
     }
     this.store.accept(type.url, name, '', '', now, true);
   }

@@ -1,0 +1,68 @@
+// One request for a page and its whole answer, over one connection that ends with it. Bytes in, one result out; whoever owns the
+// socket dials, bounds the time and closes. The answer's body is bounded; more is a failure, never a shorter page.
+
+import type { PageAnswer, PageRequest } from './http1-page-server.ts';
+import { Http1Parser, type Http1Problem, type Http1Sink } from './http1-parser.ts';
+
+/** To be written as it is. */
+export const pageRequestBytes = ({ method, path, body }: PageRequest, host: string): Buffer => {
+  if (!/^[A-Z]+$/.test(method) || !/^\/[\x21-\x7e]*$/.test(path)) throw new Error('the request line cannot be written');
+  const length = body === '' && method === 'GET' ? '' : `content-length: ${Buffer.byteLength(body)}\r\n`;
+  return Buffer.from(`${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n${length}\r\n${body}`);
+};
+
+export class PageReader implements Http1Sink {
+  /** Set when all of it is there. */
+  answer: PageAnswer | undefined;
+  /** Set when there will be none. */
+  failure = '';
+  readonly #parser: Http1Parser;
+  readonly #bodyBytesMax: number;
+  readonly #body: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(method: string, bodyBytesMax: number) {
+    this.#bodyBytesMax = bodyBytesMax;
+    this.#parser = new Http1Parser('response', this);
+    this.#parser.expect(method);
+  }
+
+  get done(): boolean {
+    return this.answer !== undefined || this.failure !== '';
+  }
+
+  receive(chunk: Buffer): void {
+    if (!this.done) this.#parser.execute(chunk);
+  }
+
+  /** The peer ended its side. */
+  finish(): void {
+    if (!this.done) this.#parser.finish();
+    if (!this.done) this.failure = 'connection ended without an answer';
+  }
+
+  onHead(): void {
+    if (this.#parser.upgrade) this.#fail('the answer is not HTTP');
+  }
+
+  onBody(buf: Buffer, start: number, end: number): void {
+    this.#bytes += end - start;
+    if (this.#bytes > this.#bodyBytesMax) this.#fail(`answer above ${this.#bodyBytesMax} bytes`);
+    else this.#body.push(buf.subarray(start, end));
+  }
+
+  onEnd(): void {
+    const headers: { [name: string]: string } = {};
+    for (const [name, value] of this.#parser.headers.entries()) headers[name] = name in headers ? `${headers[name]}, ${value}` : value;
+    this.answer = { status: this.#parser.statusCode, headers, body: Buffer.concat(this.#body).toString('utf8') };
+  }
+
+  onError(problem: Http1Problem): void {
+    this.#fail(problem.message);
+  }
+
+  #fail(why: string): void {
+    this.#parser.stop();
+    this.failure ||= why;
+  }
+}
