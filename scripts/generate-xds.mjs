@@ -37,23 +37,17 @@ tree.resolvePath = (_origin, target) => {
   throw new Error(`generate-xds: no file for import ${target}`);
 };
 tree.loadSync(roots, { keepCase: true });
-// Fields newer than the packaged .proto tree: [message, number, name, type].
-for (const [message, number, name, type] of [
-  ['envoy.config.cluster.v3.Cluster', 58, 'dns_jitter', 'google.protobuf.Duration'],
-  ['envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', 18, 'backoff_options', 'envoy.config.core.v3.BackoffStrategy'],
-  [
-    'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy',
-    20,
-    'max_downstream_connection_duration_jitter_percentage',
-    'envoy.type.v3.Percent',
-  ],
-  ['envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', 21, 'upstream_connect_mode', 'int32'],
-  ['envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy', 22, 'max_early_data_bytes', 'google.protobuf.UInt32Value'],
-  ['envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', 6, 'auto_host_sni', 'bool'],
-  ['envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', 7, 'auto_sni_san_validation', 'bool'],
-  ['envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', 11, 'prefer_client_ciphers', 'bool'],
-]) {
-  tree.lookupType(message).add(new protobuf.Field(name, number, type));
+// Fields newer than the packaged .proto tree, as of Envoy 1.40.
+const refused = new Set();
+for (const line of readFileSync(join(root, 'src/xds/proto/newer-fields.txt'), 'utf8').split('\n')) {
+  const [message, number, name, type, ...marks] = line.trim().split(/\s+/);
+  if (message === undefined || message === '' || message.startsWith('#')) continue;
+  if (tree.lookup(message) === null) {
+    const at = message.lastIndexOf('.');
+    tree.define(message.slice(0, at)).add(new protobuf.Type(message.slice(at + 1)));
+  }
+  tree.lookupType(message).add(new protobuf.Field(name, Number(number), type, marks.includes('repeated') ? 'repeated' : undefined));
+  if (marks.includes('refused')) refused.add(`${message}.${name}`);
 }
 
 const WELL_KNOWN = {
@@ -157,7 +151,7 @@ for (const m of messages) {
     const scalar = SCALAR[f.type] !== undefined;
     const ref = scalar ? f.type : f.resolvedType.fullName.slice(1);
     const flags =
-      (f.repeated ? 'r' : '') + (f.map ? 'm' : '') + (f.options?.deprecated ? 'd' : '') + (f.options?.proto3_optional ? 'o' : '');
+      (f.repeated ? 'r' : '') + (f.map ? 'm' : '') + (f.options?.deprecated ? 'd' : '') + (f.options?.proto3_optional ? 'o' : '') + (refused.has(`${m.name}.${f.name}`) ? 'x' : '');
     const oneof = f.partOf && oneofs.includes(f.partOf) ? oneofs.indexOf(f.partOf) : -1;
     // protobufjs carries google.protobuf.Value with lowerCamel names.
     const name = m.name.startsWith('google.protobuf.') ? f.name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`) : f.name;

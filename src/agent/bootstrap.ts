@@ -76,6 +76,8 @@ export const makeNode = (config: AgentConfig): Node => {
     INTERCEPTION_MODE: config.gateway ? 'NONE' : 'REDIRECT',
     ENVOY_PROMETHEUS_PORT: config.prometheusPort,
     ENVOY_STATUS_PORT: config.statusPort,
+    // Services are called at addresses that lead nowhere past the proxy: HTTP/1.0 too must be routed by it.
+    HTTP10: '1',
     ...(config.dns ? { DNS_CAPTURE: 'true' } : {}),
     ...(config.appPorts.length > 0
       ? { POD_PORTS: JSON.stringify(config.appPorts.map((p) => ({ containerPort: p, protocol: 'TCP' }))) }

@@ -1,5 +1,7 @@
 // One probe of a workload through the hub: an HTTP GET or a TCP connection. Never throws: a probe passes or it does not.
+// A sidecar takes connections for an application that is not there yet, so a TCP probe also looks for who listens.
 
+import { readFile } from 'node:fs/promises';
 import { ask } from './relay-protocol.ts';
 
 export interface ProbeTarget {
@@ -9,7 +11,24 @@ export interface ProbeTarget {
   readonly timeoutMs: number;
 }
 
-export const probeTcp = async ({ hubSocket, address, port, timeoutMs }: ProbeTarget): Promise<boolean> => {
+const LISTEN = '0A';
+
+/** Something listens on `port` in the network of the process `pid`. */
+const listensIn = async (pid: number, port: number): Promise<boolean> => {
+  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  for (const family of ['tcp', 'tcp6']) {
+    const table = await readFile(`/proc/${pid}/net/${family}`, 'latin1').catch(() => '');
+    for (const line of table.split('\n')) {
+      const [, local = '', , state] = line.trim().split(/ +/);
+      if (state === LISTEN && local.endsWith(wanted)) return true;
+    }
+  }
+  return false;
+};
+
+/** `pid`: of a process in the workload's network. */
+export const probeTcp = async ({ hubSocket, address, port, timeoutMs, pid }: ProbeTarget & { readonly pid: number }): Promise<boolean> => {
+  if (!(await listensIn(pid, port))) return false;
   const dialled = ask(hubSocket, { op: 'connect', host: address, port });
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {

@@ -331,7 +331,7 @@ export class Replica {
       case 'http':
         return await probeHttp({ ...target, port: probe.port, path: probe.path });
       case 'tcp':
-        return await probeTcp({ ...target, port: probe.port });
+        return await probeTcp({ ...target, port: probe.port, pid: this.#netns() });
       case 'exec': {
         const { directory, privilege, environment } = this.#context;
         return await runs(

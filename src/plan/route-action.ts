@@ -7,7 +7,7 @@ import { PlanError } from './plan-error.ts';
 import { compileRetry } from './retry.ts';
 import { compileHostRewrite, compilePathRewrite } from './rewrite.ts';
 import type { PathCriterion } from './route-criteria.ts';
-import type { CompiledRoute, DirectResponsePlan, MirrorPlan, RedirectPlan } from './route-plan.ts';
+import type { CompiledRoute, ConnectPlan, DirectResponsePlan, MirrorPlan, RedirectPlan } from './route-plan.ts';
 
 /** Envoy's route timeout when none is set. */
 const ROUTE_TIMEOUT_MS = 15_000;
@@ -53,6 +53,7 @@ const withoutForwarding = (route: Route): CompiledRoute => ({
   hashPolicy: [],
   priority: 'default',
   upgrades: new Map(),
+  connect: undefined,
   mirrors: [],
   clusterNotFoundStatus: 503,
   autoHostRewrite: false,
@@ -65,7 +66,7 @@ const withoutForwarding = (route: Route): CompiledRoute => ({
   decorator: route.decorator?.operation,
   decoratorPropagate: route.decorator?.propagate ?? true,
   tracing: route.tracing,
-  bufferLimitBytes: route.per_request_buffer_limit_bytes,
+  bufferLimitBytes: undefined,
   statPrefix: route.stat_prefix ?? '',
 });
 
@@ -102,6 +103,7 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
     hashPolicy: (action.hash_policy ?? []).map((p, i) => compileHashPolicy(p, `${path}.hash_policy[${i}]`)),
     priority: action.priority === 'HIGH' ? 'high' : 'default',
     upgrades: compileUpgrades(action, path),
+    connect: compileConnect(action, path),
     mirrors: mirrorsOf(action, context).map((m, i) => compileMirror(m, `${path}.request_mirror_policies[${i}]`)),
     clusterNotFoundStatus: NOT_FOUND_STATUS[action.cluster_not_found_response_code ?? ''] ?? 503,
     autoHostRewrite: hostRewrite?.kind === 'auto',
@@ -110,7 +112,11 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
     appendXForwardedHost: action.append_x_forwarded_host === true,
     includeVirtualHostRateLimits: action.include_vh_rate_limits ?? (action.rate_limits ?? []).length === 0,
     rateLimits: action.rate_limits ?? [],
-    bufferLimitBytes: route.per_request_buffer_limit_bytes ?? host.per_request_buffer_limit_bytes,
+    bufferLimitBytes:
+      route.request_body_buffer_limit ??
+      host.request_body_buffer_limit ??
+      route.per_request_buffer_limit_bytes ??
+      host.per_request_buffer_limit_bytes,
   };
 };
 
@@ -146,10 +152,26 @@ const compileUpgrades = (action: RouteAction, path: string): ReadonlyMap<string,
   action.upgrade_configs?.forEach((config, i) => {
     const type = (config.upgrade_type ?? '').toLowerCase();
     if (upgrades.has(type)) throw new PlanError(`${path}.upgrade_configs[${i}]`, `${type} is configured twice`);
-    if (config.connect_config !== undefined) throw new PlanError(`${path}.upgrade_configs[${i}].connect_config`, 'is not supported');
     upgrades.set(type, config.enabled ?? true);
   });
   return upgrades;
+};
+
+const compileConnect = (action: RouteAction, path: string): ConnectPlan | undefined => {
+  let plan: ConnectPlan | undefined;
+  action.upgrade_configs?.forEach(({ connect_config: connect, upgrade_type: type, enabled }, i) => {
+    if (connect === undefined) return;
+    const at = `${path}.upgrade_configs[${i}].connect_config`;
+    if (type?.toLowerCase() !== 'connect') throw new PlanError(at, 'is for CONNECT alone');
+    const proxy = connect.proxy_protocol_config;
+    if (proxy?.pass_through_tlvs !== undefined) throw new PlanError(`${at}.proxy_protocol_config.pass_through_tlvs`, 'is not supported');
+    if (enabled === false) return;
+    plan = {
+      allowPost: connect.allow_post ?? false,
+      proxyProtocol: proxy === undefined ? '' : proxy.version === 'V2' || proxy.version === 1 ? 'V2' : 'V1',
+    };
+  });
+  return plan;
 };
 
 const REDIRECT_STATUS: Readonly<Record<string, RedirectPlan['status']>> = {

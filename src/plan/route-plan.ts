@@ -87,6 +87,8 @@ export interface CompiledRoute {
   readonly priority: 'default' | 'high';
   /** Upgrade name in lower case → enabled. `connect` for CONNECT. */
   readonly upgrades: ReadonlyMap<string, boolean>;
+  /** CONNECT ends here: what it carries goes on over TCP. */
+  readonly connect: ConnectPlan | undefined;
   readonly mirrors: readonly MirrorPlan[];
   readonly clusterNotFoundStatus: 503 | 404 | 500;
   readonly autoHostRewrite: boolean;
@@ -102,6 +104,13 @@ export interface CompiledRoute {
   readonly tracing: Route_Tracing | undefined;
   readonly bufferLimitBytes: number | undefined;
   readonly statPrefix: string;
+}
+
+export interface ConnectPlan {
+  /** A POST may stand for a CONNECT. */
+  readonly allowPost: boolean;
+  /** What the connection begins with. */
+  readonly proxyProtocol: '' | 'V1' | 'V2';
 }
 
 /** A decision: made at configuration time for every (route, weight), so that matching allocates nothing. */

@@ -108,7 +108,8 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     }
     this.#read();
     const { serverFirst } = this.#env;
-    if (serverFirst.knows(this.#port)) this.onSilence();
+    // Where a client may also begin TLS with us it gets the time to.
+    if (serverFirst.knows(this.#port) && !this.#state.endsTls) this.onSilence();
     else serverFirst.watch(this, this.#port);
   }
 
@@ -261,6 +262,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
           this.#fail('', false, result.reason);
           return;
         }
+        if (this.#wantsTls) this.#env.serverFirst.learn(this.#port, 'tls');
         facts.tls = result.facts;
         facts.localUri = result.localUri;
         if (facts.sni === '' && typeof result.socket.servername === 'string') facts.sni = result.socket.servername;
@@ -268,7 +270,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       });
     };
     // Which ALPN to answer with is decided from the hello, so it is looked at even without a tls_inspector.
-    if (this.#transport === 'tls') begin(looked);
+    if (this.#transport === 'tls' || chain.tls?.readsHello !== true) begin(looked);
     else this.#readHello(begin);
   }
 

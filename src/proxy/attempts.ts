@@ -9,6 +9,7 @@ import type { StreamInfo } from '../plan/stream-info.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { removeHopByHop } from '../wire/hop-by-hop.ts';
+import { attemptPool } from './attempt-pool.ts';
 import { AttemptTimeouts, type TimedAttempts } from './attempt-timeouts.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
@@ -19,7 +20,6 @@ import type { HcmPlan } from './hcm-plan.ts';
 import type { Host } from './host.ts';
 import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
 import { KeptRequest } from './kept-request.ts';
-import { BUFFER_BYTES } from './limits.ts';
 import * as replies from './local-reply.ts';
 import { type MirrorRequest, startMirrors } from './mirror.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
@@ -27,9 +27,7 @@ import { requestHash } from './request-hash.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
 import { changesProtocol, finishResponseHead } from './response-head.ts';
 import { RetryBudget } from './retry-budget.ts';
-import { transportVariant } from './transport-variant.ts';
 import { UpgradeTunnel } from './upgrade-tunnel.ts';
-import { forClient } from './upstream-proxy-protocol.ts';
 import type { ResetCause, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
 
 export class Attempts implements UpstreamClient, TimedAttempts {
@@ -150,8 +148,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     if (match.virtualHost.includeRequestAttemptCount) exchange.requestHeaders.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
     this.#attemptStart = this.#env.clock.monotonicMs();
     if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#mirror(match.route.mirrors);
-    const variant = transportVariant(cluster, exchange, info.protocol === 'HTTP/2');
-    const pool = cluster.pool(host, cluster.tellsClient ? forClient(variant, this.#facts) : variant);
+    const pool = attemptPool(this.#env, cluster, host, exchange, this.#facts);
     this.#pool = pool;
     if (exchange.requestEnded) this.#times.armTry();
     const outcome = pool.acquire(this, limits);
@@ -222,15 +219,17 @@ export class Attempts implements UpstreamClient, TimedAttempts {
       if (!kept.keep) return;
     }
     kept.bytes += end - start;
-    const limit = this.#exchange.route?.route.bufferLimitBytes ?? BUFFER_BYTES;
-    if (kept.bytes > limit && connection !== undefined) {
-      // Too much to send a second time.
-      kept.drop();
-      this.#budget.left = 0;
-      return;
+    const fits = kept.bytes <= (this.#exchange.route?.route.bufferLimitBytes ?? this.#down.bufferBytes);
+    if (!fits && kept.keep) this.#budget.abandon(this.#cluster?.stats);
+    if (!fits && connection !== undefined) kept.drop();
+    else if (!fits && kept.keep && this.#pool === undefined && this.#attempts > 0) this.#exchange.reply(replies.RETRY_BUFFER_EXCEEDED);
+    else {
+      if (!fits) {
+        kept.keep = false;
+        this.#down.pauseReading();
+      }
+      kept.add(buf, start, end);
     }
-    kept.add(buf, start, end);
-    if (connection === undefined && kept.bytes > limit) this.#down.pauseReading();
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
@@ -284,7 +283,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     const host = this.#host;
     if (host !== undefined) this.#cluster?.failed(host, 'reset');
     if (this.tunnel.open) {
-      this.tunnel.gone();
+      this.tunnel.broke();
       return;
     }
     const reason = replies.RESET_REASONS[cause];

@@ -32,7 +32,8 @@ export interface ResourceLimits {
   /** One that stands already. */
   takeConnection(host: HostState | undefined): void;
   releaseConnection(host: HostState | undefined): void;
-  waitForConnection(waiter: ConnectionWaiter): void;
+  /** `host`: where it is to lead. */
+  waitForConnection(waiter: ConnectionWaiter, host: HostState): void;
   tryPending(): boolean;
   releasePending(): void;
   tryRequest(): boolean;

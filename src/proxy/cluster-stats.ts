@@ -17,6 +17,8 @@ export interface ClusterStats {
   readonly rqRetrySuccess: Stat;
   readonly rqRetryOverflow: Stat;
   readonly rqRetryLimitExceeded: Stat;
+  /** A body too large to be sent again. */
+  readonly rqRetryAbandoned: Stat;
   readonly rqTimeout: Stat;
   readonly rqPerTryTimeout: Stat;
   readonly rqCompleted: Stat;
@@ -47,6 +49,7 @@ export const createClusterStats = (store: StatsStore, statName: string): Cluster
     rqRetrySuccess: counter('upstream_rq_retry_success'),
     rqRetryOverflow: counter('upstream_rq_retry_overflow'),
     rqRetryLimitExceeded: counter('upstream_rq_retry_limit_exceeded'),
+    rqRetryAbandoned: counter('retry_or_shadow_abandoned'),
     rqTimeout: counter('upstream_rq_timeout'),
     rqPerTryTimeout: counter('upstream_rq_per_try_timeout'),
     rqCompleted: counter('upstream_rq_completed'),

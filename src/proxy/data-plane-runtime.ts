@@ -93,7 +93,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       secrets: this.#secrets,
       stats: this.stats,
       sharing,
-      serverFirst: new ServerFirst(clock, this.#wheel, this.stats),
+      serverFirst: new ServerFirst(clock, this.stats),
       peerExchange: options.peerExchange,
       filters: new HttpFilterRegistry(options.httpFilters),
       cluster: (name) => this.#clusters.get(name)?.active,

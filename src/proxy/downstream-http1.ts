@@ -15,6 +15,7 @@ import type { HcmPlan } from './hcm-plan.ts';
 import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { LocalReply } from './local-reply.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { changesProtocol } from './response-head.ts';
 import { SocketOutput } from './socket-output.ts';
 import { WheelTimer } from './timer-wheel.ts';
 
@@ -89,6 +90,9 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   }
   get requestLength(): number {
     return this.#parser.contentLength;
+  }
+  get bufferBytes(): number {
+    return this.#socket.writableHighWaterMark;
   }
   get busy(): boolean {
     return this.#exchange.active;
@@ -185,7 +189,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   // --- called by the exchange ---
 
   /** True: the body is to be written in chunks. */
-  writeHead(status: number, reason: string, headers: HeaderBlock, streamed: boolean, hasBody: boolean, requestDone: boolean): boolean {
+  writeHead(status: number, _reason: string, headers: HeaderBlock, streamed: boolean, hasBody: boolean, requestDone: boolean): boolean {
     const plan = this.#plan;
     let chunked = false;
     if (streamed && hasBody) {
@@ -199,7 +203,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     if (!headers.hasId(H.DATE)) headers.setById(H.DATE, this.#env.date());
     if (plan.properCaseResponses && !headers.cased) headers.proper = true;
     const writer = this.#env.responseWriter;
-    writer.statusLine(status, reason);
+    writer.statusLine(status, '');
     writer.fields(headers);
     if (chunked) writer.ownLine(headers, CHUNKED_LINE);
     // HTTP/2 ends a message without saying its length; a client of HTTP/1 would wait for more.
@@ -212,7 +216,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
       !headers.hasId(H.CONTENT_LENGTH)
     )
       writer.append(EMPTY_LINE);
-    if (status !== 101) {
+    if (status !== 101 && !(this.#parser.method === 'CONNECT' && changesProtocol('connect', status))) {
       if (this.#closeAfter || !this.#keepAlive) writer.ownLine(headers, CLOSE_LINE);
       else if (this.#http10) writer.ownLine(headers, KEEP_ALIVE_LINE);
     }
@@ -225,9 +229,9 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   }
 
   /** False: the client takes no more now. */
-  writeInformational(status: number, reason: string, headers: HeaderBlock): boolean {
+  writeInformational(status: number, _reason: string, headers: HeaderBlock): boolean {
     const writer = this.#env.responseWriter;
-    writer.statusLine(status, reason);
+    writer.statusLine(status, '');
     writer.fields(headers);
     writer.endHead();
     return this.#closed || this.#socket.write(writer.take());

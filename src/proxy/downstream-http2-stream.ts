@@ -4,8 +4,9 @@
 import type { BlockList } from 'node:net';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
-import { H2 } from '../wire/http2-frame.ts';
+import { H2, STREAM_WINDOW_DEFAULT } from '../wire/http2-frame.ts';
 import type { Http2Stream } from '../wire/http2-stream.ts';
+import { SmallPieces } from '../wire/small-pieces.ts';
 import type { DownstreamFacts } from './connection-facts.ts';
 import type { DownstreamHttp2 } from './downstream-http2.ts';
 import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
@@ -46,6 +47,7 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   #refused = false;
   /** Came behind an upgrade's head before the upstream agreed to it. */
   #early: Buffer[] = [];
+  #earlySmall: SmallPieces | undefined;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, connection: DownstreamHttp2, facts: DownstreamFacts) {
     this.#env = env;
@@ -55,6 +57,9 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     this.exchange = new Exchange(env, plan, this, facts);
   }
 
+  get bufferBytes(): number {
+    return this.#plan.http2.initialStreamWindowSize ?? STREAM_WINDOW_DEFAULT;
+  }
   get reading(): boolean {
     return this.#connection.reading;
   }
@@ -105,7 +110,8 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     if (this.#tunnel) this.exchange.fromDownstreamTunnel(buf.subarray(start, end));
     else if (this.upgrade || this.method === 'CONNECT') {
       if (!this.#refused) {
-        this.#early.push(buf.subarray(start, end));
+        this.#earlySmall ??= new SmallPieces();
+        this.#earlySmall.add(this.#early, buf, start, end, this.#held);
         return;
       }
     } else {
@@ -189,22 +195,36 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     if (stream === undefined) return;
     // Its client is slow: the response leaves by itself, but not for ever.
     if (this.#responseEnded && stream.queuedBytes > 0) {
-      if (!this.#requestEnded) stream.reset(H2.NO_ERROR);
+      if (!this.#requestEnded) stream.reset(this.#unreadCode);
       this.#connection.linger(stream);
     } else {
-      if (!this.#responseEnded) stream.reset(H2.INTERNAL_ERROR);
-      else if (!this.#requestEnded) stream.reset(H2.NO_ERROR);
+      if (!this.#responseEnded) stream.reset(this.#cutCode);
+      else if (!this.#requestEnded) stream.reset(this.#unreadCode);
       stream.release();
     }
     this.#over();
   }
 
   closeNow(): void {
+    if (this.#responseEnded) {
+      this.next(); // all was said, if not taken yet
+      return;
+    }
     const stream = this.#leave();
     if (stream === undefined) return;
-    stream.reset(H2.INTERNAL_ERROR);
+    stream.reset(this.#cutCode);
     stream.release();
     this.#over();
+  }
+
+  /** Of a response that is cut; a tunnel says that it is its connection that broke. */
+  get #cutCode(): number {
+    return this.method === 'CONNECT' ? H2.CONNECT_ERROR : H2.INTERNAL_ERROR;
+  }
+
+  /** Of a request answered before its end; a CONNECT that came to nothing here says so. */
+  get #unreadCode(): number {
+    return this.method === 'CONNECT' && this.exchange.info.responseCodeDetails.startsWith('upstream_reset_') ? H2.CONNECT_ERROR : H2.NO_ERROR;
   }
 
   pauseReading(): void {
@@ -256,6 +276,7 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
 
   #over(): void {
     if (this.#early.length > 0) this.#early = [];
+    this.#earlySmall = undefined;
     this.headers = NO_HEADERS;
     this.#connection.streamOver(this);
   }

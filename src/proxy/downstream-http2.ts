@@ -13,7 +13,7 @@ import { DownstreamHttp2Stream } from './downstream-http2-stream.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { Http2Keepalive } from './http2-keepalive.ts';
 import { Http2Output } from './http2-output.ts';
-import { FLUSH_CHECK_MS, IDLE_EXCHANGES_MAX, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import { FLUSH_CHECK_MS, GOAWAY_ROUND_TRIP_MS, IDLE_EXCHANGES_MAX, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { closeSoon } from './socket-linger.ts';
 import { TimerSet } from './timer-set.ts';
@@ -49,7 +49,9 @@ export class DownstreamHttp2 implements Http2Owner {
   /** Bytes of one read are being handed on. */
   reading = false;
   #touched: DownstreamHttp2Stream[] = [];
-  #draining: 'no' | 'told' | 'final' = 'no';
+  #draining: 'no' | 'told' | 'late' | 'final' = 'no';
+  /** The client has answered a PING sent behind the first GOAWAY: it knows. */
+  #heard = false;
   #disconnected = false;
   #closing = false;
   #closed = false;
@@ -94,12 +96,24 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#socket.resume();
   }
 
-  /** Says that it will end, takes what is on its way for a moment, then no more, finishes and closes. */
+  /** Says that it will end, takes what is on its way for the drain time and at least a round trip, then no more, finishes and closes. */
   drain(): void {
     if (this.#draining !== 'no' || this.#closing) return;
     this.#draining = 'told';
     this.machine.goaway(H2.NO_ERROR, false);
+    this.machine.ping();
     this.#timers.arm(DRAIN, this.#plan.drainTimeoutMs);
+  }
+
+  #drained(): void {
+    if (this.#draining === 'told' && !this.#heard) {
+      this.#draining = 'late';
+      this.#timers.arm(DRAIN, GOAWAY_ROUND_TRIP_MS);
+      return;
+    }
+    this.#draining = 'final';
+    this.machine.goaway(H2.NO_ERROR, true);
+    if (this.#live.size === 0) this.#closeWhenDone();
   }
 
   destroy(): void {
@@ -142,6 +156,9 @@ export class DownstreamHttp2 implements Http2Owner {
   onPeerSettings(): void {}
   onPingAck(): void {
     this.#keepalive?.acked();
+    if (this.#draining === 'no') return;
+    this.#heard = true;
+    if (this.#draining === 'late') this.#drained();
   }
   onError(problem: Http2Problem): void {
     if (problem.detail === 'http2.invalid.header.field' || problem.detail === 'http2.violation.of.messaging.rule')
@@ -227,11 +244,8 @@ export class DownstreamHttp2 implements Http2Owner {
     if (kind === LINGER) this.#lingered();
     else if (kind === TRIM) this.#trim();
     else if (kind === DRAIN && this.#draining === 'final') this.#closeWhenDone();
-    else if (kind === DRAIN) {
-      this.#draining = 'final';
-      this.machine.goaway(H2.NO_ERROR, true);
-      if (this.#live.size === 0) this.#closeWhenDone();
-    } else this.drain();
+    else if (kind === DRAIN) this.#drained();
+    else this.drain();
   }
 
   // --- reading ---

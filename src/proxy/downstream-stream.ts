@@ -26,6 +26,8 @@ export interface DownstreamStream {
   readonly reading: boolean;
   /** Body bytes the request's head promised. */
   readonly requestLength: number;
+  /** What may be kept of a request's body, to be sent again, where its route does not say. */
+  readonly bufferBytes: number;
   /** True: the body is to be written in chunks. */
   writeHead(status: number, reason: string, headers: HeaderBlock, streamed: boolean, hasBody: boolean, requestDone: boolean): boolean;
   /** False: the client takes no more now. */

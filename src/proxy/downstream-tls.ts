@@ -75,6 +75,11 @@ export class DownstreamTls {
     return this.#context.warm;
   }
 
+  /** What the client offers decides something before its handshake. */
+  get readsHello(): boolean {
+    return this.#requireSni || this.#alpn.length > 0;
+  }
+
   close(): void {
     this.#context.close();
   }

@@ -388,9 +388,12 @@ export class Exchange implements FilteredExchange, RequestView {
   downstreamGone(how: 'disconnect' | 'reset' | 'protocol' = 'disconnect'): void {
     if (!this.active) return;
     const [flag, details] = GONE[how];
-    this.info.setFlag(flag);
-    if (!this.responseStarted) this.info.responseCode = 0;
-    this.info.responseCodeDetails = details;
+    // Behind a tunnel's answer nobody is missed.
+    if (!this.#attempts.tunnel.answered) {
+      this.info.setFlag(flag);
+      if (!this.responseStarted) this.info.responseCode = 0;
+      this.info.responseCodeDetails = details;
+    }
     this.#attempts.giveUp();
     this.done();
   }

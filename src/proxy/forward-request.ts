@@ -7,6 +7,8 @@ import type { HcmPlan } from './hcm-plan.ts';
 import type { OutgoingRequest } from './upstream-stream.ts';
 
 const SKIP = skipRule([H.HOST, H.CONNECTION, H.TRANSFER_ENCODING]);
+/** Nothing behind an upgrade's head is its body: a length would make the peer take the next request for one. */
+const SKIP_UPGRADE = skipRule([H.HOST, H.CONNECTION, H.TRANSFER_ENCODING, H.CONTENT_LENGTH]);
 const UPGRADE_LINE = Buffer.from('connection: upgrade\r\n');
 /** Of all others it is said that nothing follows, as Envoy does. */
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'TRACE', 'CONNECT']);
@@ -19,7 +21,7 @@ export const upstreamHead = (writer: Http1Writer, request: OutgoingRequest, upgr
   const hostName = headers.cased ? headers.written('host') : 'host';
   if (request.method === 'CONNECT') writer.requestLine('CONNECT', request.authority, request.authority, hostName);
   else writer.requestLine(request.method, request.path, request.authority, hostName);
-  writer.fields(headers, SKIP);
+  writer.fields(headers, upgrade === '' ? SKIP : SKIP_UPGRADE);
   if (upgrade !== '' && upgrade !== 'connect') writer.ownLine(headers, UPGRADE_LINE);
   if (chunked) writer.ownLine(headers, CHUNKED_LINE);
   else if (upgrade === '' && !BODILESS.has(request.method) && !headers.hasId(H.CONTENT_LENGTH)) writer.ownLine(headers, EMPTY_LINE);

@@ -2,9 +2,7 @@
 // sent again. Bounded by its user.
 
 import type { HeaderBlock } from '../wire/header-block.ts';
-
-/** A small piece of a large read is copied: it must not hold the rest of the read in memory. */
-const COPY_BELOW = 2048;
+import { isSmallPiece, SmallPieces } from '../wire/small-pieces.ts';
 
 export class KeptRequest {
   pieces: Buffer[] = [];
@@ -12,12 +10,14 @@ export class KeptRequest {
   /** Kept although it was sent. */
   keep = false;
   trailers: HeaderBlock | undefined;
+  #small: SmallPieces | undefined;
 
   reset(): void {
     if (this.pieces.length > 0) this.pieces = [];
     this.bytes = 0;
     this.keep = false;
     this.trailers = undefined;
+    this.#small = undefined;
   }
 
   get empty(): boolean {
@@ -25,13 +25,16 @@ export class KeptRequest {
   }
 
   add(buf: Buffer, start: number, end: number): void {
-    const piece = buf.subarray(start, end);
-    this.pieces.push(end - start < COPY_BELOW && buf.length > 4 * COPY_BELOW ? Buffer.from(piece) : piece);
+    if (isSmallPiece(this.pieces, buf, start, end)) {
+      this.#small ??= new SmallPieces();
+      this.#small.add(this.pieces, buf, start, end, this.bytes);
+    } else this.pieces.push(buf.subarray(start, end));
   }
 
   /** Sent, or not to be sent again. */
   drop(): void {
     this.keep = false;
     this.pieces.length = 0;
+    this.#small = undefined;
   }
 }

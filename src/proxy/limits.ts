@@ -22,6 +22,8 @@ export const HEADERS_MAX = 100;
 export const IDLE_TIMEOUT_MS = 3_600_000;
 /** Envoy's drain_timeout of an HTTP connection manager: between the two GOAWAYs. */
 export const DRAIN_TIMEOUT_MS = 5_000;
+/** How much longer the second GOAWAY waits for a client that has not answered since the first. */
+export const GOAWAY_ROUND_TRIP_MS = 1_000;
 /** Envoy's stream_idle_timeout. */
 export const STREAM_IDLE_TIMEOUT_MS = 300_000;
 /** Envoy's Cluster.dns_refresh_rate. */

@@ -30,6 +30,8 @@ export class ListenerState {
   readonly context: ListenerContext;
   readonly usesOriginalDestination: boolean;
   readonly inspects: boolean;
+  /** Some chain is the end of its client's TLS. */
+  readonly endsTls: boolean;
   readonly filtersTimeoutMs: number;
   readonly continueOnTimeout: boolean;
   /** Bytes that may wait unsent for a client before its upstream is not read. */
@@ -68,6 +70,7 @@ export class ListenerState {
         chains.push(compileChain(chain, config, env, tables, `filter_chains[${i}]`, changed));
       });
       this.chains = chains;
+      this.endsTls = chains.some((chain) => chain.tls !== undefined);
       this.defaultChain =
         config.default_filter_chain === undefined
           ? undefined

@@ -19,6 +19,11 @@ export const NO_HEALTHY_UPSTREAM = reply(503, 'no healthy upstream', 'no_healthy
 export const RESPONSE_TIMEOUT = reply(504, 'upstream request timeout', 'response_timeout', FLAG.UT);
 export const PER_TRY_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_timeout', FLAG.UT);
 export const REQUEST_TIMEOUT = reply(408, 'request timeout', 'request_overall_timeout');
+export const RETRY_BUFFER_EXCEEDED = reply(
+  507,
+  'exceeded request buffer limit while retrying upstream',
+  'request_payload_exceeded_retry_buffer_limit',
+);
 export const REQUEST_HEADERS_TIMEOUT = reply(408, 'request header timeout', 'request_header_timeout');
 export const STREAM_IDLE_REQUEST = reply(408, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
 export const STREAM_IDLE_RESPONSE = reply(504, 'stream timeout', 'stream_idle_timeout', FLAG.SI);

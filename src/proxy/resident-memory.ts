@@ -9,8 +9,10 @@ import type { Clock } from './clock.ts';
 
 /** From ready to the first trim: the first requests have found their code by then. */
 const FIRST_MS = 1500;
-/** The runtime drops code when it is idle, with pages of its own program: those go after it. */
-const PAGES_AFTER_MS = 1000;
+/** The runtime drops code when it is idle, with pages of its own program, and the first requests have theirs compiled: pages go after it. */
+const PAGES_AFTER_MS = 2500;
+/** Whoever has had traffic from the start has compiled what it needs by then: what compiled it goes, once, busy or not. */
+const SETTLED_MS = 15_000;
 /** How often it looks whether a quiet sidecar has grown. */
 const LOOK_MS = 30_000;
 /** Growth since the last trim that is worth one. */
@@ -47,10 +49,11 @@ export const keepMemoryLow = (clock: Clock, served: () => number): void => {
   let seen = served();
   const trim = (): void => {
     shrink();
-    clock.after(PAGES_AFTER_MS, () => {
-      releaseProgramPages();
-      floor = process.memoryUsage.rss();
-    });
+    clock.after(PAGES_AFTER_MS, pages);
+  };
+  const pages = (): void => {
+    releaseProgramPages();
+    floor = process.memoryUsage.rss();
   };
   const look = (): void => {
     const now = served();
@@ -60,6 +63,9 @@ export const keepMemoryLow = (clock: Clock, served: () => number): void => {
     clock.after(LOOK_MS, look);
   };
   clock.after(FIRST_MS, trim);
+  clock.after(SETTLED_MS, () => {
+    if (process.memoryUsage.rss() > floor + GROWTH_BYTES) pages();
+  });
   clock.after(LOOK_MS, look);
 };
 

@@ -38,6 +38,14 @@ export class RetryBudget {
     return true;
   }
 
+  /** The request cannot be sent again: what comes back now is its answer. */
+  abandon(stats: ClusterStats | undefined): void {
+    if (this.plan === undefined) return;
+    this.plan = undefined;
+    this.left = 0;
+    if (stats !== undefined) stats.rqRetryAbandoned.value++;
+  }
+
   release(): void {
     if (this.#held === undefined) return;
     this.#held.releaseRetry();

@@ -53,7 +53,8 @@ export class TcpTunnel implements UpstreamOwner {
     const down = this.#down;
     this.#peer = peer;
     this.#first = first !== undefined && first.length > 0 ? first : undefined;
-    down.pause();
+    // Until there is an upstream one piece is read: it then leaves with the first write.
+    if (this.#first !== undefined) down.pause();
     down.on('data', (bytes: Buffer) => this.#fromDown(bytes));
     down.on('end', () => this.#downEnd());
     down.on('drain', () => this.#up.resume());
@@ -137,6 +138,7 @@ export class TcpTunnel implements UpstreamOwner {
     if (!this.#connected) {
       // A socket may hand out what it had read when it was paused.
       this.#first = this.#first === undefined ? bytes : Buffer.concat([this.#first, bytes]);
+      this.#down.pause();
       return;
     }
     if (this.#peer === undefined) this.#forward(bytes);

@@ -58,6 +58,8 @@ export class TcpUpstream {
   #cluster: ClusterRuntime | undefined;
   #host: Host | undefined;
   #attempts = 0;
+  /** Still to be sent, with the first bytes if there are any: who we are. */
+  #frame: Buffer | undefined;
   /** Still to be read: who the peer is. */
   #peer: PeerReader | undefined;
   connected = false;
@@ -167,13 +169,21 @@ export class TcpUpstream {
     info.upstreamTls = this.#host === undefined ? undefined : this.#cluster?.transportOf(this.#host).facts(socket);
     const { peerExchange } = this.#env;
     if (peerExchange !== undefined && info.upstreamTls?.alpn === PEER_EXCHANGE_ALPN) {
-      socket.write(peerExchange.frame);
+      this.#frame = peerExchange.frame;
       this.#peer = new PeerReader(peerExchange);
     }
     socket.on('data', (bytes: Buffer) => this.#data(bytes));
     socket.on('end', () => this.owner.onUpstreamEnd());
     socket.on('drain', () => this.owner.onUpstreamDrain());
     this.owner.onUpstreamConnected();
+    this.#sendFrame();
+  }
+
+  #sendFrame(): void {
+    const frame = this.#frame;
+    if (frame === undefined) return;
+    this.#frame = undefined;
+    this.#socket?.write(frame);
   }
 
   #data(bytes: Buffer): void {
@@ -237,9 +247,13 @@ export class TcpUpstream {
 
   /** False: stop until onUpstreamDrain. */
   write(bytes: Buffer): boolean {
-    return this.#socket?.write(bytes) !== false;
+    const frame = this.#frame;
+    if (frame === undefined) return this.#socket?.write(bytes) !== false;
+    this.#frame = undefined;
+    return this.#socket?.write(Buffer.concat([frame, bytes])) !== false;
   }
   end(): void {
+    this.#sendFrame();
     this.#socket?.end();
   }
   pause(): void {

@@ -124,6 +124,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.#open.push(connection);
     if (this.#draining) connection.drain();
     this.#serve();
+    if (this.#limits.connectionsWanted) this.#give(connection);
   }
 
   connectFailed(connection: UpstreamHttp2, kind: 'remote' | 'timeout', reason: string): void {
@@ -144,10 +145,14 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.#streams--;
     this.host.stats.rqActive--;
     this.#settings.stats.rqActive.value--;
-    // Another worker has none, and waits for one.
-    if (this.#limits.connectionsWanted && this.#settings.wheel.now() - connection.connectedMs >= GIVE_CONNECTION_AFTER_MS)
-      connection.drain();
+    if (this.#limits.connectionsWanted) this.#give(connection);
     if (this.#waiting.length > 0) this.#serve();
+  }
+
+  /** To another worker, which has none and waits for one. */
+  #give(connection: UpstreamHttp2): void {
+    const isIdle = connection.streams === 0 && this.#waiting.length === 0;
+    if (isIdle || this.#settings.wheel.now() - connection.connectedMs >= GIVE_CONNECTION_AFTER_MS) connection.drain();
   }
 
   changed(connection: UpstreamHttp2): void {
@@ -212,7 +217,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
       const limits = this.#limits;
       if (!limits.tryConnection(this.host.state, this.#all.size === 0)) {
         stats.cxOverflow.value++;
-        if (this.#all.size === 0) limits.waitForConnection(this);
+        if (this.#all.size === 0) limits.waitForConnection(this, this.host.state);
         return;
       }
       this.#dial();

@@ -90,8 +90,8 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
       method = 'CONNECT';
       protocol = upgrade;
       headers.removeById(H.UPGRADE);
-      headers.removeById(H.CONTENT_LENGTH);
     }
+    if (upgrade !== '') headers.removeById(H.CONTENT_LENGTH);
     const plain = method === 'CONNECT' && protocol === '';
     const stream = this.#connection.machine.request(
       method,
@@ -150,8 +150,9 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     const stream = this.#stream;
     if (stream === undefined) return;
     this.#detach();
-    stream.reset(H2.INTERNAL_ERROR);
-    stream.release();
+    // Where both sides have said all, what is queued still leaves.
+    if (!stream.remoteDone || !stream.localDone) stream.reset(H2.INTERNAL_ERROR);
+    this.#letGo(stream);
     this.#connection.streamOver(this);
   }
 
@@ -239,9 +240,14 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     if (stream === undefined) return;
     const client = this.#client;
     this.#detach();
-    stream.release();
+    this.#letGo(stream);
     this.#connection.streamOver(this);
     client?.onSettled();
+  }
+
+  #letGo(stream: Http2Stream): void {
+    if (stream.queuedBytes > 0) this.#connection.linger(stream);
+    else stream.release();
   }
 
   #touch(): void {

@@ -9,8 +9,9 @@ import { H2 } from '../wire/http2-frame.ts';
 import type { Http2Stream } from '../wire/http2-stream.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import { Http2Keepalive } from './http2-keepalive.ts';
+import { Http2Linger } from './http2-linger.ts';
 import { Http2Output } from './http2-output.ts';
-import { FLUSH_CHECK_MS } from './limits.ts';
+import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import { closeSoon } from './socket-linger.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportReason } from './transport-failure.ts';
@@ -51,6 +52,7 @@ export class UpstreamHttp2 implements Http2Owner {
   readonly #timer: WheelTimer;
   readonly #age: WheelTimer;
   #keepalive: Http2Keepalive | undefined;
+  #linger: Http2Linger | undefined;
   localAddress = '';
   tls: TlsFacts | undefined;
   connectStartMs = 0;
@@ -150,6 +152,13 @@ export class UpstreamHttp2 implements Http2Owner {
     this.#touched.push(stream);
   }
 
+  /** What its request still has to send finds no window: it leaves by itself, but not for ever. */
+  linger(stream: Http2Stream): void {
+    const { wheel, idleTimeoutMs } = this.#settings;
+    this.#linger ??= new Http2Linger(wheel, Math.min(idleTimeoutMs || STREAM_IDLE_TIMEOUT_MS, STREAM_IDLE_TIMEOUT_MS));
+    this.#linger.add(stream);
+  }
+
   streamOver(stream: UpstreamHttp2Stream): void {
     this.streams--;
     const limits = stream.limits;
@@ -184,7 +193,7 @@ export class UpstreamHttp2 implements Http2Owner {
     usedBy(stream)?.onEnd();
   }
   onReset(stream: Http2Stream, code: number, remote: boolean): void {
-    usedBy(stream)?.onReset(this.#cause ?? (remote ? causeOf(code) : 'protocol'));
+    usedBy(stream)?.onReset(this.#cause ?? (remote ? causeOf(code) : code === H2.INTERNAL_ERROR ? 'remote' : 'protocol'));
   }
   onWritable(stream: Http2Stream): void {
     usedBy(stream)?.onWritable();
@@ -275,6 +284,7 @@ export class UpstreamHttp2 implements Http2Owner {
     this.#settings.wheel.drop(this.#timer);
     this.#settings.wheel.drop(this.#age);
     this.#keepalive?.stop();
+    this.#linger?.stop();
     if (cause === 'protocol') closeSoon(this.#settings.wheel, this.socket, FLUSH_CHECK_MS);
     else this.socket.destroy();
     this.machine.finish();

@@ -217,7 +217,7 @@ export class Http1Pool implements UpstreamPool {
       const idleMs = this.#settings.idleTimeoutMs;
       const leftMs = this.#lifeLeftMs(connection);
       connection.park(leftMs === Number.POSITIVE_INFINITY ? idleMs : Math.max(1, idleMs > 0 ? Math.min(idleMs, leftMs) : leftMs));
-      if (this.#draining) connection.close();
+      if (this.#draining || this.#limits.connectionsWanted) connection.close();
       else this.#idle.push(connection);
       return;
     }
@@ -238,7 +238,7 @@ export class Http1Pool implements UpstreamPool {
       const limits = this.#limits;
       if (!limits.tryConnection(this.host.state, this.#all.size === 0)) {
         this.#settings.stats.cxOverflow.value++;
-        if (this.#all.size === 0) limits.waitForConnection(this);
+        if (this.#all.size === 0) limits.waitForConnection(this, this.host.state);
         return;
       }
       this.#open();

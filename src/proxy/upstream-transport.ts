@@ -1,8 +1,9 @@
 // How connections to a host are made: plain or TLS, with the checks of the server's identity. Compiled per cluster and per
 // transport_socket_matches entry; one transport serves every connection.
 
+import type { X509Certificate } from 'node:crypto';
 import { connect as connectTcp, isIP, Socket } from 'node:net';
-import { connect as connectTls, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { connect as connectTls, type DetailedPeerCertificate, type PeerCertificate, TLSSocket } from 'node:tls';
 import { PlanError } from '../plan/plan-error.ts';
 import type { CertificateFacts, TlsFacts } from '../plan/stream-info.ts';
 import type { ProxyAddresses, ProxyTlv } from '../wire/proxy-protocol.ts';
@@ -173,6 +174,8 @@ class TlsTransport implements UpstreamTransport {
       ...(sni !== '' && !isIp(sni) ? { servername: sni } : {}),
       ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
       ...(session !== undefined ? { session } : {}),
+      // The context has them; a default here would be parsed for each connection.
+      ciphers: '',
       rejectUnauthorized: material.verifies && !material.acceptUntrusted,
       checkServerIdentity: (_host, certificate) => {
         const fault = checkName(certificate);
@@ -181,6 +184,7 @@ class TlsTransport implements UpstreamTransport {
       },
     });
     this.#keys.set(socket, key);
+    if (session !== undefined) socket.getPeerCertificate = unlessResumed;
     socket.setNoDelay(true);
     socket.allowHalfOpen = true;
     socket.on('session', (fresh: Buffer) => {
@@ -208,6 +212,16 @@ class TlsTransport implements UpstreamTransport {
   close(): void {
     this.#context.close();
   }
+}
+
+/**
+ * What the runtime hands to checkServerIdentity. Bun asks for it (whole chain) on resumed sessions too, a tenth of a short connection;
+ * as on Node such a session, kept only of a peer that passed, is not asked again. A refused one is a full handshake with its check.
+ */
+function unlessResumed(this: TLSSocket, detailed?: boolean): DetailedPeerCertificate {
+  const certificate =
+    detailed === true && this.isSessionReused() ? undefined : TLSSocket.prototype.getPeerCertificate.call(this, detailed === true);
+  return certificate as DetailedPeerCertificate;
 }
 
 const everyName = (sans: ReturnType<typeof parseSans>): string[] => [...sans.dns, ...sans.uri, ...sans.email, ...sans.ip];
@@ -246,7 +260,19 @@ export const compileUpstreamTransport = (
 /** Facts by the hash of the certificate: connections of one peer share them, which is some KiB each. */
 const peersSeen = new Map<string, CertificateFacts>();
 
+const onBun = process.versions['bun'] !== undefined;
+
+/** Of Bun's handle, not public (held by a test): a certificate as an object takes 55 µs, its fingerprint 2. Node 24 would lose it. */
+const fingerprintOf = (socket: TLSSocket): string | undefined => {
+  if (!onBun) return undefined;
+  const { _handle } = socket as unknown as { _handle?: { getPeerX509Certificate?(): X509Certificate | undefined } };
+  return _handle?.getPeerX509Certificate?.()?.fingerprint256;
+};
+
 const peerOf = (socket: TLSSocket): CertificateFacts | undefined => {
+  const fingerprint = fingerprintOf(socket);
+  const known = fingerprint === undefined ? undefined : peersSeen.get(fingerprint);
+  if (known !== undefined) return known;
   const certificate = socket.getPeerCertificate();
   if (certificate?.raw === undefined) return undefined;
   const seen = peersSeen.get(certificate.fingerprint256);

@@ -21,6 +21,7 @@ export const connectionManager = (c: Context, side: Side, statPrefix: string, ro
     http_filters: httpFilters(c, side),
     ...(c.mesh.enableTracing ? { tracing: tracing(c.node, c.mesh) } : {}),
     ...sideOptions(c, side),
+    ...(c.node.http10 ? { http_protocol_options: { accept_http_10: true } } : {}),
     access_log: c.accessLogs,
     proxy_100_continue: true,
     upgrade_configs: [{ upgrade_type: 'websocket' }],

@@ -3,6 +3,7 @@
 
 import { isHttp2, type ListenerProtocol, listenerProtocol, type Protocol } from '../mesh/protocol.ts';
 import type { ListenerFilter, ListenerFilterChainMatchPredicate } from '../xds/gen/types.ts';
+import type { ProxyNode } from './proxy-node.ts';
 
 const PREFIX = 'type.googleapis.com/envoy.extensions.filters.listener';
 
@@ -22,7 +23,11 @@ export const ORIGINAL_DESTINATION: ListenerFilter = {
 };
 
 /** What the HTTP inspector may find that an HTTP chain then reads. */
-export const sniffedHttp = (http2: boolean): readonly string[] => (http2 ? ['http/1.1', 'h2c'] : ['http/1.1']);
+export const sniffedHttp = ({ http2, http10 }: ProxyNode): readonly string[] => [
+  ...(http10 ? ['http/1.0'] : []),
+  'http/1.1',
+  ...(http2 ? ['h2c'] : []),
+];
 
 /** How a port's connections are read: as declared, but looked at where the proxy could not read all that was declared. */
 export const readAs = (protocol: Protocol, http2: boolean): ListenerProtocol =>

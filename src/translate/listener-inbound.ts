@@ -9,6 +9,7 @@ import { connectionManager } from './http-connection.ts';
 import type { InboundPort } from './inbound-ports.ts';
 import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, readAs, sniffedHttp, TLS_INSPECTOR } from './inspectors.ts';
 import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
+import type { ProxyNode } from './proxy-node.ts';
 import { INBOUND_RETRY } from './route-retry.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
 import { workloadServerTls } from './tls-context.ts';
@@ -36,10 +37,10 @@ const option = (
 });
 
 /** Which connections a port takes, best match first as Istio orders them. PERMISSIVE leaves the application's own TLS alone. */
-const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode, http2: boolean): readonly ChainOption[] => {
-  const plainHttp = sniffedHttp(http2);
+const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode, node: ProxyNode): readonly ChainOption[] => {
+  const plainHttp = sniffedHttp(node);
   // Where HTTP/2 cannot be read, detected HTTP/2 passes as bytes.
-  const meshHttp = http2 ? MESH_HTTP : MESH_HTTP1;
+  const meshHttp = node.http2 ? MESH_HTTP : MESH_HTTP1;
   switch (mode) {
     case 'STRICT':
       if (protocol === 'auto') return [option('http', 'tls', meshHttp, true), option('tcp', 'tls', [], true)];
@@ -120,7 +121,7 @@ const build = (
 const passthroughChains = (c: Context, mode: MtlsMode, port: number | undefined): readonly FilterChain[] =>
   build(
     c,
-    chainOptions('auto', mode, c.node.http2),
+    chainOptions('auto', mode, c.node),
     port,
     (o) => (o.protocol === 'http' ? 'virtualInbound-catchall-http' : VIRTUAL_INBOUND),
     (o) =>
@@ -140,7 +141,7 @@ const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly Filter
   const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.service.host}:${p.servicePort.port}/*`, grpc);
   return build(
     c,
-    chainOptions(readAs(p.servicePort.protocol, c.node.http2), mode, c.node.http2),
+    chainOptions(readAs(p.servicePort.protocol, c.node.http2), mode, c.node),
     p.targetPort,
     () => name,
     (o) =>

@@ -81,7 +81,7 @@ const toListener = (c: Context, e: Entry): Listener => {
       ? []
       : [
           {
-            filter_chain_match: { transport_protocol: 'raw_buffer', application_protocols: sniffedHttp(c.node.http2) },
+            filter_chain_match: { transport_protocol: 'raw_buffer', application_protocols: sniffedHttp(c.node) },
             filters: [connectionManager(c, 'outbound', `outbound_${e.bind}_${e.port}`, { rds: e.rds })],
             transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
           },

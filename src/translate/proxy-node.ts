@@ -27,6 +27,8 @@ export interface ProxyNode {
   readonly extensionNames: ReadonlySet<string>;
   /** Speaks HTTP/2 to clients and servers. Every proxy does but a Skein that has not announced it. */
   readonly http2: boolean;
+  /** Its workload has clients of HTTP/1.0, which is passed through as bytes elsewhere (Istio's `PILOT_HTTP10`, for one node). */
+  readonly http10: boolean;
 }
 
 const SKEIN = 'skein';
@@ -76,6 +78,7 @@ export const parseNode = (node: Node): ProxyNode | undefined => {
     extensionTypes: types,
     extensionNames: names,
     http2: node.user_agent_name !== SKEIN || (node.client_features ?? []).includes(HTTP2_FEATURE),
+    http10: metadata['HTTP10'] === '1',
   };
 };
 

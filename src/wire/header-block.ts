@@ -44,6 +44,8 @@ const SENSITIVE = 1 << 20; // HPACK's never indexed: no hop may put it into a ta
 const NO_BYTES = Buffer.alloc(0);
 /** Below this many bytes a loop beats a call into the runtime. */
 const LOOP_COPY_MAX = 48;
+/** An overlay above it is let go between messages. */
+const OVER_KEPT = 8 * 1024;
 /** Characters that are not written as they are. */
 const NEEDS_CARE = /[\0\r\n\u0100-\uffff]/;
 
@@ -197,9 +199,10 @@ export class HeaderBlock {
     return out;
   }
 
-  /** Ready for the next message; keeps its own arrays. */
+  /** Ready for the next message; keeps its own arrays, unless the last one was uncommonly large. */
   clear(): void {
     this.#base = NO_BYTES;
+    if (this.#over.length > OVER_KEPT) this.#over = NO_BYTES;
     this.#overLength = 0;
     this.#length = 0;
     this.#live = 0;

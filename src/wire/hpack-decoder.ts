@@ -36,7 +36,7 @@ const CORRUPT = -1;
 export class HpackDecoder {
   readonly #table: HpackTable;
   /** What this side announced: the most a size update may ask for. */
-  readonly #announced: number;
+  #announced: number;
   // Results of the part readers below.
   #next = 0;
   #code = 0;
@@ -47,6 +47,12 @@ export class HpackDecoder {
   constructor(tableBytes: number) {
     this.#announced = tableBytes;
     this.#table = new HpackTable(tableBytes);
+  }
+
+  /** The peer has read that the table may be no larger. */
+  limit(tableBytes: number): void {
+    this.#announced = tableBytes;
+    if (this.#table.max > tableBytes) this.#table.resize(tableBytes);
   }
 
   /** Bytes of the dynamic table as RFC 7541 counts them. */

@@ -7,7 +7,7 @@
 // to a coarse clock before `execute`, for the lifetime of reset streams.
 import type { HeaderBlock } from './header-block.ts';
 import { P_AUTHORITY, P_METHOD, P_PATH, P_PROTOCOL, P_SCHEME } from './hpack-table.ts';
-import { H2, MAX_CONCURRENT_DEFAULT, PREFACE, STREAM_ID_MAX, T_GOAWAY, T_PING } from './http2-frame.ts';
+import { H2, MAX_CONCURRENT_DEFAULT, OUTBOX_HEADS_HIGH, PREFACE, STREAM_ID_MAX, T_GOAWAY, T_PING } from './http2-frame.ts';
 import { Http2Guard } from './http2-guard.ts';
 import type { Http2Options, Http2Owner } from './http2-owner.ts';
 import { Http2Receiver } from './http2-receiver.ts';
@@ -59,7 +59,7 @@ export class Http2Connection implements StreamPort, SenderEvents {
   get canOpen(): boolean {
     const receiver = this.#receiver;
     const limit = Math.min(this.#ownStreamLimit, receiver.peer.maxConcurrentStreams);
-    return !receiver.dead && !receiver.peerGone && this.#streams.active < limit && this.#streams.idsLeft && receiver.goawayLast < 0;
+    return !receiver.dead && !receiver.peerGone && this.#streams.active < limit && this.#streams.idsLeft && this.#streams.goawayLast < 0;
   }
   /** The peer's limit on our streams, 2^32-1 when it set none. */
   get peerMaxConcurrentStreams(): number {
@@ -72,11 +72,11 @@ export class Http2Connection implements StreamPort, SenderEvents {
   /** The connection can be closed once the outbox is empty: it failed, or either side said GOAWAY and no stream is left. */
   get done(): boolean {
     const receiver = this.#receiver;
-    return receiver.dead || ((receiver.goawayLast >= 0 || receiver.peerGone) && this.#streams.active === 0);
+    return receiver.dead || ((this.#streams.goawayLast >= 0 || receiver.peerGone) && this.#streams.active === 0);
   }
   /** Coarse milliseconds, set by the owner. */
   set nowMs(now: number) {
-    this.#receiver.nowMs = now;
+    this.#receiver.endings.nowMs = now;
   }
 
   /** Takes all bytes. The owner's calls come from inside; it may call any method but this from them. */
@@ -99,9 +99,10 @@ export class Http2Connection implements StreamPort, SenderEvents {
     return bytes;
   }
 
-  /** Server: a 1xx head. Nothing when the final head was sent. */
+  /** Server: a 1xx head. Nothing when the final head was sent, or far too much waits. */
   inform(stream: Http2Stream, status: number, headers: HeaderBlock): number {
     if ((stream.state & (CLOSED | LOCAL_DONE | LOCAL_ENDING | HEAD_SENT)) !== 0) return 0;
+    if (this.#sender.outbox.bytes >= OUTBOX_HEADS_HIGH) return 0;
     const bytes = this.#statusHead(stream, status, headers, false);
     stream.lastFrame = undefined;
     this.#leave();
@@ -152,10 +153,10 @@ export class Http2Connection implements StreamPort, SenderEvents {
     this.#depth++;
     const outbox = this.#sender.outbox;
     outbox.beginFrame(T_GOAWAY, 0, 0);
-    outbox.u32(final ? this.#streams.lastPeerId : STREAM_ID_MAX);
+    outbox.u32(final ? this.#streams.servedLast : STREAM_ID_MAX);
     outbox.u32(code);
     outbox.endFrame();
-    if (final) receiver.goawayLast = this.#streams.lastPeerId;
+    if (final) this.#streams.goawayLast = this.#streams.servedLast;
     this.#leave();
   }
 
@@ -183,6 +184,7 @@ export class Http2Connection implements StreamPort, SenderEvents {
     if (pieces.length > 0 && !this.#receiver.dead) sender.pump(); // the room made
     this.#depth--;
     this.#announced = sender.outbox.bytes > 0; // the owner takes again
+    if (this.#streams.active === 0) this.#receiver.trim();
     return pieces;
   }
 

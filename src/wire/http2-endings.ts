@@ -5,7 +5,7 @@ import { BAD_MESSAGE, TOO_LARGE } from './http2-head.ts';
 import type { Http2Owner } from './http2-owner.ts';
 import type { ReceiveWindow } from './http2-receive-window.ts';
 import type { Http2Sender } from './http2-sender.ts';
-import { CLOSED, HEAD_SEEN, type Http2Stream, LOCAL_DONE, RELEASED, REMOTE_DONE, RESET } from './http2-stream.ts';
+import { CLOSED, HEAD_SEEN, HEAD_SENT, type Http2Stream, LOCAL_DONE, RELEASED, REMOTE_DONE, RESET } from './http2-stream.ts';
 import type { Http2Streams } from './http2-streams.ts';
 
 /** Envoy's detail for what its codec library refuses without a name. */
@@ -14,6 +14,8 @@ const UNNAMED = 'http2.unknown.nghttp2.error';
 export class Http2Endings {
   /** The connection is over: nothing is read or written any more. */
   dead = false;
+  /** Coarse milliseconds. */
+  nowMs = 0;
   readonly #client: boolean;
   readonly #owner: Http2Owner;
   readonly #streams: Http2Streams;
@@ -45,7 +47,7 @@ export class Http2Endings {
     if (this.dead) return;
     const outbox = this.#sender.outbox;
     outbox.beginFrame(T_GOAWAY, 0, 0);
-    outbox.u32(this.#streams.lastPeerId);
+    outbox.u32(this.#streams.servedLast);
     outbox.u32(code);
     outbox.endFrame();
     this.dead = true;
@@ -89,8 +91,11 @@ export class Http2Endings {
 
   /** This side's verdict on a stream: RST_STREAM, and the owner is told when it knows the stream. */
   streamFailed(stream: Http2Stream, code: number): void {
+    const early = (stream.state & HEAD_SENT) === 0;
+    const ageMs = this.nowMs - stream.openedMs;
     this.sendReset(stream.id, code);
     this.abort(stream, code, false);
+    if (!this.#client) this.flood(this.#guard.ended(early, ageMs));
   }
 
   /** RFC 9113 8.1.1: a stream error; Envoy ends the connection unless told otherwise. A head too large ends its stream only. */

@@ -55,6 +55,8 @@ export const STREAM_WINDOW_DEFAULT = 16 * 1024 * 1024;
 export const CONNECTION_WINDOW_DEFAULT = 24 * 1024 * 1024;
 /** Bytes that wait in the outbox above which body writes answer false and queued bodies are not framed. */
 export const OUTBOX_HIGH = 128 * 1024;
+/** Above it 1xx heads are left out: only heads come so far, and whoever waits for them reads nothing. */
+export const OUTBOX_HEADS_HIGH = 8 * OUTBOX_HIGH;
 /** Body pieces below it are copied behind their frame head: one write, one TLS record. */
 export const COPY_BELOW = 16 * 1024;
 /** Streams this side reset and still knows as such: frames the peer sent before it heard of it are no error. */

@@ -64,6 +64,11 @@ export class HeadBlock {
     return this.#whole(joined, 0, this.#length);
   }
 
+  /** The block was read: its buffer is let go. */
+  drop(): void {
+    this.buf = NO_BYTES;
+  }
+
   #whole(buf: Buffer, start: number, end: number): number {
     this.buf = buf;
     this.start = start;

@@ -23,6 +23,7 @@ export const TOO_LARGE = 3;
 
 const SLAB_FIRST = 1024;
 const SLAB_BYTES = 16 * 1024;
+const NO_BYTES: Buffer = Buffer.alloc(0);
 const MISSING = '\0'; // of a pseudo field: no value a peer can send
 
 const FORBIDDEN = 1;
@@ -40,7 +41,7 @@ rules[H.HOST] = HOST;
 const PATH_BYTE = Uint8Array.from(TARGET_BYTE, (good, byte) => (byte >= 0x80 ? 1 : good));
 
 export class HeadCollector implements FieldSink {
-  buf: Buffer = Buffer.alloc(0);
+  buf: Buffer = NO_BYTES;
   at = 0;
   full = false;
   fault = FINE;
@@ -133,13 +134,21 @@ export class HeadCollector implements FieldSink {
 
   /** After the block: what the whole head must have. */
   finish(): void {
-    if (this.fault !== FINE || this.#kind === DISCARD) {
+    if (this.fault !== FINE || this.#kind === DISCARD)
       this.at = this.#headStart; // nobody will look at it
-      return;
+    else {
+      if (this.#kind === REQUEST) this.#finishRequest();
+      else if (this.#kind === RESPONSE && this.status === 0) this.#fail(BAD_MESSAGE, 'response without :status');
+      if (this.#cookies > 1) this.#joinCookies();
     }
-    if (this.#kind === REQUEST) this.#finishRequest();
-    else if (this.#kind === RESPONSE && this.status === 0) this.#fail(BAD_MESSAGE, 'response without :status');
-    if (this.#cookies > 1) this.#joinCookies();
+    this.#block = undefined;
+  }
+
+  /** No stream is left: what a large head needed is let go. */
+  trim(): void {
+    if (this.buf.length <= SLAB_BYTES) return;
+    this.buf = NO_BYTES;
+    this.at = 0;
   }
 
   #size(bytes: number): void {

@@ -5,9 +5,10 @@ import { COPY_BELOW, F_END_HEADERS, F_END_STREAM, FRAME_HEAD_BYTES, T_CONTINUATI
 
 const SLAB_FIRST = 512;
 const SLAB_BYTES = 32 * 1024;
+const NO_BYTES: Buffer = Buffer.alloc(0);
 
 export class Http2Outbox implements ByteSink {
-  buf: Buffer = Buffer.alloc(0);
+  buf: Buffer = NO_BYTES;
   at = 0;
   /** Frames since the last take. */
   frames = 0;
@@ -123,6 +124,10 @@ export class Http2Outbox implements ByteSink {
     this.frames = 0;
     this.controlFrames = 0;
     this.takes++;
+    if (this.buf.length > SLAB_BYTES) {
+      this.buf = NO_BYTES; // made for one large head
+      this.at = this.#start = this.#mark = 0;
+    }
     return pieces;
   }
 

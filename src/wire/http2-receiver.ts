@@ -6,6 +6,7 @@ import { Http2Endings } from './http2-endings.ts';
 import {
   F_ACK,
   H2,
+  HEADER_TABLE_DEFAULT,
   MAX_CONCURRENT_DEFAULT,
   T_CONTINUATION,
   T_GOAWAY,
@@ -37,14 +38,11 @@ export class Http2Receiver implements FrameSink {
   readonly peer = new PeerSettings();
   readonly window: ReceiveWindow;
   readonly endings: Http2Endings;
-  /** The last stream id of the final GOAWAY sent; streams above it are not served. */
-  goawayLast = -1;
   /** The peer sent GOAWAY. */
   peerGone = false;
   settingsSeen = false;
   pingWaits = false;
   pingNumber = 0;
-  nowMs = 0;
   readonly #client: boolean;
   readonly #owner: Http2Owner;
   readonly #streams: Http2Streams;
@@ -55,6 +53,8 @@ export class Http2Receiver implements FrameSink {
   readonly #head: HeadCollector;
   readonly #block: HeadBlock;
   readonly #streamLimit: number;
+  /** Announced; until the peer acknowledges it, the RFC's holds when that is larger. */
+  readonly #tableSize: number;
   /** Of the DATA frame being read; its object may have been released and serve another id. */
   #dataStream: Http2Stream | undefined;
   #dataId = 0;
@@ -67,8 +67,9 @@ export class Http2Receiver implements FrameSink {
     this.#guard = guard;
     this.window = new ReceiveWindow(options, sender.outbox);
     this.endings = new Http2Endings(client, owner, streams, sender, guard, this.window, options.streamErrorOnInvalidMessage === true);
+    this.#tableSize = tableSize(options);
     this.#reader = new FrameReader(this, !client, frameMax(options));
-    this.#decoder = new HpackDecoder(tableSize(options));
+    this.#decoder = new HpackDecoder(Math.max(HEADER_TABLE_DEFAULT, this.#tableSize));
     const headBytes = options.maxHeadBytes ?? HEAD_BYTES_MAX;
     this.#head = new HeadCollector(headBytes, options.maxHeaderCount ?? HEADER_COUNT_MAX, !client && options.allowConnect === true);
     this.#block = new HeadBlock(headBytes);
@@ -77,6 +78,11 @@ export class Http2Receiver implements FrameSink {
 
   execute(buf: Buffer, start: number, end: number): void {
     if (!this.dead) this.#reader.execute(buf, start, end);
+  }
+
+  /** No stream is left. */
+  trim(): void {
+    this.#head.trim();
   }
 
   get dead(): boolean {
@@ -126,9 +132,7 @@ export class Http2Receiver implements FrameSink {
         break;
       default: // RFC 9113 5.5: unknown frames are ignored
     }
-    const outbox = this.#sender.outbox;
-    if (outbox.controlFrames > FEW_FRAMES || outbox.frames > FEW_FRAMES)
-      this.endings.flood(this.#guard.waiting(outbox.frames, outbox.controlFrames));
+    this.#limitWaiting();
   }
 
   dataBegin(id: number, length: number): void {
@@ -186,12 +190,19 @@ export class Http2Receiver implements FrameSink {
     const stream = this.#openData();
     this.#dataStream = undefined;
     if (emptyPadding && !endStream) this.endings.flood(this.#guard.payload(false));
+    this.#limitWaiting();
     if (stream === undefined || !endStream) return;
     if (stream.bodyLeft > 0) this.endings.streamFailed(stream, H2.PROTOCOL_ERROR);
     else this.#remoteEnd(stream);
   }
 
   // --- frames ---
+
+  #limitWaiting(): void {
+    const outbox = this.#sender.outbox;
+    if (outbox.controlFrames > FEW_FRAMES || outbox.frames > FEW_FRAMES)
+      this.endings.flood(this.#guard.waiting(outbox.frames, outbox.controlFrames));
+  }
 
   #openData(): Http2Stream | undefined {
     const stream = this.#dataStream;
@@ -207,8 +218,10 @@ export class Http2Receiver implements FrameSink {
   }
 
   #gathered(result: number): void {
-    if (result === BLOCK_WHOLE) this.#headBlock(this.#block.buf, this.#block.start, this.#block.end);
-    else if (result === BLOCK_SHORT) this.endings.protocolError('HEADERS shorter than its padding and priority');
+    if (result === BLOCK_WHOLE) {
+      this.#headBlock(this.#block.buf, this.#block.start, this.#block.end);
+      this.#block.drop();
+    } else if (result === BLOCK_SHORT) this.endings.protocolError('HEADERS shorter than its padding and priority');
     else if (result === BLOCK_FLOOD) this.endings.flood('http2.continuation_flood');
   }
 
@@ -246,7 +259,7 @@ export class Http2Receiver implements FrameSink {
     const stream = streams.add(id);
     stream.sendWindow = this.#sender.initialWindow;
     stream.receiveWindow = this.window.newStream;
-    stream.openedMs = this.nowMs;
+    stream.openedMs = this.endings.nowMs;
     const head = this.#head;
     if (!this.#decode(REQUEST, stream.headers, buf, start, end)) return;
     if (this.#block.selfDependent) {
@@ -286,7 +299,7 @@ export class Http2Receiver implements FrameSink {
       return;
     }
     const bodiless = stream.method === 'HEAD' || head.status === 304 || (stream.method === 'CONNECT' && head.status < 300);
-    stream.bodyLeft = bodiless ? -1 : head.contentLength;
+    stream.bodyLeft = head.status === 204 ? 0 : bodiless ? -1 : head.contentLength;
     this.#announceHead(stream, end - start);
   }
 
@@ -356,7 +369,7 @@ export class Http2Receiver implements FrameSink {
     const stream = this.#known(id, 'RST_STREAM');
     if (stream === undefined) return;
     const early = (stream.state & HEAD_SENT) === 0;
-    const ageMs = this.nowMs - stream.openedMs;
+    const ageMs = this.endings.nowMs - stream.openedMs;
     this.endings.abort(stream, buf.readUInt32BE(start), true);
     if (!this.#client) this.endings.flood(this.#guard.ended(early, ageMs));
   }
@@ -369,6 +382,7 @@ export class Http2Receiver implements FrameSink {
     if ((flags & F_ACK) !== 0) {
       if (!this.endings.sized(end === start, 'SETTINGS acknowledgement')) return;
       if (!this.window.acknowledge(this.#streams)) this.endings.protocolError('SETTINGS acknowledged twice');
+      else this.#decoder.limit(this.#tableSize);
       return;
     }
     if (!this.endings.sized((end - start) % 6 === 0, 'SETTINGS')) return;
@@ -460,6 +474,7 @@ export class Http2Receiver implements FrameSink {
 
   /** A stream the final GOAWAY said will not be served. */
   #ignored(id: number): boolean {
-    return this.goawayLast >= 0 && id > this.goawayLast && !this.#client;
+    const last = this.#streams.goawayLast;
+    return last >= 0 && id > last && !this.#client;
   }
 }

@@ -16,6 +16,7 @@ import {
 import type { Http2Guard } from './http2-guard.ts';
 import { Http2Outbox } from './http2-outbox.ts';
 import { BLOCKED, CLOSED, type Http2Stream, LISTED, LOCAL_DONE, LOCAL_ENDING } from './http2-stream.ts';
+import { isSmallPiece, SmallPieces } from './small-pieces.ts';
 
 export interface SenderEvents {
   /** END_STREAM is out. */
@@ -67,7 +68,10 @@ export class Http2Sender {
     if (stream.queuedBytes === 0) while (at < end && this.#mayFrame(stream)) at = this.#frame(stream, buf, at, end);
     if (at < end) {
       stream.queue ??= [];
-      stream.queue.push(buf.subarray(at, end));
+      if (isSmallPiece(stream.queue, buf, at, end)) {
+        stream.small ??= new SmallPieces();
+        stream.small.add(stream.queue, buf, at, end, stream.queuedBytes);
+      } else stream.queue.push(buf.subarray(at, end));
       stream.queuedBytes += end - at;
       this.queuedBytes += end - at;
     }
@@ -110,6 +114,7 @@ export class Http2Sender {
     this.queuedBytes -= stream.queuedBytes;
     stream.queuedBytes = 0;
     stream.queue = undefined;
+    stream.small = undefined;
     stream.queueAt = 0;
     stream.lastFrame = undefined;
   }
@@ -164,6 +169,7 @@ export class Http2Sender {
     if (sent < piece.length) queue[stream.queueAt] = piece.subarray(sent);
     else if (++stream.queueAt === queue.length) {
       stream.queue = undefined;
+      stream.small = undefined;
       stream.queueAt = 0;
     } else queue[stream.queueAt - 1] = EMPTY;
   }

@@ -1,6 +1,7 @@
 // One stream of an HTTP/2 connection, as the owner sees it; the connection keeps its own facts of it in `flow`-like fields
 // marked below, which nobody else touches.
 import { HeaderBlock } from './header-block.ts';
+import type { SmallPieces } from './small-pieces.ts';
 
 /** What a stream asks of its connection. */
 export interface StreamPort {
@@ -64,6 +65,7 @@ export class Http2Stream {
   bodyLeft = -1;
   queue: Buffer[] | undefined = undefined;
   queueAt = 0;
+  small: SmallPieces | undefined = undefined;
   trailers: HeaderBlock | undefined = undefined;
   /** Kept for the next stream of this object. */
   peerTrailers: HeaderBlock | undefined = undefined;
@@ -124,11 +126,12 @@ export class Http2Stream {
   /** As new, for another stream. */
   recycle(): void {
     this.headers.clear();
+    this.peerTrailers?.clear();
     this.method = this.scheme = this.authority = this.path = this.protocol = '';
     this.statusCode = this.headBytes = this.sentHeadBytes = this.queuedBytes = 0;
     this.contentLength = this.bodyLeft = this.resetLater = -1;
     this.unconsumed = this.unannounced = this.queueAt = 0;
     this.state = CLOSED | RELEASED; // whoever still calls it reaches nobody
-    this.user = this.queue = this.trailers = this.nextListed = this.lastFrame = undefined;
+    this.user = this.queue = this.small = this.trailers = this.nextListed = this.lastFrame = undefined;
   }
 }

@@ -9,6 +9,8 @@ export class Http2Streams {
   /** The highest id the peer opened, and the next one of this side. */
   lastPeerId = 0;
   nextOwnId: number;
+  /** The last id the final GOAWAY named; streams above it are not served. -1 before. */
+  goawayLast = -1;
   readonly #port: StreamPort;
   readonly #open = new Map<number, Http2Stream>();
   readonly #ownParity: number;
@@ -22,6 +24,11 @@ export class Http2Streams {
     this.#port = port;
     this.nextOwnId = client ? 1 : 2;
     this.#ownParity = client ? 1 : 0;
+  }
+
+  /** What a GOAWAY may name: never more than one did before (RFC 9113 6.8). */
+  get servedLast(): number {
+    return this.goawayLast >= 0 ? this.goawayLast : this.lastPeerId;
   }
 
   get active(): number {

@@ -85,6 +85,11 @@ const readFields = (r: Reader, d: Descriptor, path: string, options: DecodeOptio
       continue;
     }
     const at = join(path, field.name);
+    if (field.refused) {
+      const value = readValue(r, field, at, options, depth);
+      if (value !== false) throw new CodecError(at, 'is not supported');
+      continue;
+    }
     if (field.mapKey) {
       const [key, value] = readMapEntry(r, field, at, options, depth);
       out[field.name] ??= {};

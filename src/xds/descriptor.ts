@@ -52,6 +52,8 @@ export interface Field {
   readonly mapKey: ScalarType | undefined;
   readonly optional: boolean;
   readonly deprecated: boolean;
+  /** Changes what Envoy does, and nothing here carries it out: a message that sets it is refused, not half obeyed. */
+  readonly refused: boolean;
   /** Index into the message's oneofs, -1 when in none. */
   readonly oneof: number;
 }
@@ -105,6 +107,7 @@ const compile = (name: string, [rows, oneofs]: MessageRow): Descriptor => {
       mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,
       optional: flags.includes('o'),
       deprecated: flags.includes('d'),
+      refused: flags.includes('x'),
       oneof: !flags.includes('m') && typeof extra === 'number' ? extra : -1,
     }),
   );

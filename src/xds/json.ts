@@ -69,6 +69,10 @@ const messageFromJson = (type: string, json: unknown, path: string): unknown => 
     const field = d.byName.get(key);
     const at = path ? `${path}.${key}` : key;
     if (!field) throw new CodecError(at, `${type} has no field "${key}"`);
+    if (field.refused) {
+      if (v === false) continue;
+      throw new CodecError(at, 'is not supported');
+    }
     if (field.name in out) throw new CodecError(at, 'is given twice');
     if (field.oneof >= 0) {
       const other = oneofs.get(field.oneof);

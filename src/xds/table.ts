@@ -1,7 +1,7 @@
 // The shape of the generated field table (gen/table.ts): what scripts/generate-xds.mjs knows of every message.
 
 /** [number, name, scalar or full type name, flags, map key type | index of its oneof].
- * Flags: r repeated, m map, d deprecated, o proto3 optional. */
+ * Flags: r repeated, m map, d deprecated, o proto3 optional, x refused. */
 export type FieldRow = readonly [number: number, name: string, type: string, flags: string, extra?: string | number];
 
 /** Fields by number, and the names of the oneofs. */

@@ -187,6 +187,7 @@ test('the bootstrap is valid Envoy configuration and says who and where', () => 
     INTERCEPTION_MODE: 'NONE',
     ENVOY_PROMETHEUS_PORT: 15090,
     ENVOY_STATUS_PORT: 15021,
+    HTTP10: '1',
     DNS_CAPTURE: 'true',
     POD_PORTS: '[{"containerPort":8080,"protocol":"TCP"}]',
     NETWORK: 'n',

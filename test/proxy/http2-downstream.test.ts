@@ -263,6 +263,25 @@ suite('HTTP/2 from clients', () => {
     );
   });
 
+  test('the second GOAWAY waits until the client can have heard the first, and serves what comes until then', async () => {
+    await using backend = await httpBackend(() => 'x');
+    await using plane = await front(backend.port, { drain_timeout: '0.02s' });
+    using client = await rawClient(plane.port('in'));
+    client.send(request(1));
+    assert.ok(await client.until((f) => f.type === FRAME.data && f.id === 1));
+    plane.plane.drain();
+    const first = await client.until((f) => f.type === FRAME.goaway);
+    const ping = await client.until((f) => f.type === FRAME.ping && f.flags === 0);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    // Was on its way when GOAWAY came.
+    client.send(request(3));
+    assert.ok(await client.until((f) => f.type === FRAME.data && f.id === 3));
+    client.send(frame(FRAME.ping, 1, 0, ping?.payload));
+    const second = await client.until((f) => f.type === FRAME.goaway && f !== first);
+    assert.equal(second?.payload.readUInt32BE(0), 3);
+    await client.until(() => false);
+  });
+
   for (const [what, common] of [
     ['an idle connection', { idle_timeout: '0.1s' }],
     ['a connection of its full age', { max_connection_duration: '0.1s' }],

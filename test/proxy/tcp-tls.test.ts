@@ -64,7 +64,7 @@ interface TlsBackend extends AsyncDisposable {
   readonly resumed: boolean[];
 }
 /** Says `name` to who connects, then echoes. */
-const startTlsBackend = async (options: TlsOptions = {}): Promise<TlsBackend> => {
+const startTlsBackend = async (options: TlsOptions = {}, port = 0): Promise<TlsBackend> => {
   const names: string[] = [];
   const resumed: boolean[] = [];
   const sockets = new Set<TLSSocket>();
@@ -77,7 +77,7 @@ const startTlsBackend = async (options: TlsOptions = {}): Promise<TlsBackend> =>
     socket.on('end', () => socket.end());
   });
   server.on('tlsClientError', () => {});
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
@@ -189,6 +189,35 @@ describe('TLS origination', () => {
       assert.equal(backend.resumed.at(-1), last);
     }
   });
+});
+
+test('a server that does not take up a session is checked anew', async () => {
+  const matched = trusting({ match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: 'b.test' } }] });
+  const config = { sni: 'b.test', common_tls_context: matched };
+  const first = await startTlsBackend({});
+  await using plane = await startPlane({
+    clusters: [staticCluster('a', [first.port], { transport_socket: upstreamTls(config) })],
+    listeners: [listener('l', tcpProxy('a'))],
+  });
+  const ask = async (): Promise<string> => {
+    const client = await RawClient.open(plane.port('l'));
+    const answer = client
+      .send('hello')
+      .bytes(5)
+      .catch(() => 'closed');
+    await answer;
+    await new Promise((resolve) => setTimeout(resolve, 10)); // tickets come behind the handshake
+    client.close();
+    return answer;
+  };
+  for (let i = 0; i < 3; i++) assert.equal(await ask(), 'hello');
+  assert.equal(first.resumed.at(-1), true);
+  await first[Symbol.asyncDispose]();
+  // The same address, a certificate of the same authority, another name.
+  await using _impostor = await startTlsBackend({ cert: other.certificate, key: other.key }, first.port);
+  assert.equal(await ask(), 'closed');
+  await eventually(() => plane.tcp.length === 4, 'logged');
+  assert.equal(plane.tcp[3]?.flags, 'UF,URX');
 });
 
 describe('TLS termination', () => {

@@ -54,6 +54,7 @@ const nodeOf = (p: Proxy): ProxyNode => ({
   extensionTypes: new Set(),
   extensionNames: new Set(),
   http2: true,
+  http10: false,
 });
 
 interface EndpointSlice {

@@ -86,6 +86,7 @@ export class ProxyServer {
         node,
         version,
         logFlushMs: options.logFlushMs,
+        sharedLogs: (options.concurrency ?? 1) > 1,
         rotateMetricsMs: options.rotateMetricsMs,
         buckets: bootstrap.stats_config?.histogram_bucket_settings,
         plane: {
@@ -155,7 +156,7 @@ export class ProxyServer {
 
   /** Moves whenever a request, a tunnel or a connection ends. */
   served(): number {
-    return this.#telemetry.records + (this.#workers?.connections ?? 0);
+    return this.#telemetry.records + (this.#workers?.records ?? 0);
   }
 
   admin(request: AdminRequest): Promise<AdminResponse> {

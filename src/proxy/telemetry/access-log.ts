@@ -22,9 +22,12 @@ export interface CompiledLog {
 export class LogSinks {
   readonly #clock: Clock;
   readonly #flushMs: number | undefined;
+  readonly #shared: boolean;
   readonly #byPath = new Map<string, LogSink>();
 
-  constructor(clock: Clock, flushMs: number | undefined) {
+  /** `shared`: other workers have sinks for the same files. */
+  constructor(clock: Clock, flushMs: number | undefined, shared = false) {
+    this.#shared = shared;
     this.#clock = clock;
     this.#flushMs = flushMs;
   }
@@ -33,7 +36,7 @@ export class LogSinks {
   at(path: string): LogSink {
     let sink = this.#byPath.get(path);
     if (!sink) {
-      sink = new LogSink(path, this.#clock, this.#flushMs);
+      sink = new LogSink(path, this.#clock, this.#flushMs, this.#shared);
       this.#byPath.set(path, sink);
     }
     return sink;

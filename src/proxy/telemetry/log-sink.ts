@@ -29,6 +29,8 @@ export class LogSink {
   readonly #path: string;
   readonly #clock: Clock;
   readonly #flushMs: number;
+  /** It may be a pipe, where longer writes of several writers mix. */
+  readonly #inPieces: boolean;
   #fd: number;
   #lines = new LineBuffer(FIRST_BYTES);
   /** The other of the two buffers; undefined while it is being written. */
@@ -40,8 +42,9 @@ export class LogSink {
   /** Moved away while a write to them was under way. */
   readonly #oldFds: number[] = [];
 
-  /** Throws the system's error when the file cannot be opened. */
-  constructor(path: string, clock: Clock, flushMs = FLUSH_MS) {
+  /** `shared`: others of this process write to the same place. Throws the system's error when the file cannot be opened. */
+  constructor(path: string, clock: Clock, flushMs = FLUSH_MS, shared = false) {
+    this.#inPieces = shared && isStandard(path);
     this.#path = path;
     this.#clock = clock;
     this.#flushMs = flushMs;
@@ -115,7 +118,7 @@ export class LogSink {
   }
 
   #writeAll(buffer: LineBuffer, bytes: Buffer): void {
-    write(this.#fd, bytes, (error, count) => {
+    write(this.#fd, this.#inPieces ? wholeLines(bytes) : bytes, (error, count) => {
       const rest = error ? bytes : bytes.subarray(count);
       if (error && error.code !== 'EAGAIN' && error.code !== 'EINTR') {
         this.dropped += countLines(bytes);
@@ -146,12 +149,27 @@ export class LogSink {
   #writeNow(bytes: Buffer): void {
     try {
       let at = 0;
-      while (at < bytes.length) at += writeSync(this.#fd, bytes, at);
+      while (at < bytes.length) {
+        const rest = bytes.subarray(at);
+        at += writeSync(this.#fd, this.#inPieces ? wholeLines(rest) : rest);
+      }
     } catch {
       this.dropped += countLines(bytes); // the process is ending and its reader is gone or does not read
     }
   }
 }
+
+/** A pipe takes so much at once or not at all (PIPE_BUF). */
+const PIPE_BYTES = 4096;
+const LINE_END = 10;
+
+/** As many of its lines as a pipe takes at once; the first one at least. */
+export const wholeLines = (bytes: Buffer): Buffer => {
+  if (bytes.length <= PIPE_BYTES) return bytes;
+  const end = bytes.lastIndexOf(LINE_END, PIPE_BYTES - 1);
+  const first = end < 0 ? bytes.indexOf(LINE_END) : end;
+  return first < 0 ? bytes : bytes.subarray(0, first + 1);
+};
 
 const isStandard = (path: string): boolean => path === '/dev/stdout' || path === '/dev/stderr';
 /** The descriptors themselves: opening /dev/stdout anew fails when it is a socket. */

@@ -22,6 +22,8 @@ export interface TelemetryOptions {
   readonly random: () => number;
   /** How long a log line may wait. */
   readonly logFlushMs?: number | undefined;
+  /** Other workers write the same logs. */
+  readonly sharedLogs?: boolean;
   /** Where Envoy's own counters of downstream requests are kept; absent: they are not. */
   readonly stats?: (() => StatsStore) | undefined;
   /** Of the bootstrap's stats_config. */
@@ -56,7 +58,7 @@ export class Telemetry implements Observer {
   readonly #tunnels = new Map<StreamInfo, TcpProgress | undefined>();
 
   constructor(options: TelemetryOptions) {
-    this.sinks = new LogSinks(options.clock, options.logFlushMs);
+    this.sinks = new LogSinks(options.clock, options.logFlushMs, options.sharedLogs ?? false);
     this.#random = options.random;
     this.#stats = options.stats;
     this.#metrics = new IstioMetrics(this.registry, options.own, options.version, compileBuckets(options.buckets));

@@ -41,7 +41,9 @@ export type FromWorker =
   | { readonly kind: 'state'; readonly state: WorkerState }
   | { readonly kind: 'sockets'; readonly open: readonly GivenSocket[] }
   | { readonly kind: 'signal'; readonly key: string }
-  | { readonly kind: 'totals'; readonly id: number; readonly records: number; readonly totals: Totals }
+  /** How much it has served so far. */
+  | { readonly kind: 'records'; readonly records: number }
+  | { readonly kind: 'totals'; readonly id: number; readonly totals: Totals }
   | { readonly kind: 'log'; readonly severity: Severity; readonly scope: string; readonly message: string; readonly fields: LogFields }
   | { readonly kind: 'closed' };
 

@@ -16,6 +16,7 @@ export interface PlaneSettings {
   readonly node: Node;
   readonly version: string;
   readonly logFlushMs: number | undefined;
+  readonly sharedLogs: boolean;
   readonly rotateMetricsMs: number | undefined;
   readonly buckets: readonly HistogramBucketSettings[] | undefined;
   readonly plane: Pick<DataPlaneOptions, 'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress'>;
@@ -40,6 +41,7 @@ export const makePlane = (
     clock,
     random,
     logFlushMs: settings.logFlushMs,
+    sharedLogs: settings.sharedLogs,
     buckets: settings.buckets,
     rotateMs: settings.rotateMetricsMs,
     stats: () => plane.stats,

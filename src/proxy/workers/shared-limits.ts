@@ -16,6 +16,10 @@ const RETRIES = 3;
 const WANTED = 4;
 /** Places that are counted as taken and belong to askers. */
 const GRANTED = 5;
+/** How often a place was granted. */
+const GRANTS = 6;
+
+const sharedOf = (host: HostState | undefined): SharedHostState | undefined => (host instanceof SharedHostState ? host : undefined);
 
 export class SharedLimits implements ResourceLimits {
   readonly bounds: LimitBounds;
@@ -24,9 +28,7 @@ export class SharedLimits implements ResourceLimits {
   readonly #signals: Signals;
   readonly #key: string;
   readonly #deafen: () => void;
-  readonly #waiters = new Set<ConnectionWaiter>();
-  /** Asked for here, granted or not. */
-  #asked = 0;
+  readonly #waiters = new Map<ConnectionWaiter, SharedHostState | undefined>();
   /** Everything this worker is to release. */
   #held = 0;
   #retired = false;
@@ -41,7 +43,7 @@ export class SharedLimits implements ResourceLimits {
     this.#slot = slots.take(`limits\n${key}`);
     this.#deafen = signals.on(key, () => {
       if (this.connectionsWanted) wanted();
-      if (this.#asked > 0) this.#useGrants();
+      if (this.#waiters.size > 0) this.#useGrants();
     });
   }
 
@@ -53,28 +55,31 @@ export class SharedLimits implements ResourceLimits {
   }
 
   tryConnection(host: HostState | undefined, none: boolean): boolean {
-    const state = host instanceof SharedHostState ? host : undefined;
-    if (this.#slot.addUpTo(CONNECTIONS, this.bounds.connectionsMax)) state?.connectionOpened();
-    else if (none && state?.firstConnection() === true) this.#slot.add(CONNECTIONS, 1);
-    else return false;
+    const state = sharedOf(host);
+    // The host has it before the cluster does: whoever finds the cluster full sees that this host has one.
+    state?.connectionOpened();
+    if (!this.#slot.addUpTo(CONNECTIONS, this.bounds.connectionsMax)) {
+      state?.connectionOver();
+      if (!none || state === undefined || !this.#isFirst(state)) return false;
+      this.#slot.add(CONNECTIONS, 1);
+    }
     this.#held++;
     return true;
   }
   takeConnection(host: HostState | undefined): void {
-    if (host instanceof SharedHostState) host.connectionOpened();
+    sharedOf(host)?.connectionOpened();
     this.#slot.add(CONNECTIONS, 1);
     this.#held++;
   }
   releaseConnection(host: HostState | undefined): void {
-    if (host instanceof SharedHostState) host.connectionOver();
     this.#freeConnection();
+    sharedOf(host)?.connectionOver();
     this.#letGo();
   }
 
-  waitForConnection(waiter: ConnectionWaiter): void {
+  waitForConnection(waiter: ConnectionWaiter, host: HostState): void {
     if (this.#waiters.has(waiter)) return;
-    this.#waiters.add(waiter);
-    this.#asked++;
+    this.#waiters.set(waiter, sharedOf(host));
     this.#held++;
     this.#slot.add(WANTED, 1);
     // A place that fell free before anybody knew that it is wanted.
@@ -123,19 +128,34 @@ export class SharedLimits implements ResourceLimits {
   #freeConnection(): void {
     // Beyond the limit a place is nobody's.
     if (this.#slot.get(CONNECTIONS) <= this.bounds.connectionsMax && this.#slot.takeOne(WANTED)) {
+      this.#slot.add(GRANTS, 1);
       this.#slot.add(GRANTED, 1);
       this.#signals.tell(this.#key);
     } else this.#slot.add(CONNECTIONS, -1);
   }
 
+  // A place on its way from one worker to another is in GRANTED before its host has one connection fewer, and until its next host
+  // has one more: so a host without connections is told from one that is about to get one.
+  #isFirst(state: SharedHostState): boolean {
+    const grants = this.#slot.get(GRANTS);
+    if (this.#slot.get(GRANTED) !== 0 || !state.firstConnection()) return false;
+    if (this.#slot.get(GRANTS) === grants) return true;
+    state.connectionOver();
+    return false;
+  }
+
   #useGrants(): void {
-    while (this.#asked > 0 && this.#slot.takeOne(GRANTED)) {
-      this.#asked--;
-      const [waiter] = this.#waiters;
-      if (waiter !== undefined) this.#waiters.delete(waiter);
+    for (const [waiter, state] of this.#waiters) {
+      state?.connectionOpened();
+      if (!this.#slot.takeOne(GRANTED)) {
+        state?.connectionOver();
+        return;
+      }
+      this.#waiters.delete(waiter);
       // What was held for asking is held for the connection now.
-      if (waiter?.granted() === true) continue;
+      if (waiter.granted()) continue;
       this.#freeConnection();
+      state?.connectionOver();
       this.#letGo();
     }
   }

@@ -30,22 +30,17 @@ export interface WorkerEvents {
 /** Asked for its counts, it answers within this time or is in trouble. */
 const ANSWER_WITHIN_MS = 2_000;
 
-interface Counted {
-  readonly records: number;
-  readonly totals: Totals;
-}
-
 export class WorkerHandle {
   readonly #number: number;
   readonly #thread: Worker;
   readonly #events: WorkerEvents;
   readonly #log: Log;
-  readonly #questions = new Map<number, (counted: Counted) => void>();
+  readonly #questions = new Map<number, (totals: Totals) => void>();
   readonly #ended = Promise.withResolvers<void>();
   #asked = 0;
   #closing = false;
   #state: WorkerState = { applied: -1, ready: false, bindFailures: [] };
-  /** As of the last answer. */
+  /** What it has served, as it said last. */
   records = 0;
 
   constructor(number: number, start: WorkerStart, log: Log, events: WorkerEvents) {
@@ -79,9 +74,8 @@ export class WorkerHandle {
         this.#questions.delete(id);
         reject(new Error(`worker ${this.#number} does not answer`));
       }, ANSWER_WITHIN_MS);
-      this.#questions.set(id, ({ records, totals }) => {
+      this.#questions.set(id, (totals) => {
         clearTimeout(timer);
-        this.records = records;
         resolve(totals);
       });
       this.send({ kind: 'count', id });
@@ -108,8 +102,11 @@ export class WorkerHandle {
         this.#events.signal(message.key);
         break;
       case 'totals':
-        this.#questions.get(message.id)?.(message);
+        this.#questions.get(message.id)?.(message.totals);
         this.#questions.delete(message.id);
+        break;
+      case 'records':
+        this.records = message.records;
         break;
       case 'log':
         this.#log.scope(message.scope)[message.severity](message.message, { ...message.fields, worker: this.#number });

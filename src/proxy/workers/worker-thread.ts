@@ -7,6 +7,7 @@ import type { Log, LogFields, LogLevel } from '../../base/log.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { connectionLimits } from '../bootstrap/overload-config.ts';
 import type { DataPlane } from '../data-plane.ts';
+import { keepMemoryLow } from '../resident-memory.ts';
 import { AllWorkers } from './all-workers.ts';
 import type { Change, FromWorker, Severity, ToWorker } from './messages.ts';
 import { makePlane } from './plane.ts';
@@ -16,6 +17,9 @@ import { Signals } from './signals.ts';
 import { totalsOf } from './totals.ts';
 import type { WorkerStart } from './worker-handle.ts';
 import { WorkerSockets } from './worker-sockets.ts';
+
+/** Enough for telling a quiet sidecar from a busy one. */
+const RECORDS_EVERY_MS = 10_000;
 
 const SEVERITIES: readonly LogLevel[] = ['debug', 'info', 'warning', 'error', 'off'];
 
@@ -83,7 +87,7 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
       case 'count': {
         const dropped = [...telemetry.sinks.all()].reduce((n, [, sink]) => n + sink.dropped, 0);
         plane.stats.counter('access_logs.file.dropped').value = dropped;
-        send({ kind: 'totals', id: message.id, records: telemetry.records, totals: totalsOf(plane, telemetry.registry) });
+        send({ kind: 'totals', id: message.id, totals: totalsOf(plane, telemetry.registry) });
         break;
       }
       case 'resetCounters':
@@ -107,6 +111,14 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
     }
   });
   tell();
+  keepMemoryLow(clock, () => telemetry.records);
+  let told = 0;
+  const tellRecords = (): void => {
+    if (telemetry.records !== told) send({ kind: 'records', records: telemetry.records });
+    told = telemetry.records;
+    clock.after(RECORDS_EVERY_MS, tellRecords);
+  };
+  clock.after(RECORDS_EVERY_MS, tellRecords);
 };
 
 const apply = (plane: DataPlane, change: Change): void => {

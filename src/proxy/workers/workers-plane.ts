@@ -148,6 +148,11 @@ export class WorkersPlane implements DataPlane {
     return this.#own.stats;
   }
 
+  /** What the further workers have served, as they said last. */
+  get records(): number {
+    return this.#workers.reduce((n, worker) => n + worker.records, 0);
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.#own.close(), ...this.#workers.map((worker) => worker.close())]);
   }
