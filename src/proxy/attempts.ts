@@ -18,7 +18,7 @@ import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import type { Host } from './host.ts';
-import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
+import { chooseHost, describeConnected, describeHost, wantedDestination } from './host-choice.ts';
 import { KeptRequest } from './kept-request.ts';
 import * as replies from './local-reply.ts';
 import { type MirrorRequest, startMirrors } from './mirror.ts';
@@ -53,7 +53,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   #attemptStart = 0;
   /** A 1xx has come: to Envoy's details the response has started. */
   #informed = false;
-  readonly #wanted: { readonly originalDestination: DownstreamFacts['originalDestination']; hash: bigint | undefined };
+  readonly #wanted: { originalDestination: DownstreamFacts['originalDestination']; hash: bigint | undefined };
   #cookies: string[] = [];
   readonly tunnel: UpgradeTunnel;
 
@@ -114,6 +114,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     const expectedMs = this.#times.begin(route, exchange.requestHeaders, exchange.isGrpc, exchange.upgrade !== '');
     this.#budget.begin(route.retry, exchange, exchange.upgrade === '');
     this.#kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
+    this.#wanted.originalDestination = wantedDestination(cluster, exchange.requestHeaders, this.#facts.originalDestination);
     // What is hashed is the request as it came.
     if (route.hashPolicy.length > 0)
       this.#wanted.hash = requestHash(route.hashPolicy, exchange, connectionKey(this.#facts), (line) => this.#cookies.push(line));

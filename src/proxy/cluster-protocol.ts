@@ -3,7 +3,13 @@
 import { PlanError } from '../plan/plan-error.ts';
 import type { Http1Limits } from '../wire/http1-parser.ts';
 import type { Http2Options } from '../wire/http2-connection.ts';
-import type { Cluster, Http1ProtocolOptions, Http2ProtocolOptions, UpstreamsHttp_HttpProtocolOptions } from '../xds/gen/types.ts';
+import type {
+  Cluster,
+  Core_HttpProtocolOptions,
+  Http1ProtocolOptions,
+  Http2ProtocolOptions,
+  UpstreamsHttp_HttpProtocolOptions,
+} from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { configAs } from './extension-config.ts';
 import { responseLimits } from './http1-options.ts';
@@ -67,6 +73,12 @@ const choose = (cluster: Cluster, options: UpstreamsHttp_HttpProtocolOptions | u
   return of('explicit_http_config', explicit?.http2_protocol_options === undefined ? 'http1' : 'http2', explicit);
 };
 
+/** Of responses over HTTP/2; the machine's own defaults are Envoy's. */
+const responseBounds = (common: Core_HttpProtocolOptions | undefined): Http2Options => ({
+  ...(common?.max_response_headers_kb === undefined ? {} : { maxHeadBytes: common.max_response_headers_kb * 1024 }),
+  ...(common?.max_headers_count === undefined ? {} : { maxHeaderCount: common.max_headers_count }),
+});
+
 export const compileClusterProtocol = (cluster: Cluster): ClusterProtocol => {
   const path = `typed_extension_protocol_options.${OPTIONS}`;
   const raw = cluster.typed_extension_protocol_options?.[OPTIONS];
@@ -81,7 +93,7 @@ export const compileClusterProtocol = (cluster: Cluster): ClusterProtocol => {
     throw new PlanError(`${path}.upstream_http_protocol_options.override_auto_sni_header`, 'not supported');
   return {
     kind: chosen.kind,
-    http2: compileHttp2(chosen.http2, chosen.path),
+    http2: compileHttp2(chosen.http2, chosen.path, responseBounds(common)),
     keepalive: compileKeepalive(chosen.http2?.connection_keepalive, `${chosen.path}.connection_keepalive`),
     enableTrailers: chosen.http1?.enable_trailers ?? false,
     properCaseRequests: chosen.http1?.header_key_format?.proper_case_words !== undefined,

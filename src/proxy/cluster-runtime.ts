@@ -92,6 +92,8 @@ export class ClusterRuntime {
   readonly hasVariants: boolean;
   /** TCP connections tell each other who their ends are, where both agree to. */
   readonly exchangesPeers: boolean;
+  /** A request's header that names where it goes (ORIGINAL_DST); '' when none does. */
+  readonly destinationHeader: string;
   /** Connections tell for which client they are. */
   readonly tellsClient: boolean;
 
@@ -124,6 +126,8 @@ export class ClusterRuntime {
       throw new PlanError('auto_config', 'needs TLS: only its handshake can choose the protocol');
     }
     this.exchangesPeers = exchangesPeers(config.filters);
+    const original = config.original_dst_lb_config;
+    this.destinationHeader = original?.use_http_header === true ? (original.http_header_name || ORIGINAL_DST_HEADER).toLowerCase() : '';
     this.tellsClient = this.#defaultTransport.tellsClient || this.#transportMatches.some((m) => m.transport.tellsClient);
     this.hasVariants = this.#defaultTransport.kind === 'tls' || this.#transportMatches.some((m) => m.transport.kind === 'tls');
     this.#settings = {
@@ -397,9 +401,11 @@ const refuse = (config: Cluster): void => {
   if (config.lb_subset_config !== undefined && (config.lb_subset_config.subset_selectors?.length ?? 0) > 0)
     throw new PlanError(LB_SUBSET, 'subsets are not supported');
   const header = config.original_dst_lb_config;
-  if (header?.use_http_header === true) throw new PlanError('original_dst_lb_config.use_http_header', 'not supported');
   if (header?.metadata_key !== undefined) throw new PlanError('original_dst_lb_config.metadata_key', 'not supported');
 };
+
+/** Envoy's, where a cluster names no other. */
+const ORIGINAL_DST_HEADER = 'x-envoy-original-dst-host';
 
 const preconnectRatio = (config: Cluster): number => {
   const policy = config.preconnect_policy;

@@ -4,7 +4,8 @@
 import type { BlockList, Socket } from 'node:net';
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
 import { StreamInfo } from '../plan/stream-info.ts';
-import type { HeaderBlock } from '../wire/header-block.ts';
+import { HeaderBlock } from '../wire/header-block.ts';
+import { H } from '../wire/header-name.ts';
 import { Http2Connection, type Http2Owner, type Http2Problem } from '../wire/http2-connection.ts';
 import { H2 } from '../wire/http2-frame.ts';
 import type { Http2Stream } from '../wire/http2-stream.ts';
@@ -23,6 +24,7 @@ const DRAIN = 1;
 const DURATION = 2;
 const LINGER = 3;
 const TRIM = 4;
+const HEAD = 5;
 const TRIM_AFTER_MS = 10_000;
 /** Exchanges a quiet connection keeps. */
 const SPARE_KEPT = 2;
@@ -52,6 +54,8 @@ export class DownstreamHttp2 implements Http2Owner {
   #draining: 'no' | 'told' | 'late' | 'final' = 'no';
   /** The client has answered a PING sent behind the first GOAWAY: it knows. */
   #heard = false;
+  /** The stream whose head has begun and is not whole; 0 none. */
+  #unread = 0;
   #disconnected = false;
   #closing = false;
   #closed = false;
@@ -170,14 +174,17 @@ export class DownstreamHttp2 implements Http2Owner {
   }
   // A head that breaks the rules never becomes a request; it is logged all the same.
   #logRefused(details: string, flag: ResponseFlag): void {
+    this.#env.observer.httpDone(this.#refused(details, flag), undefined, undefined, undefined, this.#plan.context);
+  }
+  #refused(details: string, flag: ResponseFlag | undefined): StreamInfo {
     const info = new StreamInfo();
     describeConnection(info, this.#facts);
     info.startTime = this.#env.clock.wallMs();
     info.endTime = info.startTime;
     info.protocol = 'HTTP/2';
     info.responseCodeDetails = details;
-    info.setFlag(flag);
-    this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
+    if (flag !== undefined) info.setFlag(flag);
+    return info;
   }
 
   onOutput(): void {
@@ -243,6 +250,7 @@ export class DownstreamHttp2 implements Http2Owner {
     if (this.#closing) return;
     if (kind === LINGER) this.#lingered();
     else if (kind === TRIM) this.#trim();
+    else if (kind === HEAD) this.#headLate();
     else if (kind === DRAIN && this.#draining === 'final') this.#closeWhenDone();
     else if (kind === DRAIN) this.#drained();
     else this.drain();
@@ -268,7 +276,36 @@ export class DownstreamHttp2 implements Http2Owner {
       stream.exchange.flushRequest();
     }
     touched.length = 0;
+    if (this.#plan.headTimeout.ms > 0) this.#watchHead();
     this.#output.flushTurn();
+  }
+
+  #watchHead(): void {
+    const unread = this.#closing ? 0 : this.machine.unreadHead;
+    if (unread === this.#unread) return;
+    this.#unread = unread;
+    if (unread === 0) this.#timers.disarm(HEAD);
+    else this.#timers.arm(HEAD, this.#plan.headTimeout.ms);
+  }
+
+  // As Envoy: the stream is answered and ended, the connection goes on.
+  #headLate(): void {
+    const { status, body, details, flag } = this.#plan.headTimeout.reply;
+    const headers = new HeaderBlock();
+    headers.setById(H.CONTENT_LENGTH, String(body.length));
+    headers.setById(H.CONTENT_TYPE, 'text/plain');
+    headers.setById(H.DATE, this.#env.date());
+    headers.setById(H.SERVER, this.#plan.serverName);
+    const bytes = this.machine.answerUnread(status, headers, Buffer.from(body));
+    this.#unread = 0;
+    if (bytes === 0) return;
+    this.#served++;
+    const info = this.#refused(details, flag);
+    info.responseCode = status;
+    info.bytesSent = body.length;
+    info.downstreamHeaderBytesSent = bytes;
+    info.responseHeadersBytes = bytes;
+    this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
   }
 
   #peerEnded(): void {

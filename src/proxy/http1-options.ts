@@ -53,7 +53,7 @@ export const responseLimits = (
 ): Http1Limits => {
   refuse(http1, ['allow_chunked_length', 'send_fully_qualified_url'], path);
   return {
-    headBytesMax: RESPONSE_HEAD_KB * 1024,
+    headBytesMax: (common?.max_response_headers_kb ?? RESPONSE_HEAD_KB) * 1024,
     headerCountMax: common?.max_headers_count ?? HEADERS_MAX,
     ...keepCase(http1, path),
   };

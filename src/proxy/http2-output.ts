@@ -46,6 +46,15 @@ export class Http2Output implements TurnOwner {
   #write(): void {
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) return;
+    // A broken invariant of ours costs this connection, not those that write after it.
+    try {
+      this.#takeAll();
+    } catch {
+      socket.destroy();
+    }
+  }
+
+  #takeAll(): void {
     for (let pieces = this.#machine.takeOutput(); pieces.length > 0; pieces = this.#machine.takeOutput()) {
       if (!this.#send(pieces)) {
         this.#blocked = true;

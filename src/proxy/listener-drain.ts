@@ -12,6 +12,10 @@ interface Entry {
   readonly state: ListenerState;
   readonly chain: ChainRuntime;
   leaving: boolean;
+  /** The drain that closes it at its end, and the one that asks it to leave, at which tick. */
+  closedBy: object | undefined;
+  askedBy: object | undefined;
+  tick: number;
 }
 
 const TICKS = 50;
@@ -31,7 +35,7 @@ export class ListenerDrain {
   }
 
   opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void {
-    const entry = { connection, state, chain, leaving: false };
+    const entry = { connection, state, chain, leaving: false, closedBy: undefined, askedBy: undefined, tick: 0 };
     this.#entries.set(connection, entry);
     if (this.#isAsked(state)) this.#drain([entry], false);
   }
@@ -97,26 +101,37 @@ export class ListenerDrain {
     return [...this.#entries.values()].filter((e) => !e.leaving && (e.state.config.name ?? '') === name);
   }
 
+  // Timers hold no entries: who has left must not be kept until the drain time is over.
   #drain(entries: readonly Entry[], closeAtEnd: boolean): void {
     if (entries.length === 0) return;
-    for (const entry of entries) entry.leaving = true;
-    if (this.#gradually) this.#askInTurn(entries);
+    const drain = {};
+    for (const entry of entries) {
+      entry.leaving = true;
+      if (closeAtEnd) entry.closedBy = drain;
+    }
+    if (this.#gradually) this.#askInTurn(entries, drain);
     else for (const entry of entries) entry.connection.drain?.();
-    if (!closeAtEnd) return;
+    if (closeAtEnd) this.#closeLater(drain);
+  }
+
+  #closeLater(drain: object): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      for (const { connection } of entries) if (this.#entries.has(connection)) connection.destroy();
+      for (const entry of [...this.#entries.values()]) if (entry.closedBy === drain) entry.connection.destroy();
     }, this.#drainTimeMs);
     timer.unref();
     this.#timers.add(timer);
   }
 
   // Each at a moment of its own, so that not all clients come back at once.
-  #askInTurn(entries: readonly Entry[]): void {
-    const waiting = entries.map((entry) => ({ entry, tick: Math.floor(this.#random() * TICKS) }));
+  #askInTurn(entries: readonly Entry[], drain: object): void {
+    for (const entry of entries) {
+      entry.askedBy = drain;
+      entry.tick = Math.floor(this.#random() * TICKS);
+    }
     let now = 0;
     const timer = setInterval(() => {
-      for (const { entry, tick } of waiting) if (tick === now && this.#entries.has(entry.connection)) entry.connection.drain?.();
+      for (const entry of [...this.#entries.values()]) if (entry.askedBy === drain && entry.tick === now) entry.connection.drain?.();
       if (++now < TICKS) return;
       clearInterval(timer);
       this.#timers.delete(timer);

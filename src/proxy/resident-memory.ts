@@ -12,7 +12,7 @@ const FIRST_MS = 1500;
 /** The runtime drops code when it is idle, with pages of its own program, and the first requests have theirs compiled: pages go after it. */
 const PAGES_AFTER_MS = 2500;
 /** Whoever has had traffic from the start has compiled what it needs by then: what compiled it goes, once, busy or not. */
-const SETTLED_MS = 15_000;
+const SETTLED_MS = 8_000;
 /** How often it looks whether a quiet sidecar has grown. */
 const LOOK_MS = 30_000;
 /** Growth since the last trim that is worth one. */

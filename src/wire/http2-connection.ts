@@ -146,6 +146,28 @@ export class Http2Connection implements StreamPort, SenderEvents {
     return stream;
   }
 
+  /** Server: the stream a client has begun to open, its head not whole yet; 0 none. */
+  get unreadHead(): number {
+    return this.#receiver.unreadHead;
+  }
+
+  /** Server: answers and ends the stream of `unreadHead`, which the owner never saw; what still comes of it is dropped. The head's bytes. */
+  answerUnread(status: number, headers: HeaderBlock, body: Buffer): number {
+    const id = this.#receiver.unreadHead;
+    if (id === 0) return 0;
+    this.#streams.lastPeerId = id;
+    this.#guard.streams++;
+    const stream = this.#streams.add(id);
+    stream.sendWindow = this.#sender.initialWindow;
+    stream.state |= HEAD_SENT;
+    const bytes = this.#statusHead(stream, status, headers, false);
+    this.#sender.body(stream, body, 0, body.length);
+    this.#sender.end(stream, undefined);
+    this.#receiver.endings.reset(stream, H2.NO_ERROR);
+    this.#leave();
+    return bytes;
+  }
+
   /** GOAWAY. `final` false: last id 2^31-1, new streams are still taken (the first of two steps). */
   goaway(code: number, final: boolean): void {
     const receiver = this.#receiver;

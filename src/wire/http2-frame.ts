@@ -60,4 +60,4 @@ export const OUTBOX_HEADS_HIGH = 8 * OUTBOX_HIGH;
 /** Body pieces below it are copied behind their frame head: one write, one TLS record. */
 export const COPY_BELOW = 16 * 1024;
 /** Streams this side reset and still knows as such: frames the peer sent before it heard of it are no error. */
-export const RESET_MEMORY = 256;
+export const RESET_MEMORY = MAX_CONCURRENT_DEFAULT;

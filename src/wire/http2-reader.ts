@@ -68,6 +68,11 @@ export class FrameReader {
     this.#state = expectPreface ? IN_PREFACE : IN_FRAMES;
   }
 
+  /** The stream whose head block has begun and is not whole; 0 none. */
+  get headStream(): number {
+    return this.#partLength >= FRAME_HEAD_BYTES && this.#type === T_HEADERS ? this.#id : this.#continues;
+  }
+
   execute(buf: Buffer, start: number, end: number): void {
     let at = start;
     while (at < end && !this.#sink.dead) {

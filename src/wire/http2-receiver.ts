@@ -89,6 +89,12 @@ export class Http2Receiver implements FrameSink {
     return this.endings.dead;
   }
 
+  /** Server: the stream a client has begun to open, its head not whole yet; 0 none. */
+  get unreadHead(): number {
+    const id = this.#reader.headStream;
+    return id > this.#streams.lastPeerId && (id & 1) === 1 && !this.#client && !this.#ignored(id) && !this.dead ? id : 0;
+  }
+
   // --- FrameSink ---
 
   broken(code: number, message: string): void {

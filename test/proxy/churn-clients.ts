@@ -12,10 +12,12 @@ const GIVE_UP_MS = 5000;
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 const SETTINGS = Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0]);
 /** :method GET, :scheme http, :path /, :authority a; END_HEADERS, and END_STREAM when `ended`. */
-const head = (stream: number, ended: boolean): Buffer => Buffer.from([0, 0, 6, 1, ended ? 5 : 4, 0, 0, 0, stream, 0x82, 0x86, 0x84, 0x41, 1, 0x61]);
+const head = (stream: number, ended: boolean): Buffer =>
+  Buffer.from([0, 0, 6, 1, ended ? 5 : 4, 0, 0, 0, stream, 0x82, 0x86, 0x84, 0x41, 1, 0x61]);
 const reset = (stream: number): Buffer => Buffer.from([0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]);
 const HUGE = `GET / HTTP/1.1\r\nhost: a\r\nx-huge: ${'h'.repeat(100_000)}\r\n\r\n`;
-const UPGRADE = 'GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGVzdHRlc3R0ZXN0dGVzdA==\r\n\r\n';
+const UPGRADE =
+  'GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGVzdHRlc3R0ZXN0dGVzdA==\r\n\r\n';
 const POST = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n';
 
 type Act = (socket: Socket, round: number) => void;
@@ -42,6 +44,16 @@ const KINDS: Readonly<Record<string, Act>> = {
   tls: (socket) => socket.write('GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n'),
   http2: (socket) => {
     endAfter(socket, 'xyz', close);
+    socket.write(Buffer.concat([PREFACE, SETTINGS, head(1, true)]));
+  },
+  /** Leaves when it is asked to, as a listener's change asks. */
+  asked: (socket) => {
+    const goaway = Buffer.from([0, 0, 8, 7, 0, 0, 0, 0, 0]);
+    let seen: Buffer = Buffer.alloc(0);
+    socket.on('data', (bytes: Buffer) => {
+      seen = Buffer.concat([seen, bytes]);
+      if (seen.includes(goaway)) socket.end();
+    });
     socket.write(Buffer.concat([PREFACE, SETTINGS, head(1, true)]));
   },
   websocket: (socket) => {

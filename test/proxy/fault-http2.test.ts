@@ -86,6 +86,7 @@ const playAll = async (
   kind: keyof typeof PLAYERS,
   port: number,
   logged: (path: string) => string | undefined,
+  stock: boolean,
 ): Promise<readonly string[]> => {
   const wrong: string[] = [];
   const one = async (row: Http2Fault, i: number): Promise<void> => {
@@ -94,13 +95,17 @@ const playAll = async (
     for (const until = performance.now() + 1000; logged(path) === undefined && performance.now() < until; ) await pause(5);
     const found = [seen.replaceAll(BEFORE, '…'), logged(path) ?? 'not logged'];
     const outcome = HTTP2_OUTCOMES[row.what]?.[kind];
-    if (JSON.stringify(found) !== JSON.stringify(outcome)) wrong.push(`${JSON.stringify(row.what)}: { ${kind}: ${JSON.stringify(found)} }`);
+    const same = JSON.stringify(found) === JSON.stringify(outcome);
+    const ours = kind === 'http2' && !stock ? OURS.get(row.what) : undefined;
+    if (ours === undefined ? !same : ours !== found[0]) wrong.push(`${JSON.stringify(row.what)}: { ${kind}: ${JSON.stringify(found)} }`);
   };
   for (let i = 0; i < HTTP2_FAULTS.length; i += AT_ONCE)
     await Promise.all(HTTP2_FAULTS.slice(i, i + AT_ONCE).map((row, n) => one(row, i + n)));
   return wrong;
 };
 
+/** What an HTTP/2 client sees of us alone: a 204 has ended with its head, and what stands behind it is nobody’s. */
+const OURS: ReadonlyMap<string, string> = new Map([['204 with body', '204 whole ']]);
 const BEFORE = 'upstream connect error or disconnect/reset before headers. ';
 
 describe('faults of HTTP/2 upstreams', () => {
@@ -119,7 +124,7 @@ describe('faults of HTTP/2 upstreams', () => {
           },
         }),
       );
-      assert.deepEqual(await playAll(kind, plane.port('l'), (path) => records.get(path)), []);
+      assert.deepEqual(await playAll(kind, plane.port('l'), (path) => records.get(path), false), []);
       assert.deepEqual(plane.problems, []);
     });
 
@@ -130,7 +135,7 @@ describe('faults of HTTP/2 upstreams', () => {
         const found = envoy.log().find((entry) => entry.path === path);
         return found && `${found.status} ${found.flags} ${found.details} ${found.transport}`;
       };
-      assert.deepEqual(await playAll(kind, envoy.port('l'), record), []);
+      assert.deepEqual(await playAll(kind, envoy.port('l'), record, true), []);
     });
   }
 });

@@ -312,6 +312,40 @@ suite('HTTP/2 from clients', () => {
     session.destroy();
   });
 
+  for (const [what, cut] of [
+    ['whose frame is not whole', 14],
+    ['of which only the frame’s own head came', 9],
+    ['that is to be continued', 0],
+  ] as const)
+    test(`a head ${what} is answered in time, its rest is dropped, and the connection serves on`, async () => {
+      await using backend = await httpBackend(() => 'x');
+      await using plane = await front(backend.port, { request_headers_timeout: '0.1s' });
+      using client = await rawClient(plane.port('in'));
+      assert.ok(await client.until((f) => f.type === FRAME.settings && f.flags === 1));
+      const whole = request(1);
+      const fields = block(HEAD('/'));
+      const continued = [frame(FRAME.headers, END_STREAM, 1, fields.subarray(0, 9)), frame(9, END_HEADERS, 1, fields.subarray(9))] as const;
+      const [begun, rest] = cut === 0 ? continued : [whole.subarray(0, cut), whole.subarray(cut)];
+      client.send(begun);
+      assert.ok(await client.until((f) => f.type === FRAME.data && f.id === 1));
+      const ending = client.frames.filter((f) => f.id === 1);
+      const reset = await client.until((f) => f.type === FRAME.reset && f.id === 1);
+      assert.deepEqual(
+        [ending[0]?.type, ending[1]?.payload.toString(), ending[1]?.flags, reset?.payload.readUInt32BE(0)],
+        [FRAME.headers, 'request header timeout', END_STREAM, 0],
+      );
+      client.send(rest, request(3));
+      assert.equal((await client.until((f) => f.type === FRAME.data && f.id === 3))?.payload.toString(), 'x');
+      assert.equal(client.frames.filter((f) => f.id === 1).length, 3);
+      assert.deepEqual(
+        plane.http.map((r) => [r.status, r.details]),
+        [
+          [408, 'request_header_timeout'],
+          [200, 'via_upstream'],
+        ],
+      );
+    });
+
   test('stream timeouts answer by HTTP status', async () => {
     await using backend = await httpBackend(() => 'silent');
     const timeouts = { stream_idle_timeout: '0.15s', request_timeout: '0.1s' };

@@ -8,7 +8,7 @@ import { Http2Output } from '../../src/proxy/http2-output.ts';
 import { TurnOutput } from '../../src/proxy/turn-output.ts';
 import type { Http2Connection } from '../../src/wire/http2-connection.ts';
 
-test('a connection whose machine fails while it is written costs itself alone', async () => {
+test('a connection whose machine fails while it is written costs itself alone', { timeout: 5000 }, async () => {
   const turn = new TurnOutput();
   const machine = (take: () => Buffer[]) => ({ takeOutput: take }) as unknown as Http2Connection;
   const [broken, fine] = [new PassThrough(), new PassThrough()];

@@ -169,6 +169,32 @@ describe('Istio metrics', () => {
     }
   });
 
+  test('a waypoint tells of both its sides, whatever its listener’s direction is', () => {
+    const t = rig();
+    const c = context('OUTBOUND', { ...STATS, reporter: 'SERVER_GATEWAY' } as AnyMessage);
+    t.prepare(c);
+    const info = outbound();
+    info.filterState[DOWNSTREAM_PEER] = createPeerMetadata(node('caller', 'v3')).own as unknown as JsonObject;
+    info.downstreamTls = tls('spiffe://cluster.local/ns/shop/sa/caller', 'spiffe://cluster.local/ns/shop/sa/waypoint');
+    t.httpDone(info, undefined, undefined, undefined, c);
+    const labels = labelsOf(t, 'istio_requests_total');
+    const expected = {
+      reporter: 'waypoint',
+      source_workload: 'caller-v3',
+      source_principal: 'spiffe://cluster.local/ns/shop/sa/caller',
+      destination_workload: 'payment-v2',
+      destination_canonical_service: 'payment',
+      destination_principal: 'unknown',
+      destination_service: 'payment.shop.svc.cluster.local',
+      destination_service_name: 'payment',
+      connection_security_policy: 'mutual_tls',
+    };
+    for (const [label, value] of Object.entries(expected)) assert.equal(labels[label], value, label);
+    info.upstreamHostMetadata = { filter_metadata: { istio: { workload: 'payment-v3;shop;payment;v3;Kubernetes' } } };
+    t.httpDone(info, undefined, undefined, undefined, c);
+    assert.match(t.registry.render(), /istio_requests_total\{[^}]*destination_workload="payment-v3"/);
+  });
+
   test('catch-all clusters, flags, gRPC and the host header', () => {
     const t = rig();
     const c = context('OUTBOUND');

@@ -34,9 +34,9 @@ describe('http2 hostile peers', () => {
   test('DATA on many closed streams, the resets it provokes not read', () => {
     const peer = server();
     peer.onFinished = (s) => peer.connection.respond(s, 204, headerBlock(), true);
-    for (let i = 0; i < 600; i++) peer.feed(headers(2 * i + 1, true, ...GET));
+    for (let i = 0; i < 1500; i++) peer.feed(headers(2 * i + 1, true, ...GET));
     peer.output();
-    for (let i = 0; i < 5000 && peer.problem === undefined; i++) peer.feed(frame(0, 1, 2 * (i % 600) + 1));
+    for (let i = 0; i < 5000 && peer.problem === undefined; i++) peer.feed(frame(0, 1, 2 * (i % 1500) + 1));
     assert.equal(peer.problem?.detail, 'http2.outbound_frames_flood');
     assert.ok(peer.connection.outputBytes < 20_000);
   });

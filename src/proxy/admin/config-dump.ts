@@ -98,9 +98,12 @@ const endpointsDump = ({ dataPlane, store }: AdminContext, names: (name: string)
 const listenersDump = ({ dataPlane, store }: AdminContext, names: (name: string) => boolean): Dump => {
   const fixed: Message[] = [];
   const dynamic: Message[] = [];
+  const settled = new Set<string>();
   for (const listener of dataPlane.listeners()) {
     if (!names(listener.name)) continue;
-    const record = store.record(LISTENER_TYPE.url, listener.name);
+    const stored = store.record(LISTENER_TYPE.url, listener.name);
+    const record = inForce(stored, listener.config);
+    if (record !== stored) settled.add(listener.name);
     const shown = { listener: asAny(LISTENER_TYPE, listener.config), last_updated: updated(record) };
     if (record?.isStatic) fixed.push(shown);
     else {
@@ -113,7 +116,8 @@ const listenersDump = ({ dataPlane, store }: AdminContext, names: (name: string)
     }
   }
   for (const record of store.records(LISTENER_TYPE.url)) {
-    if (!record.accepted && names(record.name)) dynamic.push({ name: record.name, ...errorState(LISTENER_TYPE, record) });
+    if (!record.accepted && names(record.name) && !settled.has(record.name))
+      dynamic.push({ name: record.name, ...errorState(LISTENER_TYPE, record) });
   }
   return {
     '@type': typeUrl('envoy.admin.v3.ListenersConfigDump'),
@@ -175,6 +179,13 @@ const secretsDump = ({ dataPlane, store }: AdminContext, names: (name: string) =
     dynamic_active_secrets: active,
     dynamic_warming_secrets: warming,
   };
+};
+
+/** What was refused for its address and has got it since is as good as accepted. */
+const inForce = (record: ResourceRecord | undefined, config: object): ResourceRecord | undefined => {
+  const refusal = record?.refusal;
+  if (record === undefined || refusal === undefined || refusal.resource !== config) return record;
+  return { ...record, version: refusal.version, updatedAtMs: refusal.atMs, accepted: true, refusal: undefined };
 };
 
 /** Resources of which every attempt was refused: only their error is there to show. */

@@ -12,7 +12,7 @@ const SERIES_MAX = 10_000;
 /** Peers of one cluster whose series are held. */
 const PEERS_MAX = 4096;
 
-export type Reporter = 'source' | 'destination';
+export type Reporter = 'source' | 'destination' | 'waypoint';
 
 /** What one place (listener context) keeps: how it reports and the series it has bound. */
 export interface MetricsPlace {
@@ -93,7 +93,7 @@ export class IstioMetrics {
   }
 
   place(plan: StatsPlan, isInbound: boolean): MetricsPlace {
-    const reporter = isInbound && !plan.gateway ? 'destination' : 'source';
+    const reporter = plan.waypoint ? 'waypoint' : isInbound ? 'destination' : 'source';
     const place: MetricsPlace = { plan, reporter, bound: new Map(), last: undefined };
     this.#places.add(new WeakRef(place));
     return place;
@@ -141,7 +141,7 @@ export class IstioMetrics {
   }
 
   #bound(place: MetricsPlace, info: StreamInfo, code: number, protocol: string, grpcStatus: string): Bound {
-    const inbound = place.reporter === 'destination';
+    const inbound = place.reporter !== 'source';
     const full = this.#series >= SERIES_MAX;
     const peer = (full ? undefined : peerOf(place, info)) ?? UNKNOWN_PEER;
     const tls = inbound ? info.downstreamTls : info.upstreamTls;
@@ -151,7 +151,7 @@ export class IstioMetrics {
     // The host header names the service only where nothing better does: it is part of the key only then.
     const named = info.clusterMetadata?.filter_metadata?.['istio'] !== undefined;
     const host = named || !place.plan.hostFallback || full ? '' : info.authority;
-    const cluster = info.upstreamClusterRaw;
+    const cluster = place.reporter === 'waypoint' && !full ? calledBy(info) : info.upstreamClusterRaw;
     const { last } = place;
     let bound: Bound | undefined;
     if (last?.peer === peer && last.code === code && last.cluster === cluster) {
@@ -197,20 +197,28 @@ export class IstioMetrics {
   }
 
   #labels(place: MetricsPlace, info: StreamInfo, peer: Peer, code: number, key: Key): Labels {
-    const inbound = place.reporter === 'destination';
+    const inbound = place.reporter !== 'source';
     const told = withNamespace(peer, key.peerPrincipal);
     const service = serviceOf(info, key.host !== '');
-    const destination = inbound ? this.#own : told;
+    const waypoint = place.reporter === 'waypoint';
+    const destination = waypoint ? this.#behind(info) : inbound ? this.#own : told;
+    const fallback = waypoint ? destination.canonicalService : '';
+    const ownPrincipal = waypoint ? '' : key.ownPrincipal;
     const security = !inbound ? 'unknown' : key.peerPrincipal === '' ? 'none' : 'mutual_tls';
     return [
       ['reporter', place.reporter],
       ...side('source', inbound ? told : this.#own, inbound ? key.peerPrincipal : key.ownPrincipal),
-      ...side('destination', destination, inbound ? key.ownPrincipal : key.peerPrincipal),
-      ['destination_service', service.host || UNKNOWN],
-      ['destination_service_name', service.name || UNKNOWN],
-      ['destination_service_namespace', service.namespace || destination.namespace || UNKNOWN],
+      ...side('destination', destination, inbound ? ownPrincipal : key.peerPrincipal),
+      ['destination_service', service.host || fallback || UNKNOWN],
+      ['destination_service_name', service.name || fallback || UNKNOWN],
+      ['destination_service_namespace', (waypoint ? this.#own.namespace : service.namespace || destination.namespace) || UNKNOWN],
       ...(code === MESSAGES ? [] : this.#ending(code, key, security)),
     ];
+  }
+
+  /** The workload that a waypoint sent it to, in the waypoint's own cluster. */
+  #behind(info: StreamInfo): Peer {
+    return { ...(upstreamPeer(info) ?? UNKNOWN_PEER), cluster: this.#own.cluster };
   }
 
   /** What is known of an exchange when it ends; Istio's message counters leave it out. */
@@ -252,7 +260,13 @@ const isKey = (
   b.ownPrincipal === ownPrincipal;
 
 const peerOf = (place: MetricsPlace, info: StreamInfo): Peer | undefined =>
-  place.reporter === 'destination' ? downstreamPeer(info) : upstreamPeer(info);
+  place.reporter === 'source' ? upstreamPeer(info) : downstreamPeer(info);
+
+/** A waypoint's series differ by the workload as well as by the cluster. */
+const calledBy = (info: StreamInfo): string => {
+  const peer = upstreamPeer(info) ?? UNKNOWN_PEER;
+  return `${info.upstreamClusterRaw}|${peer.workload}|${peer.namespace}|${peer.canonicalService}|${peer.canonicalRevision}`;
+};
 
 /** Drops what was not used, adds the series of the rest to `kept` and answers how many there are. */
 const keepUsed = (place: MetricsPlace, kept: Set<unknown>): number => {

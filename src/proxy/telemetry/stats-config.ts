@@ -7,8 +7,8 @@ import type { AnyMessage, HistogramBucketSettings, HttpGrpcStats_FilterConfig, P
 
 export interface StatsPlan {
   readonly hostFallback: boolean;
-  /** A gateway reports as a source whatever its listener's direction is. */
-  readonly gateway: boolean;
+  /** It stands before a set of workloads and reports of both its sides, whatever its listener's direction is. */
+  readonly waypoint: boolean;
   /** The chain counts gRPC messages (grpc_stats with emit_filter_state). */
   readonly messages: boolean;
   /** Metric names (without `istio_`) that are not reported; '*' for all. */
@@ -82,7 +82,7 @@ const compilePlan = (config: PluginConfig, path: string, messages: boolean): Sta
   return {
     hostFallback: !config.disable_host_header_fallback,
     messages,
-    gateway: config.reporter === 'SERVER_GATEWAY',
+    waypoint: config.reporter === 'SERVER_GATEWAY',
     dropped,
     removedTags: removed,
   };

@@ -96,9 +96,10 @@ export const setResource = (type: ResourceType, resource: object, dataPlane: App
 export const removeOne = (type: ResourceType, name: string, { dataPlane, store }: Pick<ApplyContext, 'dataPlane' | 'store'>): void => {
   const record = store.record(type.url, name);
   store.remove(type.url, name);
+  // A listener that was refused for its address may have got it since, or may still wait for it.
+  if (record !== undefined && type.shortName === 'LDS') dataPlane.removeListener(name);
   if (!record?.accepted) return;
   if (type.shortName === 'CDS') dataPlane.removeCluster(name);
-  else if (type.shortName === 'LDS') dataPlane.removeListener(name);
   else if (type.shortName === 'RDS') dataPlane.removeRoutes(name);
   else if (type.shortName === 'SDS') dataPlane.removeSecret(name);
 };
