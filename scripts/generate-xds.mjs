@@ -151,7 +151,11 @@ for (const m of messages) {
     const scalar = SCALAR[f.type] !== undefined;
     const ref = scalar ? f.type : f.resolvedType.fullName.slice(1);
     const flags =
-      (f.repeated ? 'r' : '') + (f.map ? 'm' : '') + (f.options?.deprecated ? 'd' : '') + (f.options?.proto3_optional ? 'o' : '') + (refused.has(`${m.name}.${f.name}`) ? 'x' : '');
+      (f.repeated ? 'r' : '') +
+      (f.map ? 'm' : '') +
+      (f.options?.deprecated ? 'd' : '') +
+      (f.options?.proto3_optional ? 'o' : '') +
+      (refused.has(`${m.name}.${f.name}`) ? 'x' : '');
     const oneof = f.partOf && oneofs.includes(f.partOf) ? oneofs.indexOf(f.partOf) : -1;
     // protobufjs carries google.protobuf.Value with lowerCamel names.
     const name = m.name.startsWith('google.protobuf.') ? f.name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`) : f.name;

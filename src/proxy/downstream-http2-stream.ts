@@ -224,7 +224,9 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
 
   /** Of a request answered before its end; a CONNECT that came to nothing here says so. */
   get #unreadCode(): number {
-    return this.method === 'CONNECT' && this.exchange.info.responseCodeDetails.startsWith('upstream_reset_') ? H2.CONNECT_ERROR : H2.NO_ERROR;
+    return this.method === 'CONNECT' && this.exchange.info.responseCodeDetails.startsWith('upstream_reset_')
+      ? H2.CONNECT_ERROR
+      : H2.NO_ERROR;
   }
 
   pauseReading(): void {

@@ -1,5 +1,6 @@
 // HTTP/2 with prior knowledge, open loop, on node:http2. After GOAWAY a new connection takes the new requests and the old one finishes
-// its own. A request that GOAWAY or REFUSED_STREAM calls unprocessed is sent again and counted as such; all else has failed.
+// its own. A request that GOAWAY or REFUSED_STREAM calls unprocessed is sent again and counted as such; all else has failed. Most of those
+// never left: nghttp2 refuses by itself what was submitted in the turn in which it reads any GOAWAY, so a busy machine makes more of them.
 import { type ClientHttp2Session, connect, constants } from 'node:http2';
 import type { Target } from './load-result.ts';
 import type { Tally } from './tally.ts';

@@ -268,7 +268,7 @@ export const startPair = async (kind: ProxyKind, grpcPort?: number): Promise<Sid
           name: side,
           folder,
           bootstrap: bootstrapOf(side, xdsPort),
-          flags: ['--drain-time-s', String(DRAIN_S), '--file-flush-interval-msec', '200'],
+          flags: ['--drain-time-s', String(DRAIN_S), '--drain-strategy', 'immediate', '--file-flush-interval-msec', '200'],
         }),
       );
   } catch (error) {
