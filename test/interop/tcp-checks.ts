@@ -47,8 +47,8 @@ export const greetingChecks = async (suite: Suite, mesh: Mesh, named: Named, pro
     }
     await suite.check(title, async () => {
       const text = out(await mesh.exec('client', 'node', program('greeting-client.ts'), 'greeter', port));
-      const { median, p90, max } = JSON.parse(text) as Record<'median' | 'p90' | 'max', number>;
-      const seen = `median ${median.toFixed(1)} ms, p90 ${p90.toFixed(1)} ms, longest ${max.toFixed(1)} ms`;
+      const { cold, median, p90, max } = JSON.parse(text) as Record<'cold' | 'median' | 'p90' | 'max', number>;
+      const seen = `median ${median.toFixed(1)} ms, p90 ${p90.toFixed(1)} ms, longest ${max.toFixed(1)} ms; the first forty ${cold.toFixed(1)} ms`;
       expect(median < GREETED_MS, seen);
       return seen;
     });
