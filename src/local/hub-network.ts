@@ -66,6 +66,8 @@ export const setUpHub = (): void => {
   setSwitch('/proc/sys/net/ipv4/ip_forward', '1');
   // Workloads outside the mesh must keep talking through the hub even when a shorter way exists.
   for (const device of ['all', 'default', BRIDGE]) trySwitch(`/proc/sys/net/ipv4/conf/${device}/send_redirects`, '0');
+  // Where the host has loaded br_netfilter, frames between workloads would pass the hub's packet filter and connection tracking as well.
+  for (const family of ['ip', 'ip6', 'arp']) trySwitch(`/proc/sys/net/bridge/bridge-nf-call-${family}tables`, '0');
   applyRulesets([hubRuleset()]);
 };
 
