@@ -41,6 +41,8 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   #held = 0;
   #paused = false;
   #tunnel = false;
+  /** Counted by its connection as being served. */
+  live = false;
   /** Already in the connection's list of those to flush after this read. */
   touched = false;
   /** The upgrade was not agreed to: what comes behind its head is nobody's. */

@@ -42,7 +42,7 @@ export class DownstreamHttp2 implements Http2Owner {
   readonly #timers: TimerSet;
   readonly #keepalive: Http2Keepalive | undefined;
   readonly #ended: () => void;
-  readonly #live = new Set<DownstreamHttp2Stream>();
+  #live = 0;
   readonly #spare: DownstreamHttp2Stream[] = [];
   /** Answered, but not taken by their client yet; `user` says how much was left. */
   #lingering: Http2Stream[] = [];
@@ -117,7 +117,7 @@ export class DownstreamHttp2 implements Http2Owner {
     }
     this.#draining = 'final';
     this.machine.goaway(H2.NO_ERROR, true);
-    if (this.#live.size === 0) this.#closeWhenDone();
+    if (this.#live === 0) this.#closeWhenDone();
   }
 
   destroy(): void {
@@ -130,12 +130,13 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#served++;
     const most = this.#plan.requestsPerConnection;
     if (this.#env.draining || (most > 0 && this.#served >= most)) this.drain();
-    if (this.#live.size === 0) {
+    if (this.#live === 0) {
       this.#timers.disarm(IDLE);
       this.#keepalive?.busy();
     }
     const served = this.#spare.pop() ?? new DownstreamHttp2Stream(this.#env, this.#plan, this, this.#facts);
-    this.#live.add(served);
+    this.#live++;
+    served.live = true;
     served.begin(stream, endStream);
   }
   onInformational(): void {}
@@ -199,10 +200,12 @@ export class DownstreamHttp2 implements Http2Owner {
   }
 
   streamOver(stream: DownstreamHttp2Stream): void {
-    if (!this.#live.delete(stream)) return;
+    if (!stream.live) return;
+    stream.live = false;
+    this.#live--;
     if (this.#closed || this.#spare.length >= IDLE_EXCHANGES_MAX) stream.exchange.close();
     else this.#spare.push(stream);
-    if (this.#live.size > 0) return;
+    if (this.#live > 0) return;
     if (this.#spare.length > SPARE_KEPT) this.#timers.arm(TRIM, TRIM_AFTER_MS);
     this.#keepalive?.idle();
     if (this.#draining === 'final') this.#closeWhenDone();
@@ -219,7 +222,7 @@ export class DownstreamHttp2 implements Http2Owner {
 
   // A connection that has fallen quiet does not keep what its busiest time needed.
   #trim(): void {
-    if (this.#live.size > 0) return;
+    if (this.#live > 0) return;
     for (const stream of this.#spare.splice(SPARE_KEPT)) stream.exchange.close();
   }
 

@@ -1,6 +1,7 @@
 // The streams of one HTTP/2 connection by id: which are open, which were, and which this side reset a moment ago.
 import { RESET_MEMORY, STREAM_ID_MAX } from './http2-frame.ts';
 import { Http2Stream, LISTED, type StreamPort } from './http2-stream.ts';
+import { Http2StreamTable } from './http2-stream-table.ts';
 
 /** Stream objects kept for reuse. */
 const SPARE_MAX = 256;
@@ -12,7 +13,7 @@ export class Http2Streams {
   /** The last id the final GOAWAY named; streams above it are not served. -1 before. */
   goawayLast = -1;
   readonly #port: StreamPort;
-  readonly #open = new Map<number, Http2Stream>();
+  readonly #open = new Http2StreamTable();
   readonly #ownParity: number;
   #spare: Http2Stream[] = [];
   #resets: Int32Array | undefined;
@@ -48,20 +49,20 @@ export class Http2Streams {
   }
 
   all(): Http2Stream[] {
-    return [...this.#open.values()];
+    return this.#open.all();
   }
 
   add(id: number): Http2Stream {
     const stream = this.#spare.pop() ?? new Http2Stream(this.#port);
     stream.id = id;
     stream.state = 0;
-    this.#open.set(id, stream);
+    this.#open.add(stream);
     this.#cached = stream;
     return stream;
   }
 
   remove(stream: Http2Stream): void {
-    this.#open.delete(stream.id);
+    this.#open.remove(stream);
     if (this.#cached === stream) this.#cached = undefined;
   }
 
