@@ -87,7 +87,8 @@ export class DnsServer {
     udp.on('message', (query, from) => {
       this.#answering++;
       void this.#answer(query, 'udp').then((answer) => {
-        if (answer && open) udp.send(answer, from.port, from.address);
+        // A forged question may come from port 0, where nothing can be sent.
+        if (answer && open && from.port > 0) udp.send(answer, from.port, from.address);
         if (--this.#answering === 0) this.#lastAnswer?.();
       });
     });

@@ -83,6 +83,11 @@ export const answer = (socket: Socket, reply: RelayAnswer): void => {
 
 /** Both directions until both have ended; a failure of one side resets the other. */
 export const join = (a: Socket, b: Socket): void => {
+  // One may have gone while the other was made: it will not say so again.
+  if (a.destroyed || b.destroyed) {
+    for (const socket of [a, b]) if (!socket.destroyed) reset(socket);
+    return;
+  }
   const fail = (other: Socket) => (): void => {
     if (!other.destroyed) reset(other);
   };

@@ -290,14 +290,19 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     const onData = (more: Buffer): void => {
       bytes = Buffer.concat([bytes, more]);
       if (!decide()) return;
-      socket.off('data', onData);
-      socket.off('end', onEnd);
-      this.#env.wheel.drop(timer);
+      stop();
       begin(bytes);
     };
-    const onEnd = (): void => {
+    const stop = (): void => {
       this.#env.wheel.drop(timer);
-      socket.destroy();
+      socket.off('data', onData);
+      socket.off('end', onEnd);
+      socket.off('close', onEnd);
+    };
+    const onEnd = (): void => {
+      stop();
+      this.#over = false;
+      this.#fail('', false, 'connection closed during TLS handshake');
     };
     if (bytes.length > 0 && decide()) {
       begin(bytes);
@@ -306,6 +311,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     this.#env.wheel.arm(timer, this.#state.filtersTimeoutMs > 0 ? this.#state.filtersTimeoutMs : 15_000);
     socket.on('data', onData);
     socket.on('end', onEnd);
+    socket.on('close', onEnd);
   }
 
   #serve(chain: ChainRuntime, socket: Socket, first: Buffer | undefined, dial?: EarlyDial): void {

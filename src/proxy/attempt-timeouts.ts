@@ -103,7 +103,7 @@ const asked = (headers: HeaderBlock, id: number): number | undefined => {
   const text = headers.getById(id);
   if (text === undefined) return undefined;
   headers.removeById(id);
-  return /^\d+$/.test(text) ? Number(text) : undefined;
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 };
 
 // What an attempt may take, `elapsedMs` after the whole request was here; 0: no bound. Out of time is 1: 0 would mean for ever.

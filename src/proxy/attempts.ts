@@ -422,10 +422,10 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     if (!exchange.responseEnded) return;
     // An answer before the end of the request: the rest of the request has nowhere to go.
     if (!exchange.requestEnded) {
+      exchange.done();
       this.#connection?.abandon();
       this.#connection = undefined;
       this.#down.closeAfterResponse();
-      exchange.done();
       this.#down.next();
       return;
     }

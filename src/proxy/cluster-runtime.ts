@@ -5,7 +5,7 @@ import { isIP } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
-import { durationMs } from '../xds/well-known.ts';
+import { durationMs, parseDuration } from '../xds/well-known.ts';
 import { type Balancer, compileBalancer } from './balancer.ts';
 import { type Breakers, compileBreakers } from './circuit-breaker.ts';
 import { type ClusterProtocol, compileClusterProtocol } from './cluster-protocol.ts';
@@ -396,6 +396,8 @@ const compileTransports = (config: Cluster, environment: ClusterEnvironment) => 
 };
 
 const refuse = (config: Cluster): void => {
+  const [seconds, nanos] = parseDuration(config.connect_timeout ?? '1s') ?? [0, 0];
+  if (seconds <= 0 && nanos <= 0) throw new PlanError('connect_timeout', `"${config.connect_timeout}" is not a duration above 0s`);
   for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
   if ((config.health_checks?.length ?? 0) > 0) throw new PlanError('health_checks', 'active health checks are not supported yet');
   if (config.lb_subset_config !== undefined && (config.lb_subset_config.subset_selectors?.length ?? 0) > 0)

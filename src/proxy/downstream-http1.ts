@@ -4,7 +4,7 @@
 import type { BlockList, Socket } from 'node:net';
 import { FLAG } from '../plan/response-flag.ts';
 import { StreamInfo } from '../plan/stream-info.ts';
-import type { HeaderBlock } from '../wire/header-block.ts';
+import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { Http1Parser, type Http1Problem, type Http1Sink } from '../wire/http1-parser.ts';
 import { CONTINUE_HEAD, STATUS_REASONS } from '../wire/http1-writer.ts';
@@ -14,6 +14,7 @@ import { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { LocalReply } from './local-reply.ts';
+import { earlyReply } from './local-reply-map.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { changesProtocol } from './response-head.ts';
 import { SocketOutput } from './socket-output.ts';
@@ -159,30 +160,28 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   }
 
   /** A request that never was: there is no exchange to answer it. */
-  #answer({ status, body, details, flag }: LocalReply): void {
-    const writer = this.#env.responseWriter;
-    writer.statusLine(status, '');
-    writer.field('content-length', String(body.length));
-    if (body !== '') writer.field('content-type', 'text/plain');
-    writer.field('date', this.#env.date());
-    writer.field('server', this.#plan.serverName);
-    writer.field('connection', 'close');
-    writer.endHead();
-    writer.append(Buffer.from(body));
-    this.#socket.write(writer.take());
+  #answer(reply: LocalReply): void {
+    const parser = this.#parser;
     const info = new StreamInfo();
     describeConnection(info, this.#facts);
     info.startTime = this.#env.clock.wallMs();
     info.endTime = info.startTime;
     info.protocol = 'HTTP/1.1';
-    info.method = this.#parser.method;
+    info.method = parser.method;
     // A head that was refused early has not been taken apart.
-    info.path = this.#parser.path === '' ? this.#parser.target : this.#parser.path;
-    info.responseCode = status;
-    info.bytesSent = body.length;
-    info.responseCodeDetails = details;
-    if (flag !== undefined) info.setFlag(flag);
-    this.#env.observer.httpDone(info, this.#parser.headers, undefined, undefined, this.#plan.context);
+    info.path = parser.path === '' ? parser.target : parser.path;
+    const headers = new HeaderBlock();
+    const { status, body } = earlyReply(this.#plan.localReplies, reply, info, parser.headers, headers);
+    headers.setById(H.DATE, this.#env.date());
+    headers.setById(H.SERVER, this.#plan.serverName);
+    const writer = this.#env.responseWriter;
+    writer.statusLine(status, '');
+    writer.fields(headers);
+    writer.ownLine(headers, CLOSE_LINE);
+    writer.endHead();
+    writer.append(body);
+    this.#socket.write(writer.take());
+    this.#env.observer.httpDone(info, parser.headers, undefined, undefined, this.#plan.context);
     this.#end();
   }
 

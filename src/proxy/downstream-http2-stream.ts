@@ -134,9 +134,9 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   }
 
   /** The client's RST_STREAM, its connection's end, or an error of its. */
-  onReset(gone: 'disconnect' | 'reset' | 'protocol'): void {
+  onReset(gone: 'disconnect' | 'reset' | 'protocol', details?: string): void {
     const stream = this.#leave();
-    this.exchange.downstreamGone(gone);
+    this.exchange.downstreamGone(gone, details);
     stream?.release();
     this.#over();
   }
@@ -173,8 +173,10 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   }
 
   writeInformational(status: number, _reason: string, headers: HeaderBlock): boolean {
-    if (this.#stream !== undefined) this.#connection.machine.inform(this.#stream, status, headers);
-    return true;
+    if (this.#stream === undefined) return true;
+    const { machine } = this.#connection;
+    machine.inform(this.#stream, status, headers);
+    return !machine.crowded || !this.#connection.stalls(this);
   }
 
   writeBody(buf: Buffer, start: number, end: number): boolean {

@@ -6,7 +6,7 @@ import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
 import { StreamInfo } from '../plan/stream-info.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
-import { Http2Connection, type Http2Owner, type Http2Problem } from '../wire/http2-connection.ts';
+import { Http2Connection, type Http2Owner } from '../wire/http2-connection.ts';
 import { H2 } from '../wire/http2-frame.ts';
 import type { Http2Stream } from '../wire/http2-stream.ts';
 import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
@@ -15,6 +15,7 @@ import type { HcmPlan } from './hcm-plan.ts';
 import { Http2Keepalive } from './http2-keepalive.ts';
 import { Http2Output } from './http2-output.ts';
 import { FLUSH_CHECK_MS, GOAWAY_ROUND_TRIP_MS, IDLE_EXCHANGES_MAX, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
+import { earlyReply } from './local-reply-map.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { closeSoon } from './socket-linger.ts';
 import { TimerSet } from './timer-set.ts';
@@ -51,6 +52,8 @@ export class DownstreamHttp2 implements Http2Owner {
   /** Bytes of one read are being handed on. */
   reading = false;
   #touched: DownstreamHttp2Stream[] = [];
+  /** Whose upstream was stopped because interim responses gather here. */
+  #stalled: DownstreamHttp2Stream[] = [];
   #draining: 'no' | 'told' | 'late' | 'final' = 'no';
   /** The client has answered a PING sent behind the first GOAWAY: it knows. */
   #heard = false;
@@ -88,7 +91,7 @@ export class DownstreamHttp2 implements Http2Owner {
     socket.on('data', (bytes: Buffer) => this.#data(bytes));
     socket.on('end', () => this.#peerEnded());
     socket.on('close', () => this.#gone());
-    socket.on('drain', () => this.#output.drained());
+    socket.on('drain', () => this.#drain());
     this.#armIdle();
     if (plan.maxConnectionDurationMs > 0) this.#timers.arm(DURATION, plan.maxConnectionDurationMs);
   }
@@ -152,7 +155,11 @@ export class DownstreamHttp2 implements Http2Owner {
     servedBy(stream)?.onEnd();
   }
   onReset(stream: Http2Stream, _code: number, remote: boolean): void {
-    servedBy(stream)?.onReset(this.#disconnected ? 'disconnect' : remote ? 'reset' : 'protocol');
+    const served = servedBy(stream);
+    if (served === undefined) return;
+    if (this.#disconnected) served.onReset('disconnect');
+    else if (remote) served.onReset('reset');
+    else served.onReset('protocol', this.machine.verdict);
   }
   onWritable(stream: Http2Stream): void {
     servedBy(stream)?.onWritable();
@@ -165,9 +172,7 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#heard = true;
     if (this.#draining === 'late') this.#drained();
   }
-  onError(problem: Http2Problem): void {
-    if (problem.detail === 'http2.invalid.header.field' || problem.detail === 'http2.violation.of.messaging.rule')
-      this.#logRefused(problem.detail, FLAG.DPE);
+  onError(): void {
     this.#close();
   }
   onHeadRefused(detail: string): void {
@@ -175,16 +180,17 @@ export class DownstreamHttp2 implements Http2Owner {
   }
   // A head that breaks the rules never becomes a request; it is logged all the same.
   #logRefused(details: string, flag: ResponseFlag): void {
-    this.#env.observer.httpDone(this.#refused(details, flag), undefined, undefined, undefined, this.#plan.context);
+    const info = this.#unserved();
+    info.responseCodeDetails = details;
+    info.setFlag(flag);
+    this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
   }
-  #refused(details: string, flag: ResponseFlag | undefined): StreamInfo {
+  #unserved(): StreamInfo {
     const info = new StreamInfo();
     describeConnection(info, this.#facts);
     info.startTime = this.#env.clock.wallMs();
     info.endTime = info.startTime;
     info.protocol = 'HTTP/2';
-    info.responseCodeDetails = details;
-    if (flag !== undefined) info.setFlag(flag);
     return info;
   }
 
@@ -195,6 +201,14 @@ export class DownstreamHttp2 implements Http2Owner {
   // --- called by its streams ---
 
   /** After this read, what it sends upstream is to be flushed. */
+  /** Heads have gathered. True when the client does not take them: the stream is told once there is room again. */
+  stalls(stream: DownstreamHttp2Stream): boolean {
+    this.#output.flushTurn();
+    if (!this.machine.crowded) return false;
+    if (!this.#stalled.includes(stream)) this.#stalled.push(stream);
+    return true;
+  }
+
   touched(stream: DownstreamHttp2Stream): void {
     this.#touched.push(stream);
   }
@@ -281,6 +295,18 @@ export class DownstreamHttp2 implements Http2Owner {
     touched.length = 0;
     if (this.#plan.headTimeout.ms > 0) this.#watchHead();
     this.#output.flushTurn();
+    if (this.machine.crowded) this.#socket.pause();
+  }
+
+  // Answers without a body stand under no window: their client's requests wait until it has taken them.
+  #drain(): void {
+    this.#output.drained();
+    if (this.machine.crowded) return;
+    this.#socket.resume();
+    if (this.#stalled.length === 0) return;
+    const stalled = this.#stalled;
+    this.#stalled = [];
+    for (const stream of stalled) stream.onWritable();
   }
 
   #watchHead(): void {
@@ -293,19 +319,15 @@ export class DownstreamHttp2 implements Http2Owner {
 
   // As Envoy: the stream is answered and ended, the connection goes on.
   #headLate(): void {
-    const { status, body, details, flag } = this.#plan.headTimeout.reply;
     const headers = new HeaderBlock();
-    headers.setById(H.CONTENT_LENGTH, String(body.length));
-    headers.setById(H.CONTENT_TYPE, 'text/plain');
+    const info = this.#unserved();
+    const { status, body } = earlyReply(this.#plan.localReplies, this.#plan.headTimeout.reply, info, new HeaderBlock(), headers);
     headers.setById(H.DATE, this.#env.date());
     headers.setById(H.SERVER, this.#plan.serverName);
-    const bytes = this.machine.answerUnread(status, headers, Buffer.from(body));
+    const bytes = this.machine.answerUnread(status, headers, body);
     this.#unread = 0;
     if (bytes === 0) return;
     this.#served++;
-    const info = this.#refused(details, flag);
-    info.responseCode = status;
-    info.bytesSent = body.length;
     info.downstreamHeaderBytesSent = bytes;
     info.responseHeadersBytes = bytes;
     this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);

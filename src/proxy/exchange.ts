@@ -3,7 +3,6 @@
 // It speaks to the client through the DownstreamStream that owns it and knows nothing of upstream connections.
 
 import { GrpcMessages } from '../plan/grpc-messages.ts';
-import { applyHeaderOps } from '../plan/header-ops.ts';
 import { normalizedPath } from '../plan/path.ts';
 import type { RequestView } from '../plan/request-view.ts';
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
@@ -22,6 +21,7 @@ import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
 import { type FilteredExchange, FilterRun } from './filter-run.ts';
 import { stripPort } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
+import { LocalAnswers } from './local-answers.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
@@ -46,13 +46,13 @@ export class Exchange implements FilteredExchange, RequestView {
   readonly #attempts: Attempts;
   readonly #timers: TimerSet;
   readonly #certCache: { text: string | undefined } = { text: undefined };
-  readonly #replyHeaders = new HeaderBlock();
+  readonly #answers: LocalAnswers;
   // Request.
   method = '';
   path = '';
   authority = '';
   scheme = '';
-  requestHeaders: HeaderBlock = this.#replyHeaders;
+  requestHeaders: HeaderBlock = NO_HEADERS;
   route: RouteMatch | undefined;
   upstreamAlpn: readonly string[] | undefined;
   sourceIp = '';
@@ -82,6 +82,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.#timers = new TimerSet(env.wheel, this);
     this.#filters = new FilterRun(plan.filters, env.filters, this);
     this.#attempts = new Attempts(env, plan, down, facts, this);
+    this.#answers = new LocalAnswers(plan, down, this);
   }
 
   get headers(): HeaderBlock {
@@ -135,7 +136,7 @@ export class Exchange implements FilteredExchange, RequestView {
         this.reply(replies.PATH_REFUSED);
         return;
       }
-      this.#redirect(307, path.path, 'path_normalization_failed');
+      this.#answers.redirect(307, path.path, 'path_normalization_failed');
       return;
     }
     this.path = path;
@@ -223,11 +224,11 @@ export class Exchange implements FilteredExchange, RequestView {
     }
     const route = match.route;
     if (route.action === 'redirect') {
-      this.#redirect(route.redirect?.status ?? 301, redirectLocation(match, this), 'direct_response', match);
+      this.#answers.redirect(route.redirect?.status ?? 301, redirectLocation(match, this), 'direct_response', match);
       return;
     }
     if (route.action === 'direct' || route.action === 'non-forwarding') {
-      this.#direct(match);
+      this.#answers.direct(match);
       return;
     }
     this.#attempts.start(match, this.#cluster);
@@ -310,92 +311,32 @@ export class Exchange implements FilteredExchange, RequestView {
     if (reply.flag !== undefined) this.info.setFlag(reply.flag);
     this.info.responseCodeDetails = reply.details;
     this.#attempts.giveUp();
-    const headers = this.#replyHeaders;
-    headers.clear();
-    const mapped = this.#plan.localReplies?.rewrite(this.info, this.requestHeaders, reply.status, reply.body);
-    const told = mapped === undefined ? reply : { ...reply, status: mapped.status, body: mapped.body };
-    const sent = this.isGrpc ? replies.grpcHead(headers, told) : replies.plainHead(headers, told);
-    for (const [name, value] of extra) headers.set(name, value);
-    mapped?.finish(headers, this.isGrpc);
-    this.#sendLocal(headers, sent.status, Buffer.from(sent.body));
-  }
-
-  #redirect(status: number, location: string, details: string, match?: RouteMatch): void {
-    const headers = this.#replyHeaders;
-    headers.clear();
-    headers.add('location', location);
-    headers.add('content-length', '0');
-    this.info.responseCodeDetails = details;
-    if (match !== undefined && match.responseHeaderOps.length > 0)
-      applyHeaderOps(match.responseHeaderOps, headers, this.info, this.requestHeaders, headers);
-    this.#sendLocal(headers, status, EMPTY);
-  }
-
-  #direct(match: RouteMatch): void {
-    const direct = match.route.direct;
-    const own = direct === undefined ? EMPTY : Buffer.from(direct.body);
-    const mapped = this.#plan.localReplies?.rewrite(this.info, this.requestHeaders, direct?.status ?? 404, own.toString());
-    const status = mapped?.status ?? direct?.status ?? 404;
-    const body = mapped === undefined ? own : Buffer.from(mapped.body);
-    const headers = this.#replyHeaders;
-    headers.clear();
-    if (status !== 204 && status !== 304 && status >= 200) headers.add('content-length', String(body.length));
-    if (body.length > 0) headers.add('content-type', 'text/plain');
-    // As Envoy: what was created, or where it went, is what was asked for.
-    if (status === 201 || (status >= 300 && status < 400)) headers.add('location', `${this.scheme}://${this.authority}${this.path}`);
-    mapped?.finish(headers, false);
-    this.info.responseCodeDetails = 'direct_response';
-    if (match.requestHeaderOps.length > 0) applyHeaderOps(match.requestHeaderOps, this.requestHeaders, this.info, this.requestHeaders);
-    if (match.responseHeaderOps.length > 0) applyHeaderOps(match.responseHeaderOps, headers, this.info, this.requestHeaders, headers);
-    this.#sendLocal(headers, status, body);
-  }
-
-  #sendLocal(headers: HeaderBlock, status: number, body: Buffer): void {
-    const info = this.info;
-    info.responseCode = status;
-    // Only HTTP/1 needs to be told that nothing follows.
-    if (body.length === 0 && info.protocol === 'HTTP/2') headers.removeById(H.CONTENT_LENGTH);
-    // 400 says that the two sides do not read the stream alike.
-    if (status === 400 || (!this.requestEnded && (this.upgrade !== '' || this.#requestHasBody()))) this.#down.closeAfterResponse();
-    const hasBody = body.length > 0 && this.method !== 'HEAD';
-    this.respond(headers, status, '', false, hasBody);
-    if (hasBody) {
-      info.bytesSent += body.length;
-      this.#down.writeBody(body, 0, body.length, false);
-    }
-    this.responseEnded = true;
-    this.#down.endBody(false, undefined);
-    this.#down.flush();
-    this.done();
-    this.#down.next();
-  }
-
-  #requestHasBody(): boolean {
-    return this.requestChunked || this.#down.requestLength > 0;
+    this.#answers.reply(reply, extra);
   }
 
   /** The response had begun: all that is left is to cut it short. */
   cutResponse(flag: ResponseFlag | undefined, details: string): void {
     if (flag !== undefined) this.info.setFlag(flag);
     this.info.responseCodeDetails = details;
-    this.#attempts.giveUp();
     this.#down.flush();
+    // Before what carries them is let go: the log shows the headers of both sides.
     this.done();
+    this.#attempts.giveUp();
     this.#down.closeNow();
   }
 
   /** The client went away, took its request back, or broke the protocol. */
-  downstreamGone(how: 'disconnect' | 'reset' | 'protocol' = 'disconnect'): void {
+  downstreamGone(how: 'disconnect' | 'reset' | 'protocol' = 'disconnect', why?: string): void {
     if (!this.active) return;
     const [flag, details] = GONE[how];
     // Behind a tunnel's answer nobody is missed.
     if (!this.#attempts.tunnel.answered) {
       this.info.setFlag(flag);
       if (!this.responseStarted) this.info.responseCode = 0;
-      this.info.responseCodeDetails = details;
+      this.info.responseCodeDetails = why ?? details;
     }
-    this.#attempts.giveUp();
     this.done();
+    this.#attempts.giveUp();
   }
 
   // --- done ---
@@ -488,9 +429,10 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 }
 
-const EMPTY = Buffer.alloc(0);
+/** Before the first request. */
+const NO_HEADERS = new HeaderBlock();
 const GONE = {
   disconnect: [FLAG.DC, 'downstream_remote_disconnect'],
   reset: [FLAG.DR, 'http2.remote_reset'],
-  protocol: [FLAG.DPE, 'codec_error:The_user_callback_function_failed'],
+  protocol: [FLAG.DPE, ''],
 } as const;

@@ -8,6 +8,7 @@ import type { StreamInfo } from '../plan/stream-info.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import type { DataSource, LocalReplyConfig, ResponseMapper, SubstitutionFormatString } from '../xds/gen/types.ts';
+import type { LocalReply } from './local-reply.ts';
 import { compileLogFilter, type LogPredicate } from './telemetry/log-filter.ts';
 
 /** An answer as it is to be sent. */
@@ -61,6 +62,27 @@ export const compileLocalReplies = (config: LocalReplyConfig | undefined, random
       };
     },
   };
+};
+
+/** The answer to a head that never became a request: fills `headers` and what `info` says of it. */
+export const earlyReply = (
+  map: LocalReplyMap | undefined,
+  reply: LocalReply,
+  info: StreamInfo,
+  request: HeaderBlock,
+  headers: HeaderBlock,
+): { readonly status: number; readonly body: Buffer } => {
+  info.responseCodeDetails = reply.details;
+  if (reply.flag !== undefined) info.setFlag(reply.flag);
+  const mapped = map?.rewrite(info, request, reply.status, reply.body);
+  const status = mapped?.status ?? reply.status;
+  const body = Buffer.from(mapped?.body ?? reply.body);
+  headers.setById(H.CONTENT_LENGTH, String(body.length));
+  if (body.length > 0) headers.setById(H.CONTENT_TYPE, 'text/plain');
+  mapped?.finish(headers, false);
+  info.responseCode = status;
+  info.bytesSent = body.length;
+  return { status, body };
 };
 
 const compileMapper = (mapper: ResponseMapper, path: string, random: () => number): Mapper => {

@@ -11,7 +11,7 @@ import type { ProxyEnvironment } from './proxy-environment.ts';
 import { isLoopback } from './request-headers.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportVariant } from './transport-variant.ts';
-import type { OutgoingRequest, UpstreamClient, UpstreamStream } from './upstream-stream.ts';
+import type { OutgoingRequest, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
 
 const mirrorRequest = (
   env: ProxyEnvironment,
@@ -26,15 +26,12 @@ const mirrorRequest = (
   const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
   if (host === undefined) return undefined;
   const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked, timeoutMs);
-  if (
-    cluster
-      .pool(host, transportVariant(cluster, { authority: request.authority, upstreamAlpn: undefined }, http2))
-      .acquire(copy, cluster.breakers.default) === 'overflow'
-  ) {
-    copy.release();
-    return undefined;
-  }
-  return copy;
+  const pool = cluster.pool(host, transportVariant(cluster, { authority: request.authority, upstreamAlpn: undefined }, http2));
+  const outcome = pool.acquire(copy, cluster.breakers.default);
+  if (outcome === 'waiting') copy.waitsIn = pool;
+  if (outcome !== 'overflow') return copy;
+  copy.release();
+  return undefined;
 };
 
 /** A copy to every mirror whose share is drawn; `timeoutMs` is the route's, a copy takes no longer. `http2`: the client speaks it. */
@@ -63,6 +60,8 @@ export class MirrorRequest implements UpstreamClient {
   readonly #env: ProxyEnvironment;
   readonly #request: OutgoingRequest;
   readonly #chunked: boolean;
+  /** Until it has a connection. */
+  waitsIn: UpstreamPool | undefined;
   #connection: UpstreamStream | undefined;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
@@ -105,7 +104,7 @@ export class MirrorRequest implements UpstreamClient {
       return;
     }
     this.#waitingBytes += piece.length;
-    if (this.#waitingBytes > BUFFER_BYTES) this.#over = true;
+    if (this.#waitingBytes > BUFFER_BYTES) this.#giveUp();
     else this.#waiting.push(piece);
   }
 
@@ -128,6 +127,8 @@ export class MirrorRequest implements UpstreamClient {
     this.#over = true;
     this.#waiting = [];
     this.#env.wheel.drop(this.#timer);
+    this.waitsIn?.cancel(this);
+    this.waitsIn = undefined;
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.abandon();
@@ -138,6 +139,7 @@ export class MirrorRequest implements UpstreamClient {
   }
 
   onReady(connection: UpstreamStream): void {
+    this.waitsIn = undefined;
     if (this.#over) {
       connection.abandon();
       return;

@@ -23,6 +23,8 @@ export const finishResponseHead = (
   cookies: readonly string[],
 ): void => {
   removeHopByHop(headers, status === 101);
+  // RFC 9110 8.6: there is none in a 204, not even 0.
+  if (status === 204) headers.removeById(H.CONTENT_LENGTH);
   if (serviceMs !== undefined) headers.setById(H.X_ENVOY_UPSTREAM_SERVICE_TIME, String(serviceMs));
   for (const cookie of cookies) headers.add('set-cookie', cookie);
   if (match.virtualHost.includeAttemptCountInResponse) headers.setById(H.X_ENVOY_ATTEMPT_COUNT, String(attempts));

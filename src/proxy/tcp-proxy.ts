@@ -112,6 +112,7 @@ export class TcpTunnel implements UpstreamOwner {
   }
 
   onUpstreamData(bytes: Buffer): void {
+    if (this.#over) return; // what comes while the last of the other way leaves is nobody's
     this.#info.bytesSent += bytes.length;
     this.#touch();
     if (!this.#down.write(bytes)) this.#up.pause();
@@ -135,6 +136,7 @@ export class TcpTunnel implements UpstreamOwner {
   // --- downstream ---
 
   #fromDown(bytes: Buffer): void {
+    if (this.#over) return;
     if (!this.#connected) {
       // A socket may hand out what it had read when it was paused.
       this.#first = this.#first === undefined ? bytes : Buffer.concat([this.#first, bytes]);

@@ -63,10 +63,10 @@ export class UpgradeTunnel {
 
   /** One side is gone: so is the other. */
   gone(): void {
+    this.#exchange.done();
     this.#connection?.abandon();
     this.#connection = undefined;
     this.#down.closeNow();
-    this.#exchange.done();
   }
 
   /** The upstream's connection broke. */

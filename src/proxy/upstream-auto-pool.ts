@@ -11,6 +11,7 @@ import { Http2Pool } from './upstream-http2-pool.ts';
 import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
+import { WaitingLine } from './waiting-line.ts';
 
 export class AutoPool implements UpstreamPool {
   readonly variant: TransportVariant;
@@ -21,7 +22,7 @@ export class AutoPool implements UpstreamPool {
   readonly #timer: WheelTimer;
   #chosen: Http1Pool | Http2Pool | undefined;
   #probe: Socket | undefined;
-  #waiting: { readonly client: UpstreamClient; readonly limits: ResourceLimits }[] = [];
+  readonly #waiting: WaitingLine;
   #draining = false;
 
   constructor(host: Host, transport: UpstreamTransport, variant: TransportVariant, settings: PoolSettings, limits: ResourceLimits) {
@@ -30,6 +31,7 @@ export class AutoPool implements UpstreamPool {
     this.variant = variant;
     this.#settings = settings;
     this.#limits = limits;
+    this.#waiting = new WaitingLine(settings.stats);
     this.#timer = new WheelTimer(this, 0);
   }
 
@@ -42,22 +44,14 @@ export class AutoPool implements UpstreamPool {
 
   acquire(client: UpstreamClient, limits: ResourceLimits): 'ready' | 'waiting' | 'overflow' {
     if (this.#chosen !== undefined) return this.#chosen.acquire(client, limits);
-    if (!limits.tryPending()) {
-      this.#settings.stats.rqPendingOverflow.value++;
-      return 'overflow';
-    }
-    this.#settings.stats.rqPendingActive.value++;
-    this.#settings.stats.rqPendingTotal.value++;
-    this.#waiting.push({ client, limits });
+    if (!this.#waiting.enter(client, limits)) return 'overflow';
     if (this.#probe === undefined) this.#ask();
     return 'waiting';
   }
 
   cancel(client: UpstreamClient): void {
     this.#chosen?.cancel(client);
-    const at = this.#waiting.findIndex((w) => w.client === client);
-    const [gone] = at < 0 ? [] : this.#waiting.splice(at, 1);
-    if (gone !== undefined) this.#noLongerPending(gone.limits);
+    this.#waiting.leave(client);
   }
 
   drain(): void {
@@ -71,7 +65,7 @@ export class AutoPool implements UpstreamPool {
     this.drain();
     this.#chosen?.leave();
     this.#stopAsking();
-    for (const { client } of this.#takeWaiting()) client.onHostGone();
+    for (const { client } of this.#waiting.clear()) client.onHostGone();
   }
   destroy(): void {
     this.#draining = true;
@@ -118,14 +112,14 @@ export class AutoPool implements UpstreamPool {
     this.#chosen = pool;
     pool.adopt(socket);
     if (this.#draining) pool.drain();
-    for (const { client, limits } of this.#takeWaiting())
+    for (const { client, limits } of this.#waiting.clear())
       if (pool.acquire(client, limits) === 'overflow') client.onConnectFailure('overflow', '');
   }
 
   #fail(kind: 'remote' | 'timeout', reason: string): void {
     this.#host.stats.cxConnectFail++;
     this.#settings.stats.cxConnectFail.value++;
-    for (const { client } of this.#takeWaiting()) client.onConnectFailure(kind, reason);
+    for (const { client } of this.#waiting.clear()) client.onConnectFailure(kind, reason);
   }
 
   #stopAsking(): void {
@@ -133,18 +127,6 @@ export class AutoPool implements UpstreamPool {
     this.#probe = undefined;
     this.wheel.disarm(this.#timer);
     socket?.destroy();
-  }
-
-  #takeWaiting(): { readonly client: UpstreamClient; readonly limits: ResourceLimits }[] {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { limits } of waiting) this.#noLongerPending(limits);
-    return waiting;
-  }
-
-  #noLongerPending(limits: ResourceLimits): void {
-    limits.releasePending();
-    this.#settings.stats.rqPendingActive.value--;
   }
 
   get wheel(): TimerWheel {

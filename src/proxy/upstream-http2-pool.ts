@@ -12,11 +12,7 @@ import { type Http2ConnectionOwner, UpstreamHttp2 } from './upstream-http2.ts';
 import { type PoolSettings, wantsMore } from './upstream-pool.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
-
-interface Waiting {
-  readonly client: UpstreamClient;
-  readonly limits: ResourceLimits;
-}
+import { WaitingLine } from './waiting-line.ts';
 
 export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   readonly host: Host;
@@ -27,7 +23,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   /** Those that stand, in the order in which they were made. */
   readonly #open: UpstreamHttp2[] = [];
   readonly #all = new Set<UpstreamHttp2>();
-  #waiting: Waiting[] = [];
+  readonly #waiting: WaitingLine;
   #connecting = 0;
   #streams = 0;
   #draining = false;
@@ -40,6 +36,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.variant = variant;
     this.#settings = settings;
     this.#limits = limits;
+    this.#waiting = new WaitingLine(settings.stats);
     this.streamsAssumed = settings.http2.maxConcurrentStreams ?? STREAMS_ASSUMED;
   }
 
@@ -67,22 +64,13 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
       if (this.#settings.preconnectRatio > 1) this.#grow();
       return 'ready';
     }
-    if (!limits.tryPending()) {
-      this.#settings.stats.rqPendingOverflow.value++;
-      return 'overflow';
-    }
-    this.#settings.stats.rqPendingActive.value++;
-    this.#settings.stats.rqPendingTotal.value++;
-    this.#waiting.push({ client, limits });
+    if (!this.#waiting.enter(client, limits)) return 'overflow';
     this.#grow();
     return 'waiting';
   }
 
   cancel(client: UpstreamClient): void {
-    const at = this.#waiting.findIndex((w) => w.client === client);
-    if (at < 0) return;
-    const [waiting] = this.#waiting.splice(at, 1);
-    if (waiting !== undefined) this.#noLongerPending(waiting.limits);
+    this.#waiting.leave(client);
   }
 
   drain(): void {
@@ -95,9 +83,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   }
 
   leave(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { limits } of waiting) this.#noLongerPending(limits);
+    const waiting = this.#waiting.clear();
     this.drain();
     for (const connection of [...this.#all]) {
       if (connection.connecting) connection.close();
@@ -122,8 +108,9 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   connected(connection: UpstreamHttp2): void {
     this.#connecting--;
     this.#open.push(connection);
-    if (this.#draining) connection.drain();
     this.#serve();
+    // Behind it: who waited when the pool was told to end is still served.
+    if (this.#draining) connection.drain();
     if (this.#limits.connectionsWanted) this.#give(connection);
   }
 
@@ -134,10 +121,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.#settings.stats.cxConnectFail.value++;
     if (kind === 'timeout') this.#settings.stats.cxConnectTimeout.value++;
     // As Envoy: whoever waits here learns of it and may go elsewhere.
-    const failed = this.#waiting;
-    this.#waiting = [];
-    for (const waiting of failed) this.#noLongerPending(waiting.limits);
-    for (const waiting of failed) waiting.client.onConnectFailure(kind, reason);
+    for (const { client } of this.#waiting.clear()) client.onConnectFailure(kind, reason);
   }
 
   released(connection: UpstreamHttp2, limits: ResourceLimits | undefined): void {
@@ -192,8 +176,8 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     while (this.#waiting.length > 0) {
       const connection = this.#ready();
       if (connection === undefined) break;
-      const waiting = this.#waiting.shift() as Waiting;
-      this.#noLongerPending(waiting.limits);
+      const waiting = this.#waiting.next();
+      if (waiting === undefined) break;
       if (!waiting.limits.tryRequest()) {
         this.#settings.stats.rqPendingOverflow.value++;
         waiting.client.onConnectFailure('overflow', '');
@@ -261,11 +245,6 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.#limits.releaseConnection(this.host.state);
     this.host.stats.cxActive--;
     this.#settings.stats.cxActive.value--;
-  }
-
-  #noLongerPending(limits: ResourceLimits): void {
-    limits.releasePending();
-    this.#settings.stats.rqPendingActive.value--;
   }
 }
 

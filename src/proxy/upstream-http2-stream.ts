@@ -148,11 +148,13 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
 
   abandon(): void {
     const stream = this.#stream;
-    if (stream === undefined) return;
+    if (stream === undefined && this.#client === undefined) return;
     this.#detach();
-    // Where both sides have said all, what is queued still leaves.
-    if (!stream.remoteDone || !stream.localDone) stream.reset(H2.INTERNAL_ERROR);
-    this.#letGo(stream);
+    if (stream !== undefined) {
+      // Where both sides have said all, what is queued still leaves.
+      if (!stream.remoteDone || !stream.localDone) stream.reset(H2.INTERNAL_ERROR);
+      this.#letGo(stream);
+    }
     this.#connection.streamOver(this);
   }
 
@@ -218,9 +220,9 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     }
     const stream = this.#stream;
     this.#detach();
-    stream?.release();
     this.#connection.streamOver(this);
     client?.onReset(cause, '');
+    stream?.release();
   }
 
   onWritable(): void {

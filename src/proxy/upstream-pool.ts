@@ -17,6 +17,7 @@ import { limitUnsent } from './unsent-limit.ts';
 import { UpstreamHttp1 } from './upstream-http1.ts';
 import type { UpstreamClient, UpstreamPool } from './upstream-stream.ts';
 import type { TransportVariant, UpstreamTransport } from './upstream-transport.ts';
+import { WaitingLine } from './waiting-line.ts';
 
 /** What every pool of a cluster shares. */
 export interface PoolSettings {
@@ -48,11 +49,6 @@ export interface PoolSettings {
 export const wantsMore = (waiting: number, active: number, connecting: number, room: number, ratio: number): boolean =>
   ratio > 1 ? (waiting + active) * ratio > connecting + room + active : waiting > connecting;
 
-interface Waiting {
-  readonly client: UpstreamClient;
-  readonly limits: ResourceLimits;
-}
-
 export class Http1Pool implements UpstreamPool {
   readonly host: Host;
   readonly transport: UpstreamTransport;
@@ -61,7 +57,7 @@ export class Http1Pool implements UpstreamPool {
   readonly #limits: ResourceLimits;
   readonly #idle: UpstreamHttp1[] = [];
   readonly #all = new Set<UpstreamHttp1>();
-  #waiting: Waiting[] = [];
+  readonly #waiting: WaitingLine;
   #connecting = 0;
   #draining = false;
 
@@ -71,6 +67,7 @@ export class Http1Pool implements UpstreamPool {
     this.variant = variant;
     this.#settings = settings;
     this.#limits = limits;
+    this.#waiting = new WaitingLine(settings.stats);
   }
 
   get wheel(): TimerWheel {
@@ -110,22 +107,13 @@ export class Http1Pool implements UpstreamPool {
       if (this.#settings.preconnectRatio > 1) this.#grow();
       return 'ready';
     }
-    if (!limits.tryPending()) {
-      this.#settings.stats.rqPendingOverflow.value++;
-      return 'overflow';
-    }
-    this.#settings.stats.rqPendingActive.value++;
-    this.#settings.stats.rqPendingTotal.value++;
-    this.#waiting.push({ client, limits });
+    if (!this.#waiting.enter(client, limits)) return 'overflow';
     this.#grow();
     return 'waiting';
   }
 
   cancel(client: UpstreamClient): void {
-    const at = this.#waiting.findIndex((w) => w.client === client);
-    if (at < 0) return;
-    const [waiting] = this.#waiting.splice(at, 1);
-    if (waiting !== undefined) this.#noLongerPending(waiting.limits);
+    this.#waiting.leave(client);
   }
 
   drain(): void {
@@ -139,9 +127,7 @@ export class Http1Pool implements UpstreamPool {
 
   leave(): void {
     this.drain();
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const { limits } of waiting) this.#noLongerPending(limits);
+    const waiting = this.#waiting.clear();
     for (const connection of [...this.#all]) {
       if (connection.connecting) connection.close();
       else boundSilence(connection.socket, SILENT_PEER_MS);
@@ -189,10 +175,7 @@ export class Http1Pool implements UpstreamPool {
     this.#settings.stats.cxConnectFail.value++;
     if (kind === 'timeout') this.#settings.stats.cxConnectTimeout.value++;
     // As Envoy: whoever waits here learns of it and may go elsewhere.
-    const failed = this.#waiting;
-    this.#waiting = [];
-    for (const waiting of failed) this.#noLongerPending(waiting.limits);
-    for (const waiting of failed) waiting.client.onConnectFailure(kind, reason);
+    for (const { client } of this.#waiting.clear()) client.onConnectFailure(kind, reason);
   }
 
   #attach(connection: UpstreamHttp1, client: UpstreamClient, limits: ResourceLimits): void {
@@ -212,7 +195,7 @@ export class Http1Pool implements UpstreamPool {
   }
 
   #next(connection: UpstreamHttp1): void {
-    const waiting = this.#waiting.shift();
+    const waiting = this.#waiting.next();
     if (waiting === undefined) {
       const idleMs = this.#settings.idleTimeoutMs;
       const leftMs = this.#lifeLeftMs(connection);
@@ -221,7 +204,6 @@ export class Http1Pool implements UpstreamPool {
       else this.#idle.push(connection);
       return;
     }
-    this.#noLongerPending(waiting.limits);
     if (!waiting.limits.tryRequest()) {
       this.#settings.stats.rqPendingOverflow.value++;
       waiting.client.onConnectFailure('overflow', '');
@@ -291,10 +273,5 @@ export class Http1Pool implements UpstreamPool {
     this.#limits.releaseConnection(this.host.state);
     this.host.stats.cxActive--;
     this.#settings.stats.cxActive.value--;
-  }
-
-  #noLongerPending(limits: ResourceLimits): void {
-    limits.releasePending();
-    this.#settings.stats.rqPendingActive.value--;
   }
 }

@@ -77,6 +77,7 @@ export class HeadReader {
     this.#startLine = startLine;
     this.#headers = headers;
     this.#inStartLine = startLine !== 'none';
+    if (startLine === 'request') this.method = this.target = '';
     this.#emptyLines = 0;
     this.#lines = 0;
     this.#at = 0;

@@ -134,6 +134,7 @@ export class Http1Parser implements Framing, RequestTarget {
       switch (this.#state) {
         case READY:
           this.#head.begin(this.kind === 'request' ? 'request' : 'status', this.headers);
+          this.path = '';
           this.#state = HEAD;
           break;
         case HEAD:

@@ -51,6 +51,10 @@ export class Http2Connection implements StreamPort, SenderEvents {
   get outputBytes(): number {
     return this.#sender.outbox.bytes + this.#sender.queuedBytes;
   }
+  /** More heads wait than a peer that reads lets gather: whoever can make more of them should not be read. */
+  get crowded(): boolean {
+    return this.#sender.outbox.bytes >= OUTBOX_HEADS_HIGH;
+  }
   /** The peer's SETTINGS came. */
   get ready(): boolean {
     return this.#receiver.settingsSeen;
@@ -73,6 +77,10 @@ export class Http2Connection implements StreamPort, SenderEvents {
   get done(): boolean {
     const receiver = this.#receiver;
     return receiver.dead || ((this.#streams.goawayLast >= 0 || receiver.peerGone) && this.#streams.active === 0);
+  }
+  /** While onReset is told of what this side ended: Envoy's detail of it. */
+  get verdict(): string {
+    return this.#receiver.endings.verdict;
   }
   /** Coarse milliseconds, set by the owner. */
   set nowMs(now: number) {
@@ -102,7 +110,7 @@ export class Http2Connection implements StreamPort, SenderEvents {
   /** Server: a 1xx head. Nothing when the final head was sent, or far too much waits. */
   inform(stream: Http2Stream, status: number, headers: HeaderBlock): number {
     if ((stream.state & (CLOSED | LOCAL_DONE | LOCAL_ENDING | HEAD_SENT)) !== 0) return 0;
-    if (this.#sender.outbox.bytes >= OUTBOX_HEADS_HIGH) return 0;
+    if (this.crowded) return 0;
     const bytes = this.#statusHead(stream, status, headers, false);
     stream.lastFrame = undefined;
     this.#leave();

@@ -10,12 +10,16 @@ import type { Http2Streams } from './http2-streams.ts';
 
 /** Envoy's detail for what its codec library refuses without a name. */
 const UNNAMED = 'http2.unknown.nghttp2.error';
+/** And of streams that end with a connection they did not break. */
+const OTHERS = 'codec_error:The_user_callback_function_failed';
 
 export class Http2Endings {
   /** The connection is over: nothing is read or written any more. */
   dead = false;
   /** Coarse milliseconds. */
   nowMs = 0;
+  /** Envoy's detail for what this side ends now. */
+  verdict = OTHERS;
   readonly #client: boolean;
   readonly #owner: Http2Owner;
   readonly #streams: Http2Streams;
@@ -42,8 +46,8 @@ export class Http2Endings {
     this.#streamError = streamError;
   }
 
-  /** Connection error: GOAWAY, every stream reset, the owner told. */
-  fail(code: number, message: string, detail = UNNAMED): void {
+  /** Connection error: GOAWAY, every stream reset, the owner told. `culprit`: the stream whose fault it is. */
+  fail(code: number, message: string, detail = UNNAMED, culprit?: Http2Stream): void {
     if (this.dead) return;
     const outbox = this.#sender.outbox;
     outbox.beginFrame(T_GOAWAY, 0, 0);
@@ -51,6 +55,11 @@ export class Http2Endings {
     outbox.u32(code);
     outbox.endFrame();
     this.dead = true;
+    if (culprit !== undefined) {
+      this.verdict = detail;
+      this.abort(culprit, code, false);
+    }
+    this.verdict = code === H2.ENHANCE_YOUR_CALM ? detail : OTHERS;
     this.endAll(code, false);
     this.#owner.onError({ code, detail, message });
   }
@@ -90,10 +99,11 @@ export class Http2Endings {
   }
 
   /** This side's verdict on a stream: RST_STREAM, and the owner is told when it knows the stream. */
-  streamFailed(stream: Http2Stream, code: number): void {
+  streamFailed(stream: Http2Stream, code: number, detail = UNNAMED): void {
     const early = (stream.state & HEAD_SENT) === 0;
     const ageMs = this.nowMs - stream.openedMs;
     this.sendReset(stream.id, code);
+    this.verdict = detail;
     this.abort(stream, code, false);
     if (!this.#client) this.flood(this.#guard.ended(early, ageMs));
   }
@@ -102,12 +112,9 @@ export class Http2Endings {
   malformed(stream: Http2Stream, fault: number, reason: string): void {
     const tooLarge = fault === TOO_LARGE;
     const detail = tooLarge ? reason : fault === BAD_MESSAGE ? 'http2.violation.of.messaging.rule' : 'http2.invalid.header.field';
-    if (!tooLarge && !this.#streamError) {
-      this.fail(H2.PROTOCOL_ERROR, reason, detail);
-      return;
-    }
     if ((stream.state & HEAD_SEEN) === 0) this.#owner.onHeadRefused?.(detail);
-    this.streamFailed(stream, tooLarge ? H2.INTERNAL_ERROR : H2.PROTOCOL_ERROR);
+    if (!tooLarge && !this.#streamError) this.fail(H2.PROTOCOL_ERROR, reason, detail, stream);
+    else this.streamFailed(stream, tooLarge ? H2.INTERNAL_ERROR : H2.PROTOCOL_ERROR, detail);
   }
 
   /** Over without a frame of ours. */

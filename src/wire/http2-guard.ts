@@ -67,7 +67,7 @@ export class Http2Guard {
 
   /** What waits to be written, because the peer makes us write and does not read. */
   waiting(frames: number, controlFrames: number): string {
-    if (controlFrames > this.#outboundControl) return 'http2.outbound_frames_flood';
+    if (controlFrames > this.#outboundControl) return 'codec_error:Too_many_control_frames_in_the_outbound_queue.';
     return frames > this.#outbound ? 'http2.outbound_frames_flood' : '';
   }
 

@@ -24,6 +24,7 @@ export const TOO_LARGE = 3;
 const SLAB_FIRST = 1024;
 const SLAB_BYTES = 16 * 1024;
 const NO_BYTES: Buffer = Buffer.alloc(0);
+const ZERO = 48;
 const MISSING = '\0'; // of a pseudo field: no value a peer can send
 
 const FORBIDDEN = 1;
@@ -128,7 +129,11 @@ export class HeadCollector implements FieldSink {
     const bytes = this.buf;
     while (end > start && (bytes[end - 1] === SP || bytes[end - 1] === HTAB)) end--;
     while (start < end && (bytes[start] === SP || bytes[start] === HTAB)) start++;
-    if (rules[code] !== 0 && !this.#ruled(rules[code] as number, start, end)) return;
+    if (rules[code] !== 0) {
+      // Some readers take a leading zero for octal.
+      if (rules[code] === LENGTH) while (start < end - 1 && bytes[start] === ZERO) start++;
+      if (!this.#ruled(rules[code] as number, start, end)) return;
+    }
     this.#block?.pushRange(code, nameStart, nameEnd, start, end, false, sensitive);
   }
 
@@ -138,7 +143,7 @@ export class HeadCollector implements FieldSink {
       this.at = this.#headStart; // nobody will look at it
     else {
       if (this.#kind === REQUEST) this.#finishRequest();
-      else if (this.#kind === RESPONSE && this.status === 0) this.#fail(BAD_MESSAGE, 'response without :status');
+      else if (this.#kind === RESPONSE) this.#finishResponse();
       if (this.#cookies > 1) this.#joinCookies();
     }
     this.#block = undefined;
@@ -226,6 +231,12 @@ export class HeadCollector implements FieldSink {
     this.authority = text;
     this.#hostIsAuthority = true;
     return false;
+  }
+
+  #finishResponse(): void {
+    if (this.status === 0) this.#fail(BAD_MESSAGE, 'response without :status');
+    else if (this.contentLength > 0 && (this.status < 200 || this.status === 204))
+      this.#fail(BAD_FIELD, 'content-length of a body that cannot be');
   }
 
   #finishRequest(): void {

@@ -8,7 +8,7 @@ import type { Http2Stream } from './http2-stream.ts';
 export interface Http2Owner {
   /** Server: a request; client: the final response head. The stream's fields are filled. */
   onHead(stream: Http2Stream, endStream: boolean): void;
-  /** A head above the limits, or against the rules where that ends the stream alone: a server's owner never sees it. `detail` is Envoy's. */
+  /** A head above the limits or against the rules: a server's owner never sees it. `detail` is Envoy's. */
   onHeadRefused?: ((detail: string) => void) | undefined;
   /** Client: a 1xx head; `statusCode` and `headers` are its own until the call returns. */
   onInformational(stream: Http2Stream): void;

@@ -33,6 +33,8 @@ import { HEAD_BYTES_MAX, HEADER_COUNT_MAX } from './limits.ts';
 
 /** Frames waiting below which the limits on them need no look. */
 const FEW_FRAMES = 100;
+/** Envoy's detail for a body that is not as long as was said. */
+const WRONG_LENGTH = 'http2.remote_reset';
 
 export class Http2Receiver implements FrameSink {
   readonly peer = new PeerSettings();
@@ -174,7 +176,7 @@ export class Http2Receiver implements FrameSink {
       stream.bodyLeft -= end - start;
       if (stream.bodyLeft < 0) {
         this.window.giveBack(end - start);
-        this.endings.streamFailed(stream, H2.PROTOCOL_ERROR); // not the connection, as Envoy
+        this.endings.streamFailed(stream, H2.PROTOCOL_ERROR, WRONG_LENGTH); // not the connection, as Envoy
         return;
       }
     }
@@ -198,7 +200,7 @@ export class Http2Receiver implements FrameSink {
     if (emptyPadding && !endStream) this.endings.flood(this.#guard.payload(false));
     this.#limitWaiting();
     if (stream === undefined || !endStream) return;
-    if (stream.bodyLeft > 0) this.endings.streamFailed(stream, H2.PROTOCOL_ERROR);
+    if (stream.bodyLeft > 0) this.endings.streamFailed(stream, H2.PROTOCOL_ERROR, WRONG_LENGTH);
     else this.#remoteEnd(stream);
   }
 

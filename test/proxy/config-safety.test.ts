@@ -145,6 +145,13 @@ describe('a refused cluster', () => {
 });
 
 describe('variants of connections', () => {
+  test('refuses a connect timeout that no connection could keep', async () => {
+    await using plane = await startPlane({});
+    for (const connect_timeout of ['0s', '-1s', '-0.5s', 'soon'])
+      assert.throws(() => plane.plane.setCluster(staticCluster('c', [1], { connect_timeout })), /^PlanError: .*connect_timeout/);
+    plane.plane.setCluster(staticCluster('c', [1], { connect_timeout: '0.000001s' }));
+  });
+
   test('names that clients make up leave neither pools nor connections beyond the limit', { timeout: 10_000 }, async () => {
     const leaf = authority.issue({ dns: 'b.test' });
     const open = new Set<object>();

@@ -2,6 +2,7 @@
 // Afterwards everything is served as before and nothing leaks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { silentObserver } from '../../src/proxy/observer.ts';
 import {
   chains,
   eventually,
@@ -91,4 +92,24 @@ test('garbage from clients and upstreams harms only its own connection', async (
   await eventually(() => stats.gauge('cluster.bad.upstream_rq_active').value === 0, 'no request is counted as running');
   await eventually(() => stats.gauge('cluster.bad.upstream_cx_active').value === 0, 'no connection is counted as open');
   await eventually(() => [...plane.plane.listeners()].every((l) => l.activeConnections === 0), 'every connection is gone');
+});
+
+test('a refused head is logged with its own words, not with those of the request before it', { timeout: 10_000 }, async () => {
+  const logged: string[] = [];
+  await using backend = await httpBackend(() => 'fine');
+  await using plane = await startPlane(
+    { clusters: [staticCluster('app', [backend.port])], listeners: [listener('in', hcm([toCluster('app')]))] },
+    { observer: { ...silentObserver, httpDone: (info) => logged.push(`${info.method} ${info.path} ${info.responseCode}`) } },
+  );
+  for (const second of [
+    'no request\r\n\r\n',
+    'PUT /second HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n',
+  ]) {
+    const client = await RawClient.open(plane.port('in'));
+    assert.equal((await client.get('/first')).body, 'fine');
+    client.send(second);
+    await client.rest();
+    client.close();
+  }
+  assert.deepEqual(logged, ['GET /first 200', '  400', 'GET /first 200', 'PUT /second 400']);
 });

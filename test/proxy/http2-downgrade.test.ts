@@ -98,6 +98,12 @@ const PASSED: readonly (Row & { readonly arrives: RegExp })[] = [
     body: [SMUGGLED],
     arrives: /content-length: 35\r\n(?:.+\r\n)*\r\nGET \/smuggled/,
   },
+  {
+    what: 'a length with leading zeros, which some take for octal',
+    head: [...POST, ['content-length', '0011']],
+    body: ['eleven bytes'.slice(1)],
+    arrives: /content-length: 11\r\n(?:.+\r\n)*\r\nleven bytes$/,
+  },
   { what: 'a request in a value with escapes', head: [...GET, ['x-a', '%0d%0a%0d%0aGET /smuggled']], arrives: /x-a: %0d%0a/ },
   {
     what: 'a host beside the authority',

@@ -1,7 +1,7 @@
 // HTTP/2 clients and upstreams that leave things half done, or ask for what would unhinge the other side.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { suite, test } from 'node:test';
 import type { Cluster, HttpConnectionManager } from '../../src/xds/gen/types.ts';
 import { eventually, hcm, listener, ok, startBackend, startPlane, staticCluster, toCluster } from './harness.ts';
@@ -189,4 +189,93 @@ suite('HTTP/2 with hostile peers', () => {
       server.close();
     }
   });
+
+  test('requests wait while their client takes no heads of answers', { timeout: 20_000 }, async () => {
+    const requests = 1000;
+    const fields: Fields = [...REQUEST('GET'), ['x-pad', 'x'.repeat(4000)]];
+    const answer = `HTTP/1.1 200 OK\r\nx-large: ${'x'.repeat(50_000)}\r\ncontent-length: 0\r\n\r\n`;
+    await using backend = await startBackend((socket, text) => {
+      socket.write(answer.repeat(text.split('\r\n\r\n').length - 1));
+    });
+    await using plane = await front(backend.port);
+    const socket = connect({ port: plane.port('in'), host: '127.0.0.1' });
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]));
+    for (let n = 0; n < requests; n += 10) {
+      socket.write(Buffer.concat(Array.from({ length: 10 }, (_, i) => head(2 * (n + i) + 1, true, fields))));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const answered = (): number => plane.http.length;
+    for (let before = -1; before !== answered(); ) {
+      before = answered();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+    assert.ok(answered() < requests / 2, `${answered()} of ${requests} requests were answered`);
+    socket.resume();
+    for (const deadline = Date.now() + 10_000; answered() < requests && Date.now() < deadline; )
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    socket.destroy();
+    assert.equal(answered(), requests);
+  });
+
+  test('interim answers without end stop at the upstream when the client does not read', { timeout: 30_000 }, async () => {
+    const interim = Buffer.from('HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n'.repeat(1000));
+    const most = 64 * 1024 * 1024;
+    let sent = 0;
+    const backend = createServer((socket) => {
+      const more = (): void => {
+        while (sent < most) {
+          sent += interim.length;
+          if (!socket.write(interim)) return;
+        }
+        socket.end('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
+      };
+      socket.once('data', more);
+      socket.on('drain', more);
+      socket.on('error', () => {});
+    }).listen(0, '127.0.0.1');
+    await once(backend, 'listening');
+    await using plane = await front((backend.address() as AddressInfo).port);
+    using client = await rawClient(plane.port('in'));
+    client.send(head(1, true, REQUEST('GET')));
+    await eventually(() => sent > 0, 'the upstream answers');
+    client.socket.pause();
+    for (let before = -1; before < sent; await new Promise((resolve) => setTimeout(resolve, 300))) before = sent;
+    assert.ok(sent < most, `all of ${sent} bytes were taken from the upstream`);
+    sent = most; // the next drain ends the answer
+    client.socket.resume();
+    await client.until((f) => f.id === 1 && (f.flags & END_STREAM) !== 0, 20_000);
+    backend.close();
+  });
+
+  const many = (count: number, piece: Buffer): Buffer => Buffer.concat(Array.from({ length: count }, () => piece));
+  const priority = frame(2, 0, 1, Buffer.from([0, 0, 0, 3, 5]));
+  const GENERAL = 'codec_error:The_user_callback_function_failed';
+  for (const [what, bytes, details] of [
+    ['trailers with a connection field', head(1, true, [['connection', 'x']]), 'http2.invalid.header.field'],
+    ['trailers that do not end it', head(1, false, [['x', 'y']]), 'http2.violation.of.messaging.rule'],
+    ['a window update by 0', window(1, 0), 'http2.unknown.nghttp2.error'],
+    ['a window above its limit', window(1, 0x7fff_ffff), 'http2.unknown.nghttp2.error'],
+    ['more body than was said', frame(FRAME.data, 0, 1, Buffer.alloc(6)), 'http2.remote_reset'],
+    ['less body than was said', frame(FRAME.data, END_STREAM, 1, Buffer.alloc(1)), 'http2.remote_reset'],
+    ['empty frames', many(3, frame(FRAME.data, 0, 1)), 'http2.inbound_empty_frames_flood'],
+    ['too many window updates', many(3000, window(0, 1)), 'codec_error:Too_many_WINDOW_UPDATE_frames'],
+    ['too many priorities', many(3000, priority), 'codec_error:Too_many_PRIORITY_frames'],
+    ['a ping of a wrong size', frame(FRAME.ping, 0, 0, Buffer.alloc(7)), GENERAL],
+    ['a bad head of another stream', head(3, true, [...REQUEST('GET'), ['connection', 'x']]), GENERAL],
+  ] as const)
+    test(`a request that ends with ${what} is logged once, as Envoy does`, { timeout: 10_000 }, async () => {
+      await using backend = await startBackend(() => {});
+      await using plane = await front(backend.port);
+      using client = await rawClient(plane.port('in'));
+      client.send(head(1, false, [...REQUEST('POST'), ['content-length', '5']]));
+      await eventually(() => backend.received.length === 1, 'the request is upstream');
+      client.send(bytes);
+      await eventually(() => plane.http.length > 0, 'it is logged');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      const own = plane.http.filter((line) => line.cluster === 'app').map((line) => [line.flags, line.details]);
+      assert.deepEqual(own, [['DPE', details]]);
+      assert.equal(plane.http.length, what.includes('another') ? 2 : 1);
+    });
 });

@@ -286,6 +286,13 @@ suite('HTTP/2 to upstreams', () => {
     ['a header line of its own', [['x-a', 'a\r\nx-b: b']]],
     ['a connection header', [['connection', 'close']]],
     ['a status that is none', [[':status', '0200']]],
+    [
+      'a length of what a 204 cannot have',
+      [
+        [':status', '204'],
+        ['content-length', '5'],
+      ],
+    ],
   ] as const)
     test(`a response with ${what} is refused`, async () => {
       await using backend = await rawServer((socket, type, _flags, id) => {
@@ -404,6 +411,19 @@ suite('HTTP/2 to upstreams', () => {
     finish();
     assert.equal((await running).body, 'old');
     assert.deepEqual([...new Set(plane.http.map((r) => r.flags))], ['']);
+  });
+
+  test('a request that is tried again after its cluster was replaced is served, on one connection', { timeout: 10_000 }, async () => {
+    let replace = (): void => {};
+    await using backend = await rawServer((socket, type, _flags, id, n) => {
+      if (type !== FRAME.headers) return;
+      if (n === 0) replace();
+      socket.write(n === 0 ? frame(FRAME.reset, 0, id, code(7)) : answerOk(id));
+    });
+    await using plane = await front([backend.port], {}, { retry_policy: { retry_on: 'refused-stream', num_retries: 1 } });
+    replace = () => plane.plane.setCluster(staticCluster('app', [backend.port], { ...HTTP2_CLUSTER, connect_timeout: '2s' }));
+    assert.equal((await get(plane)).status, 200);
+    assert.equal(backend.sockets.length, 2);
   });
 
   test('a host that cannot be reached fails all who wait', async () => {

@@ -117,6 +117,32 @@ describe('local answers', () => {
     );
   });
 
+  test('what may have no body has none, whatever is configured, and the connection stays in step', async () => {
+    const direct = (status: number): Route => ({
+      match: { path: `/${status}` },
+      direct_response: { status, body: { inline_string: 'body' } },
+    });
+    const mapped = {
+      local_reply_config: {
+        mappers: [
+          {
+            filter: { status_code_filter: { comparison: { op: 'EQ' as const, value: { default_value: 404, runtime_key: 'x' } } } },
+            status_code: 204,
+            body: { inline_string: 'body' },
+          },
+        ],
+      },
+    };
+    await using plane = await startPlane({
+      listeners: [listener('l', hcm([direct(204), direct(304), direct(200)], mapped))],
+    });
+    const client = await RawClient.open(plane.port('l'));
+    const firsts: (string | undefined)[] = [];
+    for (const path of ['/204', '/304', '/none', '/200']) firsts.push((await client.get(path)).head.split('\n')[0]);
+    assert.deepEqual(firsts, ['HTTP/1.1 204 No Content', 'HTTP/1.1 304 Not Modified', 'HTTP/1.1 204 No Content', 'HTTP/1.1 200 OK']);
+    client.close();
+  });
+
   test('each attempt is told what is left of the route timeout', async () => {
     assert.equal(expectedTimeoutMs(500, 200, 0), 200);
     assert.equal(expectedTimeoutMs(500, 200, 420), 80);

@@ -51,6 +51,8 @@ interface Asked {
   readonly path: string;
   readonly headers?: string;
   readonly method?: string;
+  /** What is sent, where it is no request. */
+  readonly raw?: string;
   /** status | content-type | x-was | grpc-status | grpc-message | body */
   readonly answer: string;
 }
@@ -68,6 +70,10 @@ const CASES: readonly Asked[] = [
   { on: 'formatted', path: '/empty', answer: '200|text/plain||||200: ' },
   { on: 'formatted', path: '/up', answer: '404|||||from the app' },
   { on: 'formatted', path: '/missing', method: 'HEAD', answer: '404|text/plain||||' },
+  { on: 'formatted', path: '', raw: 'GET / HTTP/1.1\r\nbad line\r\n\r\n', answer: '400|text/plain||||400: Bad Request' },
+  { on: 'formatted', path: '', raw: 'GET / HTTP/1.1\r\n\r\n', answer: '400|text/plain||||400: ' },
+  { on: 'formatted', path: '', raw: 'GET / HTTP/1.0\r\n\r\n', answer: '426|text/plain||||426: Upgrade Required' },
+  { on: 'plain', path: '', raw: 'GET / HTTP/1.1\r\n\r\n', answer: '400|||||' },
   { on: 'plain', path: '/missing', answer: '410|text/plain||||gone' },
   { on: 'plain', path: '/direct', answer: '403|text/plain||||no entry' },
   { on: 'plain', path: '/missing', headers: GRPC, answer: '200|application/grpc||2|gone|' },
@@ -76,9 +82,9 @@ const CASES: readonly Asked[] = [
 
 const play = async (port: (name: string) => number): Promise<string[]> => {
   const wrong: string[] = [];
-  for (const { on, path, headers = '', method = 'GET', answer } of CASES) {
+  for (const { on, path, headers = '', method = 'GET', raw, answer } of CASES) {
     const client = await RawClient.open(port(on));
-    client.send(`${method} ${path} HTTP/1.1\r\nhost: a.test\r\n${headers}\r\n`);
+    client.send(raw ?? `${method} ${path} HTTP/1.1\r\nhost: a.test\r\n${headers}\r\n`);
     const got = await client.response(method);
     const field = (name: string) => got.headers.get(name) ?? '';
     const seen = [got.status, field('content-type'), field('x-was'), field('grpc-status'), field('grpc-message'), got.body].join('|');

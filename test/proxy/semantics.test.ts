@@ -59,6 +59,23 @@ describe('connection manager', () => {
       assert.doesNotMatch(response.body, lie);
   });
 
+  test('a timeout asked for with more digits than a number has is none', { timeout: 10_000 }, async () => {
+    await using backend = await httpBackend(() => 'silent');
+    await using plane = await startPlane({
+      clusters: [staticCluster('c', [backend.port])],
+      listeners: [
+        listener(
+          'l',
+          hcm([toCluster('c', { timeout: '0.1s' })], {
+            internal_address_config: { cidr_ranges: [{ address_prefix: '10.0.0.0', prefix_len: 8 }] },
+          }),
+        ),
+      ],
+    });
+    const asked = `x-forwarded-for: 10.0.0.1\r\nx-envoy-upstream-rq-timeout-ms: ${'9'.repeat(400)}\r\n`;
+    assert.equal((await fetchOnce(plane.port('l'), '/', asked)).status, 504);
+  });
+
   test('an upstream that closes after its answer is not used again', async () => {
     await using backend = await startBackend((socket) => socket.end('HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok'));
     await using plane = await startPlane({

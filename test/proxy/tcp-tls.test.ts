@@ -300,6 +300,24 @@ describe('TLS termination', () => {
         (error: Error) => error.message.includes(field),
       );
     });
+
+  for (const how of ['ends its side', 'resets'] as const)
+    test(`a client that ${how} before its greeting is whole is over at once, and logged`, { timeout: 10_000 }, async () => {
+      await using plane = await startPlane({
+        clusters: [staticCluster('c', [1])],
+        listeners: [
+          chains('l', [{ transport_socket: downstreamTls({ alpn_protocols: ['h2'] }), filters: [hcm([toCluster('c')])] }], {
+            listener_filters_timeout: '60s',
+          }),
+        ],
+      });
+      const client = await RawClient.open(plane.port('l'));
+      client.send(Buffer.from([22, 3, 1, 2, 0, 1, 0]));
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      if (how === 'resets') client.socket.resetAndDestroy();
+      else client.socket.end();
+      await eventually(() => plane.connections.length === 1, 'logged');
+    });
 });
 
 describe('TLS that is passed through', () => {

@@ -36,7 +36,7 @@ describe('http2 flood', () => {
       peer.output();
       const sent = flood(peer, 2000, () => piece);
       assert.ok(sent <= 1001, String(sent));
-      if (!what.startsWith('RST')) calm(peer, 'http2.outbound_frames_flood');
+      if (!what.startsWith('RST')) calm(peer, 'codec_error:Too_many_control_frames_in_the_outbound_queue.');
     });
 
   test('PING while the answers are read goes on', () => {

@@ -1,0 +1,99 @@
+// What an exchange answers by itself: refusals, redirects and direct responses, as local_reply_config would have them. It ends the
+// exchange with its answer; what ran upstream was given up before.
+
+import { applyHeaderOps } from '../plan/header-ops.ts';
+import type { RouteMatch } from '../plan/route.ts';
+import { HeaderBlock } from '../wire/header-block.ts';
+import { H } from '../wire/header-name.ts';
+import type { DownstreamStream } from './downstream-stream.ts';
+import type { Exchange } from './exchange.ts';
+import type { HcmPlan } from './hcm-plan.ts';
+import { grpcHead, type LocalReply, plainHead } from './local-reply.ts';
+
+export class LocalAnswers {
+  readonly #plan: HcmPlan;
+  readonly #down: DownstreamStream;
+  readonly #exchange: Exchange;
+  readonly #headers = new HeaderBlock();
+
+  constructor(plan: HcmPlan, down: DownstreamStream, exchange: Exchange) {
+    this.#plan = plan;
+    this.#down = down;
+    this.#exchange = exchange;
+  }
+
+  reply(reply: LocalReply, extra: readonly (readonly [string, string])[]): void {
+    const exchange = this.#exchange;
+    const headers = this.#headers;
+    headers.clear();
+    const mapped = this.#plan.localReplies?.rewrite(exchange.info, exchange.requestHeaders, reply.status, reply.body);
+    const told = mapped === undefined ? reply : { ...reply, status: mapped.status, body: mapped.body };
+    const sent = exchange.isGrpc ? grpcHead(headers, told) : plainHead(headers, told);
+    for (const [name, value] of extra) headers.set(name, value);
+    mapped?.finish(headers, exchange.isGrpc);
+    this.#send(headers, sent.status, Buffer.from(sent.body));
+  }
+
+  redirect(status: number, location: string, details: string, match?: RouteMatch): void {
+    const exchange = this.#exchange;
+    const headers = this.#headers;
+    headers.clear();
+    headers.add('location', location);
+    headers.add('content-length', '0');
+    exchange.info.responseCodeDetails = details;
+    if (match !== undefined && match.responseHeaderOps.length > 0)
+      applyHeaderOps(match.responseHeaderOps, headers, exchange.info, exchange.requestHeaders, headers);
+    this.#send(headers, status, EMPTY);
+  }
+
+  direct(match: RouteMatch): void {
+    const exchange = this.#exchange;
+    const direct = match.route.direct;
+    const own = direct === undefined ? EMPTY : Buffer.from(direct.body);
+    const mapped = this.#plan.localReplies?.rewrite(exchange.info, exchange.requestHeaders, direct?.status ?? 404, own.toString());
+    const status = mapped?.status ?? direct?.status ?? 404;
+    const body = mapped === undefined ? own : Buffer.from(mapped.body);
+    const headers = this.#headers;
+    headers.clear();
+    if (status !== 204 && status !== 304 && status >= 200) headers.add('content-length', String(body.length));
+    if (body.length > 0) headers.add('content-type', 'text/plain');
+    // As Envoy: what was created, or where it went, is what was asked for.
+    if (status === 201 || (status >= 300 && status < 400))
+      headers.add('location', `${exchange.scheme}://${exchange.authority}${exchange.path}`);
+    mapped?.finish(headers, false);
+    exchange.info.responseCodeDetails = 'direct_response';
+    if (match.requestHeaderOps.length > 0)
+      applyHeaderOps(match.requestHeaderOps, exchange.requestHeaders, exchange.info, exchange.requestHeaders);
+    if (match.responseHeaderOps.length > 0)
+      applyHeaderOps(match.responseHeaderOps, headers, exchange.info, exchange.requestHeaders, headers);
+    this.#send(headers, status, body);
+  }
+
+  #send(headers: HeaderBlock, status: number, body: Buffer): void {
+    const exchange = this.#exchange;
+    const info = exchange.info;
+    info.responseCode = status;
+    // Only HTTP/1 needs to be told that nothing follows.
+    if (body.length === 0 && info.protocol === 'HTTP/2') headers.removeById(H.CONTENT_LENGTH);
+    // 400 says that the two sides do not read the stream alike.
+    if (status === 400 || (!exchange.requestEnded && (exchange.upgrade !== '' || this.#requestHasBody()))) this.#down.closeAfterResponse();
+    // What stands behind such a status is the next answer to whoever reads it.
+    const hasBody = body.length > 0 && exchange.method !== 'HEAD' && status !== 204 && status !== 304;
+    exchange.respond(headers, status, '', false, hasBody);
+    if (hasBody) {
+      info.bytesSent += body.length;
+      this.#down.writeBody(body, 0, body.length, false);
+    }
+    exchange.responseEnded = true;
+    this.#down.endBody(false, undefined);
+    this.#down.flush();
+    exchange.done();
+    this.#down.next();
+  }
+
+  #requestHasBody(): boolean {
+    return this.#exchange.requestChunked || this.#down.requestLength > 0;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
