@@ -373,9 +373,7 @@ const writeField = (w: Writer, field: Field, value: unknown, path: string, depth
     writeBare(w, field, value, path);
     return;
   }
-  const inner = new Writer();
-  writeMessage(inner, field.type, value, path, depth + 1);
-  w.bytes(inner.finish());
+  w.nested(() => writeMessage(w, field.type, value, path, depth + 1));
 };
 
 const writeBare = (w: Writer, field: Field, value: unknown, path: string): void => {

@@ -1,11 +1,21 @@
 // Message descriptors, compiled from the generated table at first use and kept: a pure function of the table.
 import { TABLE } from './gen/table.ts';
-import type { EnumRow, MessageRow } from './table.ts';
+import type { EnumRow, FieldTable, MessageRow } from './table.ts';
+
+const tables: FieldTable[] = [TABLE];
+
+/** For processes that handle more types than a sidecar. It only adds: what a name means never changes. */
+export const addTypes = (table: FieldTable): void => {
+  if (!tables.includes(table)) tables.push(table);
+};
+
+const enumRow = (name: string): string | undefined => tables.find((t) => t.enums[name] !== undefined)?.enums[name];
+const messageRow = (name: string): string | undefined => tables.find((t) => t.messages[name] !== undefined)?.messages[name];
 
 export const enumDescriptor = (name: string): EnumDescriptor => {
   let found = enums.get(name);
   if (!found) {
-    const row = TABLE.enums[name];
+    const row = enumRow(name);
     if (row === undefined) throw new RangeError(`no enum ${name}`);
     const values = JSON.parse(row) as EnumRow;
     const byNumber = new Map<number, string>();
@@ -84,13 +94,15 @@ const SCALARS = new Set<string>([
   'bytes',
 ]);
 const enums = new Map<string, EnumDescriptor>();
-const messages = new Map<string, Descriptor | undefined>();
+const messages = new Map<string, Descriptor>();
 
 /** The descriptor of a message by its full proto name; undefined when Skein does not compile that type. */
 export const descriptor = (name: string): Descriptor | undefined => {
-  if (messages.has(name)) return messages.get(name);
-  const row = TABLE.messages[name];
-  const made = row === undefined ? undefined : compile(name, JSON.parse(row) as MessageRow);
+  const known = messages.get(name);
+  if (known) return known;
+  const row = messageRow(name);
+  if (row === undefined) return undefined;
+  const made = compile(name, JSON.parse(row) as MessageRow);
   messages.set(name, made);
   return made;
 };
@@ -101,7 +113,7 @@ const compile = (name: string, [rows, oneofs]: MessageRow): Descriptor => {
       number,
       name: field,
       jsonName: field.replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase()),
-      kind: SCALARS.has(type) ? 'scalar' : TABLE.enums[type] !== undefined ? 'enum' : 'message',
+      kind: SCALARS.has(type) ? 'scalar' : enumRow(type) !== undefined ? 'enum' : 'message',
       type,
       repeated: flags.includes('r'),
       mapKey: flags.includes('m') ? (extra as ScalarType) : undefined,

@@ -101,6 +101,13 @@ export interface OutgoingResponse {
   readonly controlPlane?: string | undefined;
 }
 
+const writeAny = (w: Writer, typeUrl: string, bytes: Uint8Array): void => {
+  w.tag(1, 2);
+  w.string(typeUrl);
+  w.tag(2, 2);
+  w.bytes(bytes);
+};
+
 /** The bytes of a DiscoveryResponse around resources that are encoded already. */
 export const writeResponse = (response: OutgoingResponse): Uint8Array => {
   const w = new Writer();
@@ -111,19 +118,62 @@ export const writeResponse = (response: OutgoingResponse): Uint8Array => {
   };
   text(1, response.versionInfo);
   for (const bytes of response.resources) {
-    const any = new Writer();
-    any.tag(1, 2);
-    any.string(response.typeUrl);
-    any.tag(2, 2);
-    any.bytes(bytes);
     w.tag(2, 2);
-    w.bytes(any.finish());
+    w.nested(() => writeAny(w, response.typeUrl, bytes));
   }
   text(4, response.typeUrl);
   text(5, response.nonce);
   if (response.controlPlane) {
     w.tag(6, 2);
     w.bytes(encode('envoy.config.core.v3.ControlPlane', { identifier: response.controlPlane }));
+  }
+  return w.finish();
+};
+
+/** Field 2 of a DeltaDiscoveryResponse, once for each resource: {version 1, resource 2, name 3}. */
+export const deltaResources = (
+  list: readonly { readonly name: string; readonly version: string; readonly bytes: Uint8Array }[],
+  typeUrl: string,
+): Uint8Array => {
+  const w = new Writer();
+  for (const { name, version, bytes } of list) {
+    w.tag(2, 2);
+    w.nested(() => {
+      w.tag(1, 2);
+      w.string(version);
+      w.tag(2, 2);
+      w.nested(() => writeAny(w, typeUrl, bytes));
+      if (name === '') return;
+      w.tag(3, 2);
+      w.string(name);
+    });
+  }
+  return w.finish();
+};
+
+export interface DeltaTail {
+  readonly typeUrl: string;
+  /** `system_version_info`: for people. */
+  readonly version: string;
+  readonly nonce: string;
+  readonly removed: readonly string[];
+  readonly controlPlane?: string | undefined;
+}
+
+/** The fields of a DeltaDiscoveryResponse beside its resources: these bytes behind theirs are the message. */
+export const deltaTail = ({ typeUrl, version, nonce, removed, controlPlane }: DeltaTail): Uint8Array => {
+  const w = new Writer();
+  const text = (number: number, value: string): void => {
+    w.tag(number, 2);
+    w.string(value);
+  };
+  text(1, version);
+  text(4, typeUrl);
+  text(5, nonce);
+  for (const name of removed) text(6, name);
+  if (controlPlane) {
+    w.tag(7, 2);
+    w.bytes(encode('envoy.config.core.v3.ControlPlane', { identifier: controlPlane }));
   }
   return w.finish();
 };

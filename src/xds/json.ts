@@ -81,7 +81,7 @@ const messageFromJson = (type: string, json: unknown, path: string): unknown => 
     }
     if (field.mapKey) {
       if (!isObject(v)) throw new CodecError(at, 'wants an object');
-      out[field.name] = Object.fromEntries(Object.entries(v).map(([k, x]) => [k, valueFromJson(field, x, `${at}[${k}]`)]));
+      out[field.name] = Object.fromEntries(Object.entries(v).map(([k, x]) => [k, valueFromJson(field, x, `${at}[${JSON.stringify(k)}]`)]));
     } else if (field.repeated) {
       if (!Array.isArray(v)) throw new CodecError(at, 'wants a list');
       out[field.name] = v.map((x, i) => valueFromJson(field, x, `${at}[${i}]`));

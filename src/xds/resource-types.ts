@@ -30,19 +30,23 @@ export const ROUTE_TYPE = row('RDS', 'envoy.config.route.v3.RouteConfiguration',
 export const SECRET_TYPE = row('SDS', 'envoy.extensions.transport_sockets.tls.v3.Secret', false);
 export const NAME_TABLE_TYPE = row('NDS', 'istio.networking.nds.v1.NameTable', true, undefined);
 
+const SPOKEN: readonly ResourceType[] = [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, NAME_TABLE_TYPE];
+
+/** A type that a server has; our own proxy asks for no extension by name. */
+export type ServedType = Omit<ResourceType, 'shortName'> & { readonly shortName: ResourceShortName | 'ECDS' };
+
+/** Configurations of filters that a listener names instead of holding. */
+export const EXTENSION_TYPE: ServedType = { ...row('SDS', 'envoy.config.core.v3.TypedExtensionConfig', false), shortName: 'ECDS' };
+
+/** Requests of this type carry no subscription: an agent says that its workload is healthy, or in `error_detail` why it is not. */
+export const HEALTH_TYPE_URL = `${TYPE_URL_PREFIX}istio.v1.HealthInformation`;
+
 /** In push order. */
-export const RESOURCE_TYPES: readonly ResourceType[] = [
-  CLUSTER_TYPE,
-  ENDPOINT_TYPE,
-  LISTENER_TYPE,
-  ROUTE_TYPE,
-  SECRET_TYPE,
-  NAME_TABLE_TYPE,
-];
+export const RESOURCE_TYPES: readonly ServedType[] = [...SPOKEN, EXTENSION_TYPE];
 
-const byUrl = new Map(RESOURCE_TYPES.map((t) => [t.url, t]));
+const byUrl = new Map(SPOKEN.map((t) => [t.url, t]));
 
-/** Undefined for a type that Skein does not speak. */
+/** Undefined for a type that our own proxy does not speak. */
 export const resourceType = (url: string): ResourceType | undefined => byUrl.get(url);
 
 /** Position in push order; unknown types come last. */
@@ -52,20 +56,25 @@ export const pushRank = (url: string): number => {
 };
 
 export const ADS_METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources';
+export const DELTA_ADS_METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 export const SDS_METHOD = '/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets';
 
-const STREAM_METHODS: { readonly [K in ResourceShortName]?: string } = {
+const STREAM_METHODS: { readonly [K in ServedType['shortName']]?: string } = {
   CDS: '/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters',
   EDS: '/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints',
   LDS: '/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners',
   RDS: '/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes',
   SDS: SDS_METHOD,
+  ECDS: '/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs',
 };
 /** The method of the service that carries one type alone; undefined when that type rides on ADS only. */
-export const streamMethod = (type: ResourceType): string | undefined => STREAM_METHODS[type.shortName];
+export const streamMethod = (type: Pick<ServedType, 'shortName'>): string | undefined => STREAM_METHODS[type.shortName];
+
+/** The same for the incremental variant. */
+export const deltaMethod = (type: Pick<ServedType, 'shortName'>): string | undefined => streamMethod(type)?.replace('/Stream', '/Delta');
 
 /** The name of a decoded resource; '' when it has none. */
-export const resourceName = (type: ResourceType, resource: object): string => {
+export const resourceName = (type: Pick<ResourceType, 'nameField'>, resource: object): string => {
   const field = type.nameField;
   const name = field === undefined ? undefined : (resource as { readonly [k: string]: unknown })[field];
   return typeof name === 'string' ? name : '';

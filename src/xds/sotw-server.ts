@@ -5,26 +5,11 @@
 // changed (EDS, RDS, SDS keep what a response leaves out). Clusters are added before and removed after the
 // listeners and routes that name them. A refused version is never sent again while its content stays.
 import { decode } from './codec.ts';
+import { type Content, type EncodedResource, hashVersions } from './content.ts';
+import type { RequestKind, RequestOutcome, TypeStatus } from './discovery-machine.ts';
 import { writeResponse } from './envelope.ts';
 import type { DiscoveryRequest, Node } from './gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, pushRank, ROUTE_TYPE, resourceType } from './resource-types.ts';
-
-/** A resource ready to be sent. */
-export interface EncodedResource {
-  readonly name: string;
-  /** Hash of the content. */
-  readonly version: string;
-  readonly bytes: Uint8Array;
-  /** Of a cluster: the name under which its endpoints are asked for, when it is not the cluster's name. */
-  readonly endpointsName?: string | undefined;
-}
-
-/** All resources of one type for one client. */
-export interface Content {
-  /** Hash of all the content. */
-  readonly version: string;
-  readonly resources: ReadonlyMap<string, EncodedResource>;
-}
 
 export interface SotwServerOptions {
   readonly send: (bytes: Uint8Array) => void;
@@ -32,22 +17,8 @@ export interface SotwServerOptions {
   readonly content: (typeUrl: string) => Content | undefined;
   /** Told to the client as `control_plane.identifier`. */
   readonly controlPlane?: string | undefined;
-}
-
-export type RequestKind = 'subscribe' | 'ack' | 'nack' | 'stale';
-export interface RequestOutcome {
-  readonly kind: RequestKind;
-  readonly typeUrl: string;
-  /** Present on the first request of a stream. */
-  readonly node?: Node | undefined;
-  readonly message?: string | undefined;
-}
-
-export interface TypeStatus {
-  readonly state: 'SYNCED' | 'NOT SENT' | 'STALE' | 'NACK';
-  readonly version: string;
-  readonly ackedVersion: string;
-  readonly nack?: { readonly message: string; readonly version: string } | undefined;
+  /** False while the client does not take what it was sent: nothing is sent then, until a `refresh` when it does. */
+  readonly writable?: () => boolean;
 }
 
 interface TypeState {
@@ -186,7 +157,7 @@ export class SotwServer {
   #push(typeUrl: string): void {
     const state = this.#types.get(typeUrl);
     const content = this.#options.content(typeUrl);
-    if (!state || !content) return;
+    if (!state || !content || this.#options.writable?.() === false) return;
     if (state.names === '*') this.#pushAll(typeUrl, state, content);
     else this.#pushNamed(typeUrl, state, content);
   }
@@ -205,9 +176,13 @@ export class SotwServer {
   #pushNamed(typeUrl: string, state: TypeState, content: Content): void {
     const wanted = selected(content, state.names);
     const changed = wanted.filter((r) => state.sent.get(r.name) !== r.version);
-    if (changed.length === 0) return;
-    for (const r of changed) state.sent.set(r.name, r.version);
-    this.#respond(typeUrl, state, versionFor(content, state.names), changed);
+    // Of these types what an answer leaves out does not exist: each holds everything that was asked for.
+    const whole = resourceType(typeUrl)?.absenceRemoves === true;
+    const fewer = whole && [...state.sent.keys()].some((name) => !content.resources.has(name));
+    if (changed.length === 0 && !fewer) return;
+    if (whole) state.sent.clear();
+    for (const r of whole ? wanted : changed) state.sent.set(r.name, r.version);
+    this.#respond(typeUrl, state, versionFor(content, state.names), whole ? wanted : changed);
   }
 
   #respond(typeUrl: string, state: TypeState, version: string, resources: readonly EncodedResource[]): void {
@@ -279,18 +254,3 @@ const selected = (content: Content, names: '*' | ReadonlySet<string>): readonly 
 /** Of named subscriptions the version speaks of the named resources only, so that others' changes are no change. */
 const versionFor = (content: Content, names: '*' | ReadonlySet<string>): string =>
   names === '*' ? content.version : hashVersions(selected(content, names));
-
-/** A content version of a set of resources (order matters): 64 bits of FNV-1a over names and versions. */
-export const hashVersions = (resources: Iterable<{ readonly name: string; readonly version: string }>): string => {
-  let a = 0x811c9dc5;
-  let b = 0x9747b28c;
-  for (const r of resources) {
-    const text = `${r.name}\0${r.version}\0`;
-    for (let i = 0; i < text.length; i++) {
-      const c = text.charCodeAt(i);
-      a = Math.imul(a ^ c, 0x01000193);
-      b = Math.imul(b ^ c, 0x01000197);
-    }
-  }
-  return (a >>> 0).toString(16).padStart(8, '0') + (b >>> 0).toString(16).padStart(8, '0');
-};

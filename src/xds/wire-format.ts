@@ -115,10 +115,19 @@ export class Reader {
   }
 }
 
+const WRITER_BYTES = 256;
+/** Longer strings are encoded by the runtime. */
+const SHORT_CHARS = 48;
+
 export class Writer {
-  #buf = new Uint8Array(256);
-  #view = new DataView(this.#buf.buffer);
+  #buf = new Uint8Array(WRITER_BYTES);
+  #dataView: DataView | undefined;
   #pos = 0;
+
+  get #view(): DataView {
+    this.#dataView ??= new DataView(this.#buf.buffer);
+    return this.#dataView;
+  }
 
   finish(): Uint8Array {
     return this.#buf.slice(0, this.#pos);
@@ -174,7 +183,39 @@ export class Writer {
     this.#pos += value.length;
   }
   string(value: string): void {
-    this.bytes(utf8Encoder.encode(value));
+    if (value.length > SHORT_CHARS || !this.#ascii(value)) this.bytes(utf8Encoder.encode(value));
+  }
+
+  /** A message, or anything that is written length first, by what `write` writes. */
+  nested(write: () => void): void {
+    this.#grow(1);
+    const start = this.#pos++;
+    write();
+    const length = this.#pos - start - 1;
+    let more = 0;
+    for (let rest = length; rest > 0x7f; rest = Math.floor(rest / 128)) more++;
+    this.#grow(more + 10); // room for the length too: `varint` must not grow below, it would lose what follows
+    if (more > 0) this.#buf.copyWithin(start + 1 + more, start + 1, this.#pos);
+    const end = this.#pos + more;
+    this.#pos = start;
+    this.varint(length);
+    this.#pos = end;
+  }
+
+  /** False, and nothing written, when there is another character. */
+  #ascii(value: string): boolean {
+    const { length } = value;
+    this.#grow(1 + length);
+    const buf = this.#buf;
+    let at = this.#pos + 1;
+    for (let i = 0; i < length; i++) {
+      const char = value.charCodeAt(i);
+      if (char > 0x7f) return false;
+      buf[at++] = char;
+    }
+    buf[this.#pos] = length;
+    this.#pos = at;
+    return true;
   }
 
   #grow(n: number): void {
@@ -182,6 +223,6 @@ export class Writer {
     const next = new Uint8Array(Math.max(this.#buf.length * 2, this.#pos + n));
     next.set(this.#buf.subarray(0, this.#pos));
     this.#buf = next;
-    this.#view = new DataView(next.buffer);
+    this.#dataView = undefined;
   }
 }

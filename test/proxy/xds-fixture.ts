@@ -1,9 +1,10 @@
 // Resources and an in-process control plane for tests of the subscription manager: SotwServer behind a transport.
 import type { Clock } from '../../src/proxy/clock.ts';
 import { encode } from '../../src/xds/codec.ts';
+import { type Content, type EncodedResource, hashVersions } from '../../src/xds/content.ts';
 import type { Bootstrap, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../../src/xds/resource-types.ts';
-import { type Content, type EncodedResource, hashVersions, SotwServer } from '../../src/xds/sotw-server.ts';
+import { SotwServer } from '../../src/xds/sotw-server.ts';
 import type { StreamEvents, XdsTransport } from '../../src/xds/transport.ts';
 
 export const edsCluster = (name: string, extra: Cluster = {}): Cluster => ({

@@ -4,11 +4,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { decode, encode } from '../../src/xds/codec.ts';
+import { type Content, type EncodedResource, hashVersions } from '../../src/xds/content.ts';
 import { readResponse, writeResponse } from '../../src/xds/envelope.ts';
 import type { DiscoveryRequest } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, type ResourceType, ROUTE_TYPE, resourceType } from '../../src/xds/resource-types.ts';
 import { SotwClient, type Subscription } from '../../src/xds/sotw-client.ts';
-import { type Content, type EncodedResource, hashVersions, SotwServer } from '../../src/xds/sotw-server.ts';
+import { SotwServer } from '../../src/xds/sotw-server.ts';
 
 /** A resource whose content is `revision`; `bad-…` is refused by the test's client. */
 const makeResource = (type: ResourceType, name: string, revision: string): EncodedResource => {

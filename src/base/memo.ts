@@ -1,0 +1,59 @@
+// Results kept by what they were made from: the same inputs give the same object again. Inputs are compared by identity, lists by the
+// identity of their items. One result a name is kept, the last.
+
+export class Memo {
+  readonly #settled = new Map<string, ReadonlyMap<string, object>>();
+  readonly #kept = new Map<string, { readonly inputs: readonly unknown[]; readonly result: unknown }>();
+
+  /** `make` must depend on the inputs alone; a name stands for one `make`. */
+  use<T>(name: string, inputs: readonly unknown[], make: () => T): T {
+    const known = this.#kept.get(name);
+    if (known && sameAll(known.inputs, inputs)) return known.result as T;
+    const result = make();
+    this.#kept.set(name, { inputs, result });
+    return result;
+  }
+
+  /** The list, but an item that says the same as the item of the same key did the last time is that one. */
+  settle<T extends object>(name: string, list: readonly T[], keyOf: (item: T) => string): readonly T[] {
+    const before = this.#settled.get(name) ?? new Map<string, object>();
+    const now = new Map<string, object>();
+    const out = list.map((item): T => {
+      const key = keyOf(item);
+      const known = before.get(key);
+      const kept = known !== undefined && equal(known, item) ? (known as T) : item;
+      now.set(key, kept);
+      return kept;
+    });
+    this.#settled.set(name, now);
+    return out;
+  }
+}
+
+/** Equal in all that they hold, however deep; functions by identity. */
+const equal = (a: unknown, b: unknown): boolean => {
+  if (Object.is(a, b)) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((item, i) => equal(item, b[i]));
+  }
+  if (a instanceof Map || b instanceof Map) {
+    if (!(a instanceof Map && b instanceof Map) || a.size !== b.size) return false;
+    for (const [key, value] of a) if (!b.has(key) || !equal(value, b.get(key))) return false;
+    return true;
+  }
+  if (a instanceof Set || b instanceof Set) return a instanceof Set && b instanceof Set && equal([...a], [...b]);
+  const keys = Object.keys(a);
+  if (keys.length !== Object.keys(b).length) return false;
+  for (const key of keys) if (!Object.hasOwn(b, key) || !equal(Reflect.get(a, key), Reflect.get(b, key))) return false;
+  return true;
+};
+
+/** Identical, or lists of identical items. */
+export const same = (a: unknown, b: unknown): boolean => Object.is(a, b) || (Array.isArray(a) && Array.isArray(b) && sameAll(a, b, false));
+
+const sameAll = (a: readonly unknown[], b: readonly unknown[], lists = true): boolean => {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (!(lists ? same(a[i], b[i]) : Object.is(a[i], b[i]))) return false;
+  return true;
+};

@@ -1,0 +1,30 @@
+// What the server's machines of both protocol variants have in common: what a request was, and how a type stands.
+import type { Node } from './gen/types.ts';
+
+export type RequestKind = 'subscribe' | 'ack' | 'nack' | 'stale';
+export interface RequestOutcome {
+  readonly kind: RequestKind;
+  readonly typeUrl: string;
+  /** Present on the first request of a stream. */
+  readonly node?: Node | undefined;
+  readonly message?: string | undefined;
+}
+
+export interface TypeStatus {
+  readonly state: 'SYNCED' | 'NOT SENT' | 'STALE' | 'NACK';
+  readonly version: string;
+  readonly ackedVersion: string;
+  readonly nack?: { readonly message: string; readonly version: string } | undefined;
+}
+
+/** What a stream is subscribed to: everything, or names. */
+export type Subscribed = '*' | ReadonlySet<string>;
+
+/** The server's side of one stream, whichever variant of the protocol it speaks. */
+export interface DiscoveryMachine {
+  /** What a type is subscribed to; undefined when it is not. */
+  subscribedNames(typeUrl: string): Subscribed | undefined;
+  status(typeUrl: string): TypeStatus;
+  /** The content may have changed: pushes every subscribed type that differs, in order. */
+  refresh(): void;
+}
