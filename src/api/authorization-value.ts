@@ -55,13 +55,22 @@ export const checkTrustDomainMatch = (text: string): string | undefined => {
   return valid ? undefined : `trust domain ${JSON.stringify(text)}: "*" is only supported at the beginning or the end`;
 };
 
-/** `{*}` is one segment, `{**}` all that follow; a path with either has no other `*`, `{` or `}`. */
+/** `{*}` is one segment, `{**}` all that follow; beside either only segments of plain path characters stand. */
 export const checkPathTemplate = (path: string): string | undefined => {
-  if (!path.includes('{') && !path.includes('}')) return undefined;
-  const refused = `invalid or unsupported path ${path}: contains '{' or '}', only {*} and {**} are supported as whole segments`;
-  const segments = path.split('/');
-  const rest = segments.indexOf('{**}');
-  if (rest !== -1 && segments.slice(rest + 1).some((s) => s === '{*}' || s === '{**}'))
-    return `invalid or unsupported path ${path}: {**} is not the last operator`;
-  return segments.some((s) => s !== '{*}' && s !== '{**}' && /[{}*]/.test(s)) ? refused : undefined;
+  const template = path.includes('{*}') || path.includes('{**}');
+  let rest = false;
+  for (const segment of path.replace(/^\/+|\/+$/g, '').split('/')) {
+    const wildcard = segment === '{*}' || segment === '{**}';
+    if (wildcard && rest) return `invalid or unsupported path ${path}: {**} is not the last operator`;
+    rest ||= segment === '{**}';
+    if (wildcard) continue;
+    if (/[{}]/.test(segment))
+      return `invalid or unsupported path ${path}: contains '{' or '}', only {*} and {**} are supported as whole segments`;
+    if (template && !pathCharacters.test(segment))
+      return `invalid or unsupported path ${path}: segment ${JSON.stringify(segment)} beside {*} or {**} is not plain path text`;
+  }
+  return undefined;
 };
+
+/** Of RFC 3986's path characters all but `*`. */
+const pathCharacters = /^[a-zA-Z0-9\-._~%!$&'()+,;:@=]+$/;

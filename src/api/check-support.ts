@@ -7,9 +7,9 @@ import { type KindSupport, support, type ValueNote } from './support.ts';
 
 export const checkSupport = (kind: Kind, spec: unknown, path: string, findings: Findings): void => {
   const entry = support[kind];
-  if (entry.notEnforced) {
-    const hint = 'it is refused rather than accepted without effect; a later version enforces it';
-    findings.add('error', 'NOT_YET_ENFORCED', 'kind', `${kind} is not yet enforced by this version`, hint);
+  if (entry.never !== undefined) {
+    const hint = 'it is refused rather than accepted without effect';
+    findings.add('error', 'NOT_YET_ENFORCED', 'kind', `${kind} is not enforced: no ${entry.never} runs here`, hint);
     return;
   }
   walk(spec, compiled(entry), path, { name: kind, findings, entry, trail: '', strict: true });
@@ -61,7 +61,7 @@ const refuse = (name: string, path: string, place: Place): void => {
   }
   const words = place.entry.refused?.find((n) => n.path === place.trail && n.values === undefined)?.message;
   const message = words ?? `field "${name}" of ${place.name} is not yet supported`;
-  place.findings.add('error', 'FIELD_NOT_SUPPORTED', path, message, "a valid field of Istio's API that this version does not implement");
+  place.findings.add('error', 'FIELD_NOT_SUPPORTED', path, message, 'a valid field that this version does not implement');
 };
 
 const noteValue = (value: unknown, path: string, place: Place): void => {

@@ -6,6 +6,9 @@ const plainKey = /^[A-Za-z_$][\w$-]*$/;
 export const child = (path: string, key: string): string =>
   plainKey.test(key) ? (path === '' ? key : `${path}.${key}`) : `${path}[${JSON.stringify(key)}]`;
 
+/** Fields below one another, `tls.mode`; `child` takes a key as it is, dots and all. */
+export const below = (path: string, fields: string): string => (path === '' ? fields : `${path}.${fields}`);
+
 export const item = (path: string, index: number): string => `${path}[${index}]`;
 
 /** `a.b[2]["c d"]` → `['a', 'b', 2, 'c d']`. Text that is no path gives what could be read of it. */

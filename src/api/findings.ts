@@ -14,6 +14,8 @@ export interface Finding {
 /** A list that only grows. One per document; never shared between documents. */
 export class Findings {
   readonly list: Finding[] = [];
+  /** The document is a secret: messages must not quote what it holds. */
+  sealed = false;
 
   add(severity: Severity, code: ProblemCode, path: string, message: string, hint?: string): void {
     const shown = message.length > MESSAGE_CHARACTERS_MAX ? `${message.slice(0, MESSAGE_CHARACTERS_MAX)}…` : message;
@@ -33,6 +35,12 @@ export class Findings {
   /** The message is there when the check failed, undefined when it passed. */
   unless(path: string, failure: string | undefined, hint?: string): void {
     if (failure !== undefined) this.error(path, failure, hint);
+  }
+
+  /** Gives a hint to what has none. */
+  hintWhereMissing(hintAt: (path: string) => string | undefined): void {
+    for (const [index, finding] of this.list.entries())
+      if (finding.hint === undefined) this.list[index] = { ...finding, hint: hintAt(finding.path) };
   }
 
   get failed(): boolean {

@@ -10,6 +10,9 @@ const notValid = (name: string): string => `header name ${JSON.stringify(name)} 
 export const checkCorsHeaderName = (name: string): string | undefined =>
   name === '*' || token.test(name) ? undefined : name === '' ? 'header name cannot be empty' : notValid(name);
 
+/** Names of headers that a policy writes claims to. */
+export const checkStrictHeaderName = (name: string): string | undefined => (/^[-_A-Za-z0-9]+$/.test(name) ? undefined : notValid(name));
+
 /** The claim path of `@request.auth.claims.a.b` or `@request.auth.claims[a][b]`; undefined for other names. */
 export const routingClaim = (name: string): string[] | undefined => {
   const prefix = '@request.auth.claims';

@@ -1,5 +1,6 @@
 // Every kind: which are read, by which table and checks; which are known by name and refused until a later version. One row per kind.
 
+import { checkForm } from './check-form.ts';
 import type { MapNode } from './document-node.ts';
 import { child } from './field-path.ts';
 import type { Findings } from './findings.ts';
@@ -7,26 +8,43 @@ import { readValue } from './read-value.ts';
 import type { Kind, Specs } from './resource.ts';
 import { authorizationPolicy } from './schema/authorization-policy.ts';
 import { destinationRule } from './schema/destination-rule.ts';
+import { envoyFilter } from './schema/envoy-filter.ts';
 import { gateway } from './schema/gateway.ts';
 import { kubernetesNamespace, kubernetesService, kubernetesServiceAccount } from './schema/kubernetes.ts';
+import { kubernetesConfigMap, kubernetesSecret } from './schema/kubernetes-data.ts';
+import { endpointSlice, kubernetesEndpoints, kubernetesPod } from './schema/kubernetes-workload.ts';
 import { peerAuthentication } from './schema/peer-authentication.ts';
+import { proxyConfigResource } from './schema/proxy-config.ts';
 import { requestAuthentication } from './schema/request-authentication.ts';
 import type { AnyMessage, Infer, Schema } from './schema/schema.ts';
 import { serviceEntry } from './schema/service-entry.ts';
+import { sidecar } from './schema/sidecar.ts';
+import { telemetry } from './schema/telemetry.ts';
 import { virtualService } from './schema/virtual-service.ts';
+import { trafficExtension, wasmPlugin } from './schema/wasm-plugin.ts';
 import { workload } from './schema/workload.ts';
 import { workloadEntry } from './schema/workload-entry.ts';
+import { workloadGroup } from './schema/workload-group.ts';
 import { checkAuthorizationPolicy } from './validate-authorization-policy.ts';
 import type { Check, CheckContext } from './validate-context.ts';
 import { checkDestinationRule } from './validate-destination-rule.ts';
+import { checkEndpointSlice, checkEndpoints } from './validate-endpoints.ts';
+import { checkEnvoyFilter } from './validate-envoy-filter.ts';
 import { checkGateway } from './validate-gateway.ts';
 import { checkPeerAuthentication } from './validate-peer-authentication.ts';
+import { checkPod } from './validate-pod.ts';
+import { checkProxyConfig } from './validate-proxy-config.ts';
 import { checkRequestAuthentication } from './validate-request-authentication.ts';
+import { checkConfigMap, checkSecret } from './validate-secret.ts';
 import { checkService } from './validate-service.ts';
 import { checkServiceEntry } from './validate-service-entry.ts';
+import { checkSidecar } from './validate-sidecar.ts';
+import { checkTelemetry } from './validate-telemetry.ts';
 import { checkVirtualService } from './validate-virtual-service.ts';
+import { checkTrafficExtension, checkWasmPlugin } from './validate-wasm-plugin.ts';
 import { checkWorkload } from './validate-workload.ts';
 import { checkWorkloadEntry } from './validate-workload-entry.ts';
+import { checkWorkloadGroup } from './validate-workload-group.ts';
 
 export const DRY_RUN_ANNOTATION = 'istio.io/dry-run';
 
@@ -48,7 +66,7 @@ const row = <K extends Kind, S extends AnyMessage & Schema>(
   versions: readonly string[],
   schema: S & { readonly kind: 'message' },
   check: Check<Specs[K]>,
-  more: { readonly namespaced?: boolean; readonly body?: 'root' } = {},
+  more: { readonly namespaced?: boolean; readonly body?: 'root'; readonly sealed?: boolean } = {},
 ): KindEntry => ({
   kind,
   group,
@@ -58,10 +76,12 @@ const row = <K extends Kind, S extends AnyMessage & Schema>(
   schema,
   read: (node, path, findings, context) => {
     const before = findings.list.length;
+    findings.sealed = more.sealed ?? false;
     const spec: Infer<S> & object = readValue<S>(schema, node, path, findings) as Infer<S> & object;
-    const sound = findings.list.slice(before).every((f) => f.severity !== 'error' || f.code === 'FIELD_LIMIT');
+    const sound = findings.list.slice(before).every((f) => f.severity !== 'error' || f.code === 'FIELD_LIMIT' || f.code === 'FIELD_SIZE');
     // The table of the kind and the kind's type come from one schema; the compiler cannot see it through the row's generics.
     if (sound) check(spec as Specs[K], path, findings, context);
+    if (group.endsWith('istio.io')) checkForm(schema, node, path, findings);
     if (group.endsWith('istio.io')) checkDryRun(kind, spec, findings, context);
     return spec as Specs[K];
   },
@@ -90,12 +110,24 @@ export const kinds: readonly KindEntry[] = [
   row('Gateway', 'networking.istio.io', networking, gateway, checkGateway),
   row('ServiceEntry', 'networking.istio.io', networking, serviceEntry, checkServiceEntry),
   row('WorkloadEntry', 'networking.istio.io', networking, workloadEntry, checkWorkloadEntry),
+  row('WorkloadGroup', 'networking.istio.io', networking, workloadGroup, checkWorkloadGroup),
+  row('Sidecar', 'networking.istio.io', networking, sidecar, checkSidecar),
+  row('EnvoyFilter', 'networking.istio.io', ['v1alpha3'], envoyFilter, checkEnvoyFilter),
+  row('ProxyConfig', 'networking.istio.io', ['v1beta1'], proxyConfigResource, checkProxyConfig),
+  row('Telemetry', 'telemetry.istio.io', ['v1', 'v1alpha1'], telemetry, checkTelemetry),
+  row('WasmPlugin', 'extensions.istio.io', ['v1alpha1'], wasmPlugin, checkWasmPlugin),
+  row('TrafficExtension', 'extensions.istio.io', ['v1alpha1'], trafficExtension, checkTrafficExtension),
   row('PeerAuthentication', 'security.istio.io', security, peerAuthentication, checkPeerAuthentication),
   row('RequestAuthentication', 'security.istio.io', security, requestAuthentication, checkRequestAuthentication),
   row('AuthorizationPolicy', 'security.istio.io', security, authorizationPolicy, checkAuthorizationPolicy),
   row('Service', '', ['v1'], kubernetesService, checkService),
   row('ServiceAccount', '', ['v1'], kubernetesServiceAccount, nothing, { body: 'root' }),
   row('Namespace', '', ['v1'], kubernetesNamespace, nothing, { namespaced: false }),
+  row('Pod', '', ['v1'], kubernetesPod, checkPod, { body: 'root' }),
+  row('Endpoints', '', ['v1'], kubernetesEndpoints, checkEndpoints, { body: 'root' }),
+  row('EndpointSlice', 'discovery.k8s.io', ['v1'], endpointSlice, checkEndpointSlice, { body: 'root' }),
+  row('Secret', '', ['v1'], kubernetesSecret, checkSecret, { body: 'root', sealed: true }),
+  row('ConfigMap', '', ['v1'], kubernetesConfigMap, checkConfigMap, { body: 'root' }),
   row('Workload', 'skein.dev', ['v1'], workload, checkWorkload),
 ];
 
@@ -114,18 +146,11 @@ const refused = (group: string, versions: readonly string[], hint: string, names
   names.map((kind) => ({ kind, group, versions, hint }));
 
 export const refusedKinds: readonly RefusedKind[] = [
-  ...refused('networking.istio.io', ['v1alpha3'], later, ['EnvoyFilter']),
-  ...refused('networking.istio.io', networking, later, ['Sidecar', 'WorkloadGroup']),
-  ...refused('networking.istio.io', ['v1beta1'], later, ['ProxyConfig']),
-  ...refused('telemetry.istio.io', ['v1', 'v1alpha1'], later, ['Telemetry']),
-  ...refused('extensions.istio.io', ['v1alpha1'], later, ['WasmPlugin', 'TrafficExtension']),
   ...refused('gateway.networking.k8s.io', [], later, ['GatewayClass', 'Gateway', 'HTTPRoute', 'GRPCRoute', 'TLSRoute', 'TCPRoute']),
   ...refused('gateway.networking.k8s.io', [], later, ['UDPRoute', 'ReferenceGrant', 'BackendTLSPolicy', 'ListenerSet']),
   ...refused('gateway.networking.x-k8s.io', [], later, ['XBackendTrafficPolicy', 'XListenerSet', 'XMesh']),
   ...refused('networking.k8s.io', ['v1'], later, ['Ingress', 'IngressClass']),
-  ...refused('discovery.k8s.io', ['v1'], later, ['EndpointSlice']),
-  ...refused('', ['v1'], later, ['Pod', 'Endpoints', 'Secret']),
-  ...refused('', ['v1'], elsewhere, ['ConfigMap', 'PersistentVolume', 'PersistentVolumeClaim', 'ReplicationController', 'Node', 'Event']),
+  ...refused('', ['v1'], elsewhere, ['PersistentVolume', 'PersistentVolumeClaim', 'ReplicationController', 'Node', 'Event']),
   ...refused('', ['v1'], elsewhere, ['LimitRange', 'ResourceQuota', 'PodTemplate']),
 ];
 

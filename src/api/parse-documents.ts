@@ -11,6 +11,7 @@ import type { KindEntry } from './kinds.ts';
 import { readMetadata } from './metadata.ts';
 import type { Problem } from './problem.ts';
 import { textEntry } from './read-value.ts';
+import { referenceHint } from './reference-hint.ts';
 import { type Kind, type Origin, type Resource, resourceKey, type Specs } from './resource.ts';
 import { type Position, readYaml, type YamlDocument } from './yaml-documents.ts';
 
@@ -104,6 +105,7 @@ class Reader {
     const path = entry.body === 'spec' ? 'spec' : '';
     const spec = entry.read(body, path, findings, meta);
     checkSupport(entry.kind, spec, path, findings);
+    findings.hintWhereMissing((at) => referenceHint(entry.kind, entry.schema, at));
     const resource: Resource = { kind: entry.kind, apiVersion, ...meta, spec: spec as Specs[Kind], origin: this.#origin(node, place) };
     this.#checkTwin(resource, findings);
     if (!findings.failed) this.resources.push(resource);

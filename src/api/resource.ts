@@ -9,12 +9,24 @@ export interface Specs {
   readonly Gateway: specs.Gateway;
   readonly ServiceEntry: specs.ServiceEntry;
   readonly WorkloadEntry: specs.WorkloadEntry;
+  readonly WorkloadGroup: specs.WorkloadGroup;
+  readonly Sidecar: specs.Sidecar;
+  readonly EnvoyFilter: specs.EnvoyFilter;
+  readonly ProxyConfig: specs.ProxyConfig;
+  readonly Telemetry: specs.Telemetry;
+  readonly WasmPlugin: specs.WasmPlugin;
+  readonly TrafficExtension: specs.TrafficExtension;
   readonly PeerAuthentication: specs.PeerAuthentication;
   readonly RequestAuthentication: specs.RequestAuthentication;
   readonly AuthorizationPolicy: specs.AuthorizationPolicy;
   readonly Service: specs.Service;
   readonly ServiceAccount: specs.ServiceAccount;
   readonly Namespace: specs.Namespace;
+  readonly Pod: specs.Pod;
+  readonly Endpoints: specs.Endpoints;
+  readonly EndpointSlice: specs.EndpointSlice;
+  readonly Secret: specs.Secret;
+  readonly ConfigMap: specs.ConfigMap;
   readonly Workload: specs.Workload;
 }
 
@@ -41,6 +53,8 @@ export interface Resource<K extends Kind = Kind> {
   readonly creationTimestamp: string | undefined;
   readonly spec: Specs[K];
   readonly origin: Origin;
+  /** False for a workload that its health check has not found healthy. */
+  readonly ready?: boolean;
 }
 
 export const isKind = <K extends Kind>(resource: Resource, kind: K): resource is Resource<K> => resource.kind === kind;

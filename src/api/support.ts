@@ -18,29 +18,32 @@ export interface KindSupport {
   readonly warned?: readonly ValueNote[];
   /** Values of supported fields that are refused, and better words for fields that are. */
   readonly refused?: readonly ValueNote[];
-  /** The whole kind is understood and refused, because accepting a policy without enforcing it would be a hole. */
-  readonly notEnforced?: boolean;
+  /** What the whole kind needs and never runs here: understood and refused. */
+  readonly never?: string;
 }
 
 const below = (prefix: string, paths: readonly string[]): string[] => paths.map((p) => `${prefix}.${p}`);
 
 const policyBlocks = [
-  'loadBalancer.{simple,consistentHash.**,localityLbSetting.**}',
+  'loadBalancer.{simple,consistentHash,localityLbSetting,zoneAwareLbSetting,warmup,warmupDurationSecs}.**',
   'connectionPool.tcp.**',
   'connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout}',
   'connectionPool.http.{h2UpgradePolicy,useClientProtocol,maxConcurrentStreams,http2KeepAlive.**}',
-  'outlierDetection.**',
-  'tls.{mode,clientCertificate,privateKey,caCertificates,subjectAltNames,sni,insecureSkipVerify}',
+  'outlierDetection.{consecutive5xxErrors,consecutiveGatewayErrors,splitExternalLocalOriginErrors,consecutiveLocalOriginFailures}',
+  'outlierDetection.{interval,baseEjectionTime,maxEjectionPercent,minHealthPercent,consecutiveErrors}',
+  'tls.{mode,clientCertificate,privateKey,caCertificates,caCrl,credentialName,subjectAltNames,sni,insecureSkipVerify}',
 ];
-const trafficPolicy = [...policyBlocks, 'portLevelSettings.port.**', ...below('portLevelSettings', policyBlocks)];
-const policyPlaces = [
-  'trafficPolicy',
-  'trafficPolicy.portLevelSettings',
-  'subsets.trafficPolicy',
-  'subsets.trafficPolicy.portLevelSettings',
+const trafficPolicy = [
+  ...policyBlocks,
+  '{tunnel,proxyProtocol,retryBudget,portLevelSettings.port}.**',
+  ...below('portLevelSettings', policyBlocks),
 ];
-
-const filesOnly = 'certificates in Secrets are not yet supported; name files';
+/** What a policy may attach to and sidecars and gateways do not look at, in Istio either. */
+const waypoints = ['targetRef.kind', 'targetRefs.kind'].map((path) => ({
+  path,
+  values: ['Service', 'ServiceEntry', 'GatewayClass'],
+  message: 'has no effect: only a waypoint looks at it, and there are none; name a Gateway, or select workloads by label',
+}));
 
 export const support: Readonly<Record<Kind, KindSupport>> = {
   VirtualService: {
@@ -63,25 +66,20 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
   },
   DestinationRule: {
     supported: [
-      '{host,exportTo}',
+      '{host,exportTo,workloadSelector.**}',
       'subsets.{name,labels.**}',
       ...below('trafficPolicy', trafficPolicy),
       ...below('subsets.trafficPolicy', trafficPolicy),
     ],
-    refused: policyPlaces.map((place) => ({ path: `${place}.tls.credentialName`, message: filesOnly })),
   },
   Gateway: {
     supported: [
       'selector.**',
-      'servers.{name,hosts}',
+      'servers.{name,hosts,bind}',
       'servers.port.{number,name,protocol}',
-      'servers.tls.{httpsRedirect,mode,serverCertificate,privateKey,caCertificates,subjectAltNames}',
+      'servers.tls.{httpsRedirect,mode,serverCertificate,privateKey,caCertificates,caCrl,tlsCertificates.**,subjectAltNames}',
+      'servers.tls.{credentialName,credentialNames,caCertCredentialName,verifyCertificateSpki,verifyCertificateHash}',
       'servers.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites}',
-    ],
-    refused: [
-      { path: 'servers.tls.mode', values: ['AUTO_PASSTHROUGH'], message: 'AUTO_PASSTHROUGH is not yet supported' },
-      { path: 'servers.tls.credentialName', message: filesOnly },
-      { path: 'servers.tls.credentialNames', message: filesOnly },
     ],
   },
   ServiceEntry: {
@@ -90,34 +88,77 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       '{ports,workloadSelector}.**',
       'endpoints.{address,ports,labels,locality,weight,serviceAccount}.**',
     ],
-    refused: [
-      { path: 'resolution', values: ['DYNAMIC_DNS'], message: 'resolution DYNAMIC_DNS is not yet supported' },
-      { path: 'endpoints.network', message: 'several networks are not yet supported' },
+    warned: [
+      {
+        path: 'resolution',
+        values: ['DYNAMIC_DNS'],
+        message: "is NONE for Skein's own proxies: only Envoy resolves each name it is asked for",
+      },
     ],
+    refused: [{ path: 'endpoints.network', message: 'several networks are not yet supported' }],
   },
   WorkloadEntry: {
     supported: ['{address,ports,labels,locality,weight,serviceAccount}.**'],
     refused: [{ path: 'network', message: 'several networks are not yet supported' }],
   },
+  WorkloadGroup: { supported: [] },
+  Sidecar: {
+    supported: [
+      'workloadSelector.**',
+      'ingress.port.{number,protocol,name}',
+      'ingress.{bind,captureMode,defaultEndpoint,connectionPool.**}',
+      'ingress.tls.{mode,serverCertificate,privateKey,caCertificates,caCrl,tlsCertificates.**,subjectAltNames}',
+      'ingress.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites,verifyCertificateSpki,verifyCertificateHash}',
+      'egress.port.{number,protocol,name}',
+      'egress.{bind,captureMode,hosts}',
+      'outboundTrafficPolicy.{mode,egressProxy.**}',
+      'inboundConnectionPool.**',
+    ],
+    refused: [{ path: 'ingress.tls.credentialName', message: 'sidecars take certificates from files: serverCertificate and privateKey' }],
+    warned: [
+      { path: 'ingress.port.targetPort', message: 'has no effect, as in Istio' },
+      { path: 'egress.port.targetPort', message: 'has no effect, as in Istio' },
+    ],
+  },
+  EnvoyFilter: {
+    supported: ['{workloadSelector,targetRefs,priority,configPatches}.**'],
+    refused: [
+      {
+        path: 'configPatches.applyTo',
+        values: ['BOOTSTRAP'],
+        message: 'the bootstrap is made beside the workload: change the file that the proxy is started with',
+      },
+    ],
+    warned: [
+      { path: 'configPatches.patch.filterClass', message: "has no effect, as in Istio: place the filter by the match's subFilter" },
+      { path: 'configPatches.match.listener.portName', message: 'has no effect, as in Istio: use portNumber' },
+      { path: 'configPatches.match.context', values: ['WAYPOINT'], message: 'has no effect: there are no waypoints' },
+    ],
+  },
+  ProxyConfig: {
+    supported: ['{selector,concurrency,environmentVariables,image}.**'],
+    warned: [{ path: 'image.imageType', message: 'has no effect: proxies here are processes, not images' }],
+  },
+  Telemetry: { supported: ['{selector,targetRef,targetRefs,tracing,metrics,accessLogging}.**'] },
+  WasmPlugin: { supported: [], never: 'WebAssembly' },
+  TrafficExtension: { supported: [], never: 'WebAssembly or Lua' },
   PeerAuthentication: { supported: ['{selector,mtls,portLevelMtls}.**'] },
-  RequestAuthentication: { supported: ['**'], notEnforced: true },
-  AuthorizationPolicy: { supported: ['**'], notEnforced: true },
+  RequestAuthentication: { supported: ['**'], warned: waypoints },
+  AuthorizationPolicy: { supported: ['**'], warned: waypoints },
   Service: {
     supported: [
       '{type,clusterIP,clusterIPs,selector,sessionAffinity,internalTrafficPolicy,externalTrafficPolicy}.**',
       '{ipFamilies,ipFamilyPolicy,healthCheckNodePort,allocateLoadBalancerNodePorts}.**',
       'ports.{name,port,targetPort,protocol,appProtocol,nodePort}',
-      'publishNotReadyAddresses',
+      '{publishNotReadyAddresses,externalName,trafficDistribution}',
     ],
     refused: [
-      { path: 'type', values: ['ExternalName'], message: 'services of type ExternalName are not yet supported; write a ServiceEntry' },
       {
         path: 'sessionAffinity',
         values: ['ClientIP'],
         message: 'sessionAffinity is not supported; write a DestinationRule with consistentHash',
       },
       { path: 'internalTrafficPolicy', values: ['Local'], message: 'internalTrafficPolicy Local is not supported' },
-      { path: 'publishNotReadyAddresses', values: [true], message: 'publishNotReadyAddresses is not yet supported' },
       { path: 'ports.protocol', values: ['SCTP'], message: 'SCTP is not supported' },
     ],
     warned: [
@@ -128,6 +169,17 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
   },
   ServiceAccount: { supported: ['**'] },
   Namespace: { supported: ['**'] },
+  Pod: { supported: ['**'] },
+  Endpoints: { supported: ['**'] },
+  EndpointSlice: { supported: ['**'] },
+  Secret: { supported: ['**'] },
+  ConfigMap: {
+    supported: ['**'],
+    warned: ['data', 'binaryData'].map((path) => ({
+      path,
+      message: 'nothing reads ConfigMaps yet; MeshConfig is named on the command line',
+    })),
+  },
   Workload: {
     supported: ['**'],
     warned: [{ path: 'resources.limits', message: 'limits of the application are not yet applied' }],

@@ -15,7 +15,7 @@ type Operation = NonNullable<NonNullable<Rule['to']>[number]['operation']>;
 export const checkAuthorizationPolicy: Check<AuthorizationPolicy> = (spec, path, findings) => {
   const action = spec.action ?? 'ALLOW';
   checkTargets(spec, path, findings);
-  if ((action === 'CUSTOM' || action === 'DENY') && spec.rules === undefined) {
+  if ((action === 'CUSTOM' || action === 'DENY') && !spec.rules?.length) {
     findings.error(
       path,
       `${action} action without \`rules\` is meaningless as it will never be triggered`,
@@ -93,7 +93,8 @@ const checkSource = (source: Source, path: string, findings: Findings): void => 
     each(source[field], child(path, field), findings, checkTrustDomainMatch);
   const accounts = source.serviceAccounts ?? source.notServiceAccounts;
   const others = source.principals ?? source.notPrincipals ?? source.namespaces ?? source.notNamespaces;
-  if (accounts && others) findings.error(path, 'Cannot set serviceAccounts with namespaces or principals');
+  if (accounts && others)
+    findings.error(path, 'Cannot set serviceAccounts with namespaces or principals', 'write the account as "namespace/name" alone');
 };
 
 const checkOperation = (operation: Operation, path: string, findings: Findings): void => {

@@ -5,6 +5,8 @@ import type { Findings } from './findings.ts';
 export interface CheckContext {
   readonly name: string;
   readonly namespace: string;
+  /** Absent where a spec stands alone. */
+  readonly labels?: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
 }
 

@@ -14,16 +14,16 @@ import { checkClientTls, checkConnectionPool, checkOutlierDetection } from './va
 
 export const checkDestinationRule: Check<DestinationRule> = (spec, path, findings, context) => {
   findings.unless(child(path, 'host'), checkWildcardDomain(spec.host ?? ''));
-  if (spec.trafficPolicy) checkTrafficPolicy(spec.trafficPolicy, child(path, 'trafficPolicy'), findings);
+  if (spec.trafficPolicy) checkTrafficPolicy(spec.trafficPolicy, child(path, 'trafficPolicy'), findings, context.namespace);
   const names = new Set<string>();
   for (const [index, subset] of (spec.subsets ?? []).entries()) {
     const at = item(child(path, 'subsets'), index);
     const name = subset.name ?? '';
-    if (names.has(name)) findings.error(child(at, 'name'), `duplicate subset names: ${name}`);
+    if (names.has(name)) findings.error(child(at, 'name'), `duplicate subset names: ${name}`, 'each subset has a name of its own');
     names.add(name);
     checkSubsetName(name, child(at, 'name'), findings);
     checkLabels(subset.labels, child(at, 'labels'), findings);
-    if (subset.trafficPolicy) checkTrafficPolicy(subset.trafficPolicy, child(at, 'trafficPolicy'), findings);
+    if (subset.trafficPolicy) checkTrafficPolicy(subset.trafficPolicy, child(at, 'trafficPolicy'), findings, context.namespace);
   }
   const rules = {
     namespace: context.namespace,
@@ -34,21 +34,25 @@ export const checkDestinationRule: Check<DestinationRule> = (spec, path, finding
   if (spec.workloadSelector) checkSelector(spec.workloadSelector.matchLabels, child(path, 'workloadSelector'), findings);
 };
 
-export const checkTrafficPolicy = (policy: TrafficPolicy, path: string, findings: Findings): void => {
+export const checkTrafficPolicy = (policy: TrafficPolicy, path: string, findings: Findings, namespace = ''): void => {
   if (Object.keys(policy).length === 0) {
-    findings.error(path, 'traffic policy must have at least one field');
+    findings.error(
+      path,
+      'traffic policy must have at least one field',
+      'remove it, or set loadBalancer, connectionPool, outlierDetection or tls',
+    );
     return;
   }
   if (policy.tunnel && policy.proxyProtocol)
     findings.error(child(path, 'proxyProtocol'), 'tunnel and proxyProtocol must not be set together');
-  checkBlocks(policy, path, findings);
+  checkBlocks(policy, path, findings, namespace);
   for (const [index, port] of (policy.portLevelSettings ?? []).entries()) {
     const at = item(child(path, 'portLevelSettings'), index);
     if (!port.port) findings.error(at, 'portLevelSettings must name a port', 'port: {number: 8080}');
     else findings.unless(child(at, 'port'), checkPort(port.port.number ?? 0));
     if (!port.outlierDetection && !port.connectionPool && !port.loadBalancer && !port.tls) {
       findings.error(at, 'port traffic policy must have at least one field');
-    } else checkBlocks(port, at, findings);
+    } else checkBlocks(port, at, findings, namespace);
   }
   if (policy.tunnel) checkTunnel(policy.tunnel, child(path, 'tunnel'), findings);
 };
@@ -57,12 +61,13 @@ const checkBlocks = (
   policy: Pick<PortTrafficPolicy, 'outlierDetection' | 'connectionPool' | 'loadBalancer' | 'tls'>,
   path: string,
   findings: Findings,
+  namespace: string,
 ): void => {
   if (policy.outlierDetection) checkOutlierDetection(policy.outlierDetection, child(path, 'outlierDetection'), findings);
   if (policy.connectionPool) checkConnectionPool(policy.connectionPool, child(path, 'connectionPool'), findings);
   if (policy.loadBalancer)
     checkLoadBalancer(policy.loadBalancer, child(path, 'loadBalancer'), findings, policy.outlierDetection !== undefined);
-  if (policy.tls) checkClientTls(policy.tls, child(path, 'tls'), findings);
+  if (policy.tls) checkClientTls(policy.tls, child(path, 'tls'), findings, namespace);
 };
 
 const checkTunnel = (tunnel: NonNullable<TrafficPolicy['tunnel']>, path: string, findings: Findings): void => {

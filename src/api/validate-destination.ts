@@ -5,9 +5,11 @@ import type { Findings } from './findings.ts';
 import { checkGatewayName, checkPort, checkWildcardDomain, isDnsLabel } from './host-name.ts';
 import type { Destination } from './specs.ts';
 
+const LABEL = 'letters, digits and "-", not at the ends, at most 63';
+
 export const checkDestination = (destination: Destination, path: string, findings: Findings): void => {
   const host = destination.host ?? '';
-  if (host === '*') findings.error(child(path, 'host'), 'invalid destination host *');
+  if (host === '*') findings.error(child(path, 'host'), 'invalid destination host *', 'a route goes to one service: name it');
   else findings.unless(child(path, 'host'), checkWildcardDomain(host));
   if (destination.subset !== undefined && destination.subset !== '') checkSubsetName(destination.subset, child(path, 'subset'), findings);
   if (destination.port) findings.unless(child(path, 'port'), checkPort(destination.port.number ?? 0));
@@ -15,13 +17,13 @@ export const checkDestination = (destination: Destination, path: string, finding
 
 export const checkSubsetName = (name: string, path: string, findings: Findings): void => {
   if (name === '') findings.error(path, 'subset name cannot be empty');
-  else if (!isDnsLabel(name)) findings.error(path, `subset name is invalid: ${name}`);
+  else if (!isDnsLabel(name)) findings.error(path, `subset name is invalid: ${name}`, LABEL);
 };
 
 export const checkGatewayNames = (names: readonly string[], path: string, findings: Findings): void => {
   for (const [index, name] of names.entries()) {
     const at = item(path, index);
-    findings.unless(at, checkGatewayName(name));
+    findings.unless(at, checkGatewayName(name), 'a name in this namespace, "namespace/name", or "mesh" for sidecars');
     if (name.includes('/') || !name.includes('.')) continue;
     const [gateway, namespace] = name.split('.');
     findings.warn(at, `using legacy gatewayName format ${JSON.stringify(name)}`, `write "${namespace}/${gateway}"`);

@@ -1,6 +1,6 @@
 // What Istio's webhook asks of a Gateway.
 
-import { child, item } from './field-path.ts';
+import { below, child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import { checkGatewayServerHost, checkPort, checkUnixPath, isDnsLabel } from './host-name.ts';
 import { checkIp } from './ip-text.ts';
@@ -13,7 +13,12 @@ export const checkGateway: Check<Gateway> = (spec, path, findings, context) => {
   if (!isDnsLabel(context.name))
     findings.error('metadata.name', `invalid gateway name: ${JSON.stringify(context.name)}`, 'a DNS label, without dots');
   const servers = spec.servers ?? [];
-  if (servers.length === 0) findings.error(path, 'gateway must have at least one server');
+  if (servers.length === 0)
+    findings.error(
+      path,
+      'gateway must have at least one server',
+      "such as servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]",
+    );
   const portNames = new Set<string>();
   const serverNames = new Set<string>();
   for (const [index, server] of servers.entries()) {
@@ -21,13 +26,13 @@ export const checkGateway: Check<Gateway> = (spec, path, findings, context) => {
     checkGatewayServer(server, at, findings);
     const port = server.port?.name ?? '';
     if (server.port && portNames.has(port))
-      findings.error(child(at, 'port.name'), `port names in servers must be unique: duplicate name ${port}`);
+      findings.error(below(at, 'port.name'), `port names in servers must be unique: duplicate name ${port}`);
     portNames.add(port);
     const name = server.name ?? '';
     if (name !== '' && serverNames.has(name)) findings.error(child(at, 'name'), `server names must be unique: duplicate name ${name}`);
     serverNames.add(name);
     if (server.tls?.httpsRedirect && protocolFamily(server.port?.protocol ?? '') !== 'http') {
-      findings.warn(child(at, 'tls.httpsRedirect'), 'tls.httpsRedirect should only be used with http servers');
+      findings.warn(below(at, 'tls.httpsRedirect'), 'tls.httpsRedirect should only be used with http servers');
     }
   }
 };
@@ -35,13 +40,18 @@ export const checkGateway: Check<Gateway> = (spec, path, findings, context) => {
 export const checkGatewayServer = (server: GatewayServer, path: string, findings: Findings): void => {
   if (!server.hosts?.length) findings.error(path, 'server config must contain at least one host', "hosts: ['*'] takes every host");
   for (const [index, host] of (server.hosts ?? []).entries()) {
-    findings.unless(item(child(path, 'hosts'), index), checkGatewayServerHost(host));
+    findings.unless(
+      item(child(path, 'hosts'), index),
+      checkGatewayServerHost(host),
+      'a full name, "*.example.com" or "*", after "namespace/" if wanted',
+    );
   }
   checkGatewayPort(server.port, server.bind ?? '', path, findings);
   checkBind(server, path, findings);
   if (server.tls) checkServerTls(server.tls, child(path, 'tls'), findings);
   const family = protocolFamily(server.port?.protocol ?? '');
-  if (family === 'tls' && !server.tls) findings.error(path, 'server must have TLS settings for HTTPS/TLS protocols');
+  if (family === 'tls' && !server.tls)
+    findings.error(path, 'server must have TLS settings for HTTPS/TLS protocols', 'such as tls: {mode: SIMPLE, credentialName: web-cert}');
   if (!server.tls || family === undefined || family === 'tls') return;
   const { mode = 'PASSTHROUGH', caCertificates, privateKey, serverCertificate } = server.tls;
   if (family !== 'http') findings.error(child(path, 'tls'), 'server cannot have TLS settings for non HTTPS/TLS ports');
@@ -58,7 +68,7 @@ export const checkGatewayPort = (port: GatewayServer['port'] | undefined, bind: 
   const at = child(path, 'port');
   const protocol = port.protocol ?? '';
   const family = protocolFamily(protocol);
-  if (family === undefined || family === 'udp') {
+  if (family === undefined) {
     const hint = 'HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, MONGO, REDIS, MYSQL, TCP, TLS';
     findings.error(child(at, 'protocol'), `invalid protocol ${JSON.stringify(protocol)}`, hint);
   }
@@ -76,5 +86,5 @@ const checkBind = (server: GatewayServer, path: string, findings: Findings): voi
     return;
   }
   findings.unless(child(path, 'bind'), checkUnixPath(bind.slice('unix://'.length)));
-  if ((server.port?.number ?? 0) !== 0) findings.error(child(path, 'port.number'), 'port number must be 0 for unix domain socket');
+  if ((server.port?.number ?? 0) !== 0) findings.error(below(path, 'port.number'), 'port number must be 0 for unix domain socket');
 };

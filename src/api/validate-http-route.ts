@@ -1,7 +1,7 @@
 // The rules of one HTTP route of a VirtualService: which actions go together, and what each part must look like.
 
 import { checkDuration } from './duration-text.ts';
-import { child, item } from './field-path.ts';
+import { below, child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import {
   checkHeaderOperationName,
@@ -63,15 +63,21 @@ const checkActions = (route: HttpRoute, path: string, findings: Findings, delega
   if (route.delegate) findings.error(child(path, 'delegate'), 'delegate HTTP route cannot contain delegate');
   const answers = route.redirect ? 'redirect' : route.directResponse ? 'directResponse' : undefined;
   if (answers !== undefined) {
-    if (hasRoute) findings.error(child(path, 'route'), `HTTP route cannot contain both route and ${answers}`);
+    if (hasRoute)
+      findings.error(
+        child(path, 'route'),
+        `HTTP route cannot contain both route and ${answers}`,
+        `a rule either routes or answers: remove one`,
+      );
     if (route.fault) findings.error(child(path, 'fault'), `HTTP route cannot contain both fault and ${answers}`);
     if (route.rewrite) findings.error(child(path, 'rewrite'), `HTTP route cannot contain both rewrite and ${answers}`);
     if (route.redirect && route.directResponse) {
       findings.error(child(path, 'directResponse'), 'HTTP route cannot contain both redirect and directResponse');
     }
-  } else if (!hasRoute) findings.error(path, 'HTTP route, redirect or directResponse is required');
+  } else if (!hasRoute)
+    findings.error(path, 'HTTP route, redirect or directResponse is required', 'such as route: [{destination: {host: reviews}}]');
   if (route.mirror && (route.mirrors ?? []).length > 0)
-    findings.error(child(path, 'mirrors'), 'HTTP route cannot contain both mirror and mirrors');
+    findings.error(child(path, 'mirrors'), 'HTTP route cannot contain both mirror and mirrors', 'move "mirror" into "mirrors"');
 };
 
 const checkHttpMatch = (match: HttpMatchRequest, path: string, findings: Findings): void => {
@@ -101,7 +107,8 @@ const checkHttpMatch = (match: HttpMatchRequest, path: string, findings: Finding
 
 const checkStringMatch = (match: StringMatch | undefined, path: string, findings: Findings, emptyPrefix: boolean): void => {
   if (!match) return;
-  if (match.prefix === '' && !emptyPrefix) findings.error(child(path, 'prefix'), 'prefix string match should not be empty');
+  if (match.prefix === '' && !emptyPrefix)
+    findings.error(child(path, 'prefix'), 'prefix string match should not be empty', 'for "any value" write {}');
   if (match.regex === undefined) return;
   if (match.regex === '') findings.error(child(path, 'regex'), 'regex string match should not be empty');
   else findings.unless(child(path, 'regex'), checkRegex(match.regex), match.regex === '*' ? 'for "present" write {}' : undefined);
@@ -137,7 +144,7 @@ const checkAuthoritySetOnce = (route: HttpRoute, path: string, findings: Finding
     for (const [name, value] of Object.entries(route.headers?.request?.[field] ?? {})) {
       if (!isAuthorityHeader(name)) continue;
       if (current !== '') {
-        const at = child(child(path, `headers.request.${field}`), name);
+        const at = child(below(path, `headers.request.${field}`), name);
         findings.error(
           at,
           `authority header cannot be set multiple times: have ${JSON.stringify(current)}, attempting to set ${JSON.stringify(value)}`,

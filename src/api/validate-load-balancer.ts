@@ -1,7 +1,7 @@
 // Load balancer settings: hash policies, locality, zones, warmup.
 
 import { checkDuration, checkDurationOrZero } from './duration-text.ts';
-import { child, item } from './field-path.ts';
+import { below, child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import type { ConsistentHashLB, LoadBalancerSettings, LocalityLoadBalancerSetting } from './specs.ts';
 
@@ -18,11 +18,11 @@ export const checkLoadBalancer = (settings: LoadBalancerSettings, path: string, 
   const { warmup } = settings;
   if (!warmup) return;
   if (warmup.duration === undefined) findings.error(child(path, 'warmup'), 'duration is required');
-  else findings.unless(child(path, 'warmup.duration'), checkDuration(warmup.duration));
+  else findings.unless(below(path, 'warmup.duration'), checkDuration(warmup.duration));
   if (settings.warmupDurationSecs !== undefined)
     findings.error(child(path, 'warmup'), 'only one of warmupDurationSecs or warmup can be set');
-  if ((warmup.minimumPercent ?? 0) > 100) findings.error(child(path, 'warmup.minimumPercent'), 'must be at most 100');
-  if (warmup.aggression !== undefined && warmup.aggression < 1) findings.error(child(path, 'warmup.aggression'), 'must be at least 1');
+  if ((warmup.minimumPercent ?? 0) > 100) findings.error(below(path, 'warmup.minimumPercent'), 'must be at most 100');
+  if (warmup.aggression !== undefined && warmup.aggression < 1) findings.error(below(path, 'warmup.aggression'), 'must be at least 1');
 };
 
 const MAGLEV_TABLE_MAX = 5_000_011;
@@ -31,8 +31,8 @@ const checkConsistentHash = (hash: ConsistentHashLB, path: string, findings: Fin
   const cookie = hash.httpCookie;
   if (cookie) {
     if ((cookie.name ?? '') === '') findings.error(child(path, 'httpCookie'), 'a name is required for httpCookie');
-    if (cookie.ttl !== undefined) findings.unless(child(path, 'httpCookie.ttl'), checkDurationOrZero(cookie.ttl));
-    checkAttributes(cookie.attributes ?? [], child(path, 'httpCookie.attributes'), findings);
+    if (cookie.ttl !== undefined) findings.unless(below(path, 'httpCookie.ttl'), checkDurationOrZero(cookie.ttl));
+    checkAttributes(cookie.attributes ?? [], below(path, 'httpCookie.attributes'), findings);
   }
   if ((hash.minimumRingSize ?? 0) !== 0) {
     findings.warn(child(path, 'minimumRingSize'), 'minimumRingSize is deprecated', 'use ringHash.minimumRingSize');
@@ -41,7 +41,7 @@ const checkConsistentHash = (hash: ConsistentHashLB, path: string, findings: Fin
   }
   if (!hash.maglev) return;
   const size = hash.maglev.tableSize ?? 0;
-  const at = child(path, 'maglev.tableSize');
+  const at = below(path, 'maglev.tableSize');
   if (size === 0) findings.error(child(path, 'maglev'), 'tableSize must be set for maglev');
   else if (size >= MAGLEV_TABLE_MAX) findings.error(at, `tableSize must be less than ${MAGLEV_TABLE_MAX} for maglev`);
   else if (!isPrime(size)) findings.error(at, 'tableSize must be a prime number for maglev');

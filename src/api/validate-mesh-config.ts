@@ -1,7 +1,7 @@
 // What Istio asks of MeshConfig: ports, durations, names, addresses, provider blocks.
 
 import { checkDuration, checkDurationOrZero, parseDuration } from './duration-text.ts';
-import { child, item } from './field-path.ts';
+import { below, child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import { checkFqdn, checkHostPort, checkPort, checkTrustDomain, checkWildcardDomain } from './host-name.ts';
 import { isIp } from './ip-text.ts';
@@ -40,6 +40,7 @@ export const checkMeshConfig = (config: MeshConfigSpec, findings: Findings): voi
       findings.unless(item(child(item('serviceSettings', index), 'hosts'), i), checkWildcardDomain(host));
     }
   }
+  warnCurves(config.tlsDefaults?.ecdhCurves ?? [], 'tlsDefaults.ecdhCurves', findings);
   if (config.meshMTLS?.ecdhCurves) findings.error('meshMTLS.ecdhCurves', 'mesh TLS does not support ECDH curves configuration');
   if (config.defaultConfig) checkProxyConfig(config.defaultConfig, 'defaultConfig', findings);
   checkProviders(config, findings);
@@ -62,6 +63,15 @@ export const checkInboundRetry = (retries: HttpRetry, path: string, findings: Fi
   }
 };
 
+const curves: ReadonlySet<string> = new Set(['P-256', 'P-384', 'P-521', 'X25519', 'X25519MLKEM768']);
+
+const warnCurves = (written: readonly string[], path: string, findings: Findings): void => {
+  for (const [index, curve] of written.entries()) {
+    if (!curves.has(curve)) findings.warn(item(path, index), `unrecognized ECDH curve ${JSON.stringify(curve)}`, [...curves].join(', '));
+    else if (written.indexOf(curve) < index) findings.warn(item(path, index), `duplicate ECDH curve ${JSON.stringify(curve)}`);
+  }
+};
+
 export const checkProxyConfig = (config: MeshProxyConfigSpec, path: string, findings: Findings): void => {
   for (const field of ['proxyAdminPort', 'statusPort'] as const) {
     const port = config[field];
@@ -77,6 +87,13 @@ export const checkProxyConfig = (config: MeshProxyConfigSpec, path: string, find
   const address = (field: string, value: string | undefined): void => {
     if (value !== undefined && value !== '') findings.unless(child(path, field), checkHostPort(value.replace('$(HOST_IP)', '127.0.0.1')));
   };
+  // Left out they have defaults; written they name something.
+  for (const field of ['configPath', 'binaryPath', 'serviceCluster', 'discoveryAddress'] as const)
+    if (config[field] === '') findings.error(child(path, field), 'must not be empty', 'leave it out for the default');
+  if (config.proxyMetadata?.['ISTIO_META_DNS_AUTO_ALLOCATE'] !== undefined) {
+    const at = child(path, 'proxyMetadata.ISTIO_META_DNS_AUTO_ALLOCATE');
+    findings.warn(at, "'ISTIO_META_DNS_AUTO_ALLOCATE' is deprecated", 'addresses are allocated without it');
+  }
   address('discoveryAddress', config.discoveryAddress);
   address('statsdUdpAddress', config.statsdUdpAddress);
   address('envoyMetricsServiceAddress', config.envoyMetricsServiceAddress);
@@ -96,7 +113,7 @@ const checkTracing = (tracing: MeshProxyConfigSpec['tracing'], path: string, fin
   for (const tracer of ['zipkin', 'lightstep', 'datadog'] as const) {
     const settings = tracing[tracer];
     if (settings)
-      findings.unless(child(path, `${tracer}.address`), checkHostPort((settings.address ?? '').replace('$(HOST_IP)', '127.0.0.1')));
+      findings.unless(below(path, `${tracer}.address`), checkHostPort((settings.address ?? '').replace('$(HOST_IP)', '127.0.0.1')));
   }
   if (tracing.lightstep && !tracing.lightstep.accessToken) findings.error(child(path, 'lightstep'), 'access token is required');
   if (tracing.tlsSettings) checkClientTls(tracing.tlsSettings, child(path, 'tlsSettings'), findings);

@@ -3,6 +3,7 @@
 import { checkDuration } from './duration-text.ts';
 import { child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
+import { checkStrictHeaderName } from './header-text.ts';
 import { checkPort } from './host-name.ts';
 import type { RequestAuthentication } from './specs.ts';
 import type { Check } from './validate-context.ts';
@@ -16,7 +17,7 @@ export const checkRequestAuthentication: Check<RequestAuthentication> = (spec, p
 };
 
 const checkJwtRule = (rule: JwtRule, path: string, findings: Findings): void => {
-  if (!rule.issuer && !rule.jwksUri && !rule.jwks) findings.error(path, 'issuer or jwksUri must be set');
+  if (!rule.issuer && !rule.jwksUri) findings.error(path, 'issuer or jwksUri must be set');
   checkNotEmpty(rule.audiences, child(path, 'audiences'), findings, 'audience');
   checkNotEmpty(rule.fromParams, child(path, 'fromParams'), findings, 'location query');
   checkNotEmpty(rule.fromCookies, child(path, 'fromCookies'), findings, 'cookie name');
@@ -29,8 +30,7 @@ const checkJwtRule = (rule: JwtRule, path: string, findings: Findings): void => 
   for (const [index, output] of (rule.outputClaimToHeaders ?? []).entries()) {
     const at = item(child(path, 'outputClaimToHeaders'), index);
     if (!output.claim || !output.header) findings.error(at, 'outputClaimToHeaders header and claim value must be non-empty string');
-    else if (!/^[-_A-Za-z0-9]+$/.test(output.header))
-      findings.error(child(at, 'header'), `header name ${JSON.stringify(output.header)} is not a valid header name`);
+    else findings.unless(child(at, 'header'), checkStrictHeaderName(output.header));
   }
   if (rule.timeout !== undefined) findings.unless(child(path, 'timeout'), checkDuration(rule.timeout));
 };
@@ -40,7 +40,7 @@ const checkNotEmpty = (values: readonly string[] | undefined, path: string, find
     if (value === '') findings.error(item(path, index), `${what} must be non-empty string`);
 };
 
-const checkJwksUri = (text: string): string | undefined => {
+export const checkJwksUri = (text: string): string | undefined => {
   const found = /^(https?):\/\/(\[[^\]]+\]|[^/:?#\s]+)(?::([^/?#]*))?(?:[/?#]\S*)?$/.exec(text);
   if (!found) return `${JSON.stringify(text)} is not an http:// or https:// address`;
   const port = found[3];

@@ -41,7 +41,7 @@ export const checkServerTls = (tls: ServerTLSSettings, path: string, findings: F
     if (files || credential) findings.warn(path, `${mode} mode does not use certificates, they will be ignored`);
     return;
   }
-  // The secret brings everything; files beside it are left unread, as in Istio.
+  // The secret brings everything.
   if (credential) return;
   checkFiles(tls, mode, path, findings);
 };
@@ -56,9 +56,9 @@ const checkCipherSuites = (suites: readonly string[], path: string, findings: Fi
   if (repeated.size > 0) findings.warn(path, `ignoring duplicate cipher suites: [${[...repeated].sort().join(' ')}]`);
 };
 
-/** One source of certificates. Files beside credentialName are tolerated, as Istio does. */
+/** One source of certificates. A file alone is none: beside a credential it is passed over. */
 const checkCertificateSources = (tls: ServerTLSSettings, path: string, findings: Findings): void => {
-  const files = Boolean(tls.serverCertificate || tls.privateKey) && !tls.credentialName;
+  const files = Boolean(tls.serverCertificate && tls.privateKey);
   const sources = [
     ['credentialName', Boolean(tls.credentialName)],
     ['credentialNames', (tls.credentialNames ?? []).length > 0],

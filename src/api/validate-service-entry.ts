@@ -11,6 +11,8 @@ import type { Check } from './validate-context.ts';
 import { checkExportTo } from './validate-export-to.ts';
 import { checkEndpoint } from './validate-workload-entry.ts';
 
+const AUTO_ALLOCATE_LABEL = 'networking.istio.io/enable-autoallocate-ip';
+
 export const checkServiceEntry: Check<ServiceEntry> = (spec, path, findings, context) => {
   const resolution = spec.resolution ?? 'NONE';
   if (spec.workloadSelector) checkSelector(spec.workloadSelector.labels, child(path, 'workloadSelector'), findings);
@@ -22,10 +24,15 @@ export const checkServiceEntry: Check<ServiceEntry> = (spec, path, findings, con
     const at = item(child(path, 'addresses'), index);
     findings.unless(at, checkSubnet(address));
     if (address.includes('/') && resolution !== 'NONE' && resolution !== 'STATIC') {
-      findings.error(at, 'CIDR addresses are allowed only for NONE/STATIC resolution types');
+      findings.error(
+        at,
+        'CIDR addresses are allowed only for NONE/STATIC resolution types',
+        'write single addresses, or another resolution',
+      );
     }
   }
-  checkPorts(spec, path, findings, resolution);
+  const optedOut = context.labels?.[AUTO_ALLOCATE_LABEL]?.toLowerCase() === 'false';
+  checkPorts(spec, path, findings, resolution, resolution !== 'NONE' && !optedOut);
   checkEndpoints(spec, path, findings, resolution);
   if (spec.workloadSelector && (resolution === 'NONE' || resolution === 'DYNAMIC_DNS')) {
     findings.warn(child(path, 'workloadSelector'), `workloadSelector should not be set when resolution mode is ${resolution}`);
@@ -41,7 +48,7 @@ const checkHosts = (spec: ServiceEntry, path: string, findings: Findings, resolu
   for (const [index, host] of hosts.entries()) {
     const at = item(child(path, 'hosts'), index);
     if (host === '*') {
-      findings.error(at, 'invalid host *');
+      findings.error(at, 'invalid host *', 'name the hosts, such as "api.example.com" or "*.example.com"');
       continue;
     }
     findings.unless(at, checkWildcardDomain(host));
@@ -55,7 +62,8 @@ const checkHosts = (spec: ServiceEntry, path: string, findings: Findings, resolu
   }
 };
 
-const checkPorts = (spec: ServiceEntry, path: string, findings: Findings, resolution: string): void => {
+/** `allocated`: the entry gets an address if it names none. */
+const checkPorts = (spec: ServiceEntry, path: string, findings: Findings, resolution: string, allocated: boolean): void => {
   const names = new Set<string>();
   const numbers = new Set<number>();
   const several = (spec.hosts ?? []).length > 1;
@@ -79,8 +87,8 @@ const checkPorts = (spec: ServiceEntry, path: string, findings: Findings, resolu
     if (resolution.includes('DNS') && several && spec.addresses?.length && (family === 'tcp' || family === 'tls')) {
       findings.warn(at, 'service entry can not have more than one host specified simultaneously with address and tcp port');
     }
-    // Without resolution no address is allocated, and the port then takes every connection to that number.
-    if (resolution === 'NONE' && !spec.addresses?.length && (protocol === '' || protocol.toUpperCase() === 'TCP')) {
+    // Without an address the port takes every connection to that number.
+    if (!allocated && !spec.addresses?.length && (protocol === '' || protocol === 'TCP')) {
       findings.warn(at, 'addresses are required for ports serving TCP (or unset) protocol when no address is allocated automatically');
     }
     if (resolution === 'NONE' || !several || family === 'http' || family === 'tls') continue;
@@ -99,7 +107,8 @@ const checkEndpoints = (spec: ServiceEntry, path: string, findings: Findings, re
   const at = child(path, 'endpoints');
   const ports = new Set((spec.ports ?? []).map((p) => p.name ?? ''));
   if (resolution === 'NONE') {
-    if (endpoints.length > 0) findings.error(at, 'no endpoints should be provided for resolution type none');
+    if (endpoints.length > 0)
+      findings.error(at, 'no endpoints should be provided for resolution type none', 'write resolution: STATIC or DNS');
     return;
   }
   if (resolution === 'DNS_ROUND_ROBIN' && endpoints.length > 1) {

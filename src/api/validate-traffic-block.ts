@@ -1,7 +1,7 @@
 // Blocks of a traffic policy: connection pool, outlier detection, TLS to the destination.
 
 import { checkDuration, checkDurationOrZero } from './duration-text.ts';
-import { child } from './field-path.ts';
+import { below, child } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import type { ClientTLSSettings, ConnectionPoolSettings, OutlierDetection } from './specs.ts';
 
@@ -27,8 +27,8 @@ export const checkConnectionPool = (pool: ConnectionPoolSettings, path: string, 
       const { interval, timeout } = http.http2KeepAlive;
       if (interval === undefined || timeout === undefined)
         findings.error(child(at, 'http2KeepAlive'), 'interval and timeout must both be set');
-      checkOptional(interval, child(at, 'http2KeepAlive.interval'), findings);
-      checkOptional(timeout, child(at, 'http2KeepAlive.timeout'), findings);
+      checkOptional(interval, below(at, 'http2KeepAlive.interval'), findings);
+      checkOptional(timeout, below(at, 'http2KeepAlive.timeout'), findings);
     }
   }
   if (tcp) {
@@ -38,8 +38,8 @@ export const checkConnectionPool = (pool: ConnectionPoolSettings, path: string, 
     checkOptional(tcp.maxConnectionDuration, child(at, 'maxConnectionDuration'), findings);
     // 0s turns the idle timeout off.
     if (tcp.idleTimeout !== undefined) findings.unless(child(at, 'idleTimeout'), checkDurationOrZero(tcp.idleTimeout));
-    checkOptional(tcp.tcpKeepalive?.time, child(at, 'tcpKeepalive.time'), findings);
-    checkOptional(tcp.tcpKeepalive?.interval, child(at, 'tcpKeepalive.interval'), findings);
+    checkOptional(tcp.tcpKeepalive?.time, below(at, 'tcpKeepalive.time'), findings);
+    checkOptional(tcp.tcpKeepalive?.interval, below(at, 'tcpKeepalive.interval'), findings);
   }
 };
 
@@ -58,7 +58,11 @@ export const checkOutlierDetection = (outlier: OutlierDetection, path: string, f
     );
   }
   if (!outlier.splitExternalLocalOriginErrors && (outlier.consecutiveLocalOriginFailures ?? 0) > 0) {
-    findings.error(child(path, 'consecutiveLocalOriginFailures'), 'needs splitExternalLocalOriginErrors: true');
+    findings.error(
+      child(path, 'consecutiveLocalOriginFailures'),
+      'needs splitExternalLocalOriginErrors: true',
+      'set it, or remove the threshold',
+    );
   }
   for (const field of ['maxEjectionPercent', 'minHealthPercent'] as const) {
     const value = outlier[field] ?? 0;
@@ -66,7 +70,27 @@ export const checkOutlierDetection = (outlier: OutlierDetection, path: string, f
   }
 };
 
-export const checkClientTls = (tls: ClientTLSSettings, path: string, findings: Findings): void => {
+const FILES = 'clientCertificate and privateKey name files, or credentialName a Secret; between sidecars write mode: ISTIO_MUTUAL';
+
+const CONFIG_MAP = 'configmap://';
+
+/** A ConfigMap of certificates stands in the namespace of the rule: `configmap://name` or `configmap://namespace/name`. */
+const checkConfigMap = (name: string, path: string, findings: Findings, namespace: string): void => {
+  if (!name.startsWith(CONFIG_MAP)) return;
+  const parts = name.slice(CONFIG_MAP.length).split('/');
+  const named = parts.length === 2 ? parts[0] : namespace;
+  if (parts.length > 2 || parts.includes('')) findings.error(path, 'invalid configmap:// credentialName', 'configmap://name');
+  else if (namespace === '' || named !== namespace)
+    findings.error(
+      path,
+      `invalid configmap:// credentialName: namespace must match the configuration namespace ${JSON.stringify(namespace)}`,
+    );
+  else findings.add('error', 'FIELD_NOT_SUPPORTED', path, 'certificates in ConfigMaps are not yet supported', 'name a Secret');
+};
+
+/** `namespace`: of the rule; empty where there is none. */
+export const checkClientTls = (tls: ClientTLSSettings, path: string, findings: Findings, namespace = ''): void => {
+  checkConfigMap(tls.credentialName ?? '', child(path, 'credentialName'), findings, namespace);
   const mode = tls.mode ?? 'DISABLE';
   const credential = (tls.credentialName ?? '') !== '';
   if (tls.insecureSkipVerify && (mode === 'SIMPLE' || mode === 'MUTUAL')) {
@@ -83,6 +107,6 @@ export const checkClientTls = (tls: ClientTLSSettings, path: string, findings: F
     return;
   }
   if (mode !== 'MUTUAL') return;
-  if (!tls.clientCertificate) findings.error(child(path, 'clientCertificate'), 'client certificate required for mutual tls');
-  if (!tls.privateKey) findings.error(child(path, 'privateKey'), 'private key required for mutual tls');
+  if (!tls.clientCertificate) findings.error(child(path, 'clientCertificate'), 'client certificate required for mutual tls', FILES);
+  if (!tls.privateKey) findings.error(child(path, 'privateKey'), 'private key required for mutual tls', FILES);
 };

@@ -1,5 +1,5 @@
 // Warnings about rules of a VirtualService that no request can reach, as Istio gives them: a second rule without matches, a match that
-// stands twice, a prefix that an earlier, otherwise no narrower, prefix covers.
+// stands twice or behind a rule without matches, a prefix that an earlier, otherwise no narrower, prefix covers.
 
 import { child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
@@ -28,6 +28,10 @@ const warnRepeated = (rules: readonly Rule[], path: string, findings: Findings):
       if (catchAll >= 0)
         findings.warn(at, `virtualService rule ${ruleName(rule, index)} not used (only the last rule can have no matches)`);
       catchAll = index;
+      continue;
+    }
+    if (catchAll >= 0) {
+      findings.warn(at, `virtualService rule ${ruleName(rule, index)} not used (route without matches defined before)`);
       continue;
     }
     let repeated = 0;

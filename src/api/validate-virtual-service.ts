@@ -21,9 +21,13 @@ export const checkVirtualService: Check<VirtualService> = (spec, path, findings,
   checkGatewayNames(gateways, child(path, 'gateways'), findings);
   const mesh = gateways.length === 0 || gateways.includes('mesh');
   checkHosts(spec, path, findings, mesh);
-  if (mesh) checkNoClaimRouting(spec, path, findings);
+  if (gateways.every((g) => g === 'mesh')) checkNoClaimRouting(spec, path, findings);
   if (!spec.http?.length && !spec.tls?.length && !spec.tcp?.length)
-    findings.error(path, 'http, tcp or tls must be provided in virtual service');
+    findings.error(
+      path,
+      'http, tcp or tls must be provided in virtual service',
+      'such as http: [{route: [{destination: {host: reviews}}]}]',
+    );
   for (const [index, route] of (spec.http ?? []).entries()) checkHttpRoute(route, item(child(path, 'http'), index), findings, delegate);
   for (const [index, route] of (spec.tls ?? []).entries()) checkTlsRoute(route, item(child(path, 'tls'), index), findings, hosts, mesh);
   for (const [index, route] of (spec.tcp ?? []).entries()) checkTcpRoute(route, item(child(path, 'tcp'), index), findings);
@@ -71,7 +75,7 @@ const checkNoClaimRouting = (spec: VirtualService, path: string, findings: Findi
         for (const name of Object.keys(match[field] ?? {})) {
           if (routingClaim(name) === undefined) continue;
           const at = child(child(item(child(item(child(path, 'http'), ruleIndex), 'match'), matchIndex), field), name);
-          findings.error(at, `JWT claim based routing (key: ${name}) is only supported for gateways`);
+          findings.error(at, `JWT claim based routing (key: ${name}) is only supported for gateways`, 'name a gateway in "gateways"');
         }
       }
     }
@@ -80,7 +84,7 @@ const checkNoClaimRouting = (spec: VirtualService, path: string, findings: Findi
 
 const checkTcpRoute = (route: TcpRoute, path: string, findings: Findings): void => {
   for (const [index, match] of (route.match ?? []).entries()) checkL4Match(match, item(child(path, 'match'), index), findings);
-  if (!route.route?.length) findings.error(path, 'TCP route is required');
+  if (!route.route?.length) findings.error(path, 'TCP route is required', 'such as route: [{destination: {host: db}}]');
   checkWeightedDestinations(route.route ?? [], child(path, 'route'), findings);
 };
 
@@ -103,7 +107,7 @@ const checkTlsRoute = (route: TlsRoute, path: string, findings: Findings, hosts:
     for (const [i, sni] of (match.sniHosts ?? []).entries()) checkSniHost(sni, item(child(at, 'sniHosts'), i), findings, hosts, mesh);
     checkL4Match(match, at, findings);
   }
-  if (!route.route?.length) findings.error(path, 'TLS route is required');
+  if (!route.route?.length) findings.error(path, 'TLS route is required', 'such as route: [{destination: {host: web}}]');
   checkWeightedDestinations(route.route ?? [], child(path, 'route'), findings);
 };
 

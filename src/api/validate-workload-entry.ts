@@ -24,7 +24,8 @@ export const checkEndpoint = (entry: WorkloadEntry, path: string, findings: Find
   const at = child(path, 'address');
   const unix = rules.unix && address.startsWith('unix://');
   if (address === '') {
-    if (!entry.network) {
+    // An address that is to be resolved has to be there; others may lie behind the gateway of their network.
+    if (!entry.network || (rules.names && rules.servicePorts !== undefined)) {
       findings.error(path, 'address is required');
       return;
     }

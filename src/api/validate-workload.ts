@@ -1,7 +1,7 @@
 // What a Workload (skein.dev/v1) must look like.
 
 import { checkDuration } from './duration-text.ts';
-import { child, item } from './field-path.ts';
+import { below, child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import { checkPort } from './host-name.ts';
 import { isObjectName } from './label-text.ts';
@@ -45,7 +45,7 @@ export const checkWorkload: Check<Workload> = (spec, path, findings, context) =>
     const limit = spec.resources?.limits?.[field];
     if (limit !== undefined && !((quantityValue(limit) ?? 0) > 0)) {
       findings.error(
-        child(path, `resources.limits.${field}`),
+        below(path, `resources.limits.${field}`),
         `${JSON.stringify(limit)} is not a quantity`,
         field === 'memory' ? 'such as 128Mi' : 'such as 500m',
       );
@@ -78,8 +78,8 @@ const checkReadiness = (readiness: WorkloadReadiness, path: string, findings: Fi
     if (typeof probe.port === 'number') findings.unless(at, checkPort(probe.port));
     else if (!names.has(probe.port)) findings.error(at, `no port of this workload is named ${JSON.stringify(probe.port)}`);
   }
-  if (httpGet?.path !== undefined && !httpGet.path.startsWith('/')) findings.error(child(path, 'httpGet.path'), 'must begin with "/"');
-  if (exec && !exec.command?.length) findings.error(child(path, 'exec.command'), 'command must name a program');
+  if (httpGet?.path !== undefined && !httpGet.path.startsWith('/')) findings.error(below(path, 'httpGet.path'), 'must begin with "/"');
+  if (exec && !exec.command?.length) findings.error(below(path, 'exec.command'), 'command must name a program');
   for (const field of ['period', 'timeout'] as const) {
     const value = readiness[field];
     if (value !== undefined) findings.unless(child(path, field), checkDuration(value));

@@ -99,7 +99,7 @@ class TreeBuilder {
   build(node: unknown, depth: number): DocumentNode {
     const offset = offsetOf(node);
     if (this.#beyondLimits(offset, depth)) return { kind: 'scalar', value: null, plain: undefined, offset };
-    if (isAlias(node)) return this.#alias(node.source, offset, () => node.resolve(this.#document), depth);
+    if (isAlias(node)) return this.#alias(offset, () => node.resolve(this.#document), depth);
     if (isMap(node)) return { kind: 'map', entries: this.#entries(node, depth), offset };
     if (isSeq(node)) return { kind: 'list', items: node.items.map((i) => this.build(i, depth + 1)), offset };
     if (!isScalar(node)) return { kind: 'scalar', value: null, plain: undefined, offset };
@@ -112,14 +112,14 @@ class TreeBuilder {
     return { kind: 'scalar', value: null, plain, offset };
   }
 
-  #alias(name: string, offset: number, resolve: () => unknown, depth: number): DocumentNode {
+  #alias(offset: number, resolve: () => unknown, depth: number): DocumentNode {
     const target = ++this.#aliases > ALIASES_MAX ? undefined : resolve();
     if (target === undefined) {
       const limit = this.#aliases > ALIASES_MAX;
       this.#stop(
         limit ? 'YAML_LIMIT' : 'YAML_SYNTAX',
         offset,
-        limit ? `more than ${ALIASES_MAX} aliases` : `no anchor &${name} before *${name}`,
+        limit ? `more than ${ALIASES_MAX} aliases` : 'no anchor stands before this alias; text that begins with "*" stands in quotes',
       );
       return { kind: 'scalar', value: null, plain: undefined, offset };
     }

@@ -6,7 +6,7 @@ import { parseDocuments } from '../../src/api/parse-documents.ts';
 const read = (spec: string): readonly (readonly [string, string, number])[] =>
   parseDocuments(
     'a.yaml',
-    `apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\nspec:\n${spec}  ports: [{port: 80}]\n`,
+    `apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: n}\nspec:\n${spec}  ports: [{port: 80, name: http}]\n`,
     {},
   ).problems.map((p) => [p.severity, p.path, p.line] as const);
 

@@ -36,27 +36,53 @@ describe('what becomes a resource', () => {
     assert.equal(resources[0]?.namespace, 'shop');
   });
 
-  test('snake_case, numbers in text, enum numbers and nulls are read as protojson reads them', () => {
-    const resource = accepted(
-      dr('{host: a, subsets: null, traffic_policy: {connection_pool: {tcp: {max_connections: "7"}}, load_balancer: {simple: 4}}}'),
+  test('snake_case and nulls are read as protojson reads them, with a warning that Kubernetes does not', () => {
+    const { resources, problems } = parse(
+      dr('{host: a, subsets: null, traffic_policy: {connection_pool: {tcp: {max_connections: 7}}, loadBalancer: {simple: RANDOM}}}'),
     );
-    assert.deepEqual(resource.spec, {
+    assert.deepEqual(resources[0]?.spec, {
       host: 'a',
-      trafficPolicy: { connectionPool: { tcp: { maxConnections: 7 } }, loadBalancer: { simple: 'ROUND_ROBIN' } },
+      trafficPolicy: { connectionPool: { tcp: { maxConnections: 7 } }, loadBalancer: { simple: 'RANDOM' } },
     });
+    assert.deepEqual(
+      problems.map((p) => `${p.severity} ${p.code} ${p.path}`),
+      [
+        'warning FIELD_FORM spec.subsets',
+        'warning FIELD_FORM spec.traffic_policy',
+        'warning FIELD_FORM spec.trafficPolicy.connection_pool',
+        'warning FIELD_FORM spec.trafficPolicy.connectionPool.tcp.max_connections',
+      ],
+    );
+  });
+
+  test('numbers in quotes and numbers of enums are refused, as Kubernetes refuses them', () => {
+    const { resources, problems } = parse(
+      dr('{host: a, trafficPolicy: {connectionPool: {tcp: {maxConnections: "7"}}, loadBalancer: {simple: 4}}}'),
+    );
+    assert.deepEqual(resources, []);
+    assert.deepEqual(
+      problems.map((p) => `${p.severity} ${p.code} ${p.path} ${p.hint}`),
+      [
+        'error FIELD_FORM spec.trafficPolicy.connectionPool.tcp.maxConnections write it without quotes',
+        'error FIELD_FORM spec.trafficPolicy.loadBalancer.simple write ROUND_ROBIN',
+      ],
+    );
   });
 
   test('durations come out in seconds, an empty matcher means presence', () => {
-    const resource = accepted(
-      vs('hosts: [a]\nhttp:\n- match: [{headers: {x-a: {}, x-b: }}]\n  timeout: 1m\n  route: [{destination: {host: a}}]'),
-    );
+    const resource = accepted(vs('hosts: [a]\nhttp:\n- match: [{headers: {x-a: {}}}]\n  timeout: 1m\n  route: [{destination: {host: a}}]'));
     assert.ok(isKind(resource, 'VirtualService'));
     assert.equal(resource.spec.http?.[0]?.timeout, '60s');
-    assert.deepEqual(resource.spec.http?.[0]?.match, [{ headers: { 'x-a': {}, 'x-b': {} } }]);
+    assert.deepEqual(resource.spec.http?.[0]?.match, [{ headers: { 'x-a': {} } }]);
   });
 
   test('JSON, tabs and a List are read; positions point into the list', () => {
-    const service = (name: string): object => ({ apiVersion: 'v1', kind: 'Service', metadata: { name }, spec: { ports: [{ port: 80 }] } });
+    const service = (name: string): object => ({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name },
+      spec: { ports: [{ port: 80, name: 'http' }] },
+    });
     const { resources, problems } = parse(
       JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [service('a'), service('b')] }, null, '\t'),
     );
@@ -65,12 +91,12 @@ describe('what becomes a resource', () => {
       resources.map((r) => r.name),
       ['a', 'b'],
     );
-    assert.deepEqual(resources[1]?.origin.at('spec.ports[0].port'), { line: 28, column: 7 });
+    assert.deepEqual(resources[1]?.origin.at('spec.ports[0].port'), { line: 29, column: 7 });
   });
 
   test('anchors, aliases and merge keys are followed', () => {
     const text = vs(
-      'hosts: [a]\nhttp:\n- &r {route: [{destination: {host: a}}], timeout: 1s}\n- <<: *r\n  timeout: 2s\n  match: [{uri: {prefix: /x}}]',
+      'hosts: [a]\nhttp:\n- &r {route: [{destination: {host: a}}], timeout: 1s, match: [{uri: {prefix: /y}}]}\n- <<: *r\n  timeout: 2s\n  match: [{uri: {prefix: /x}}]',
     );
     const resource = accepted(text);
     assert.ok(isKind(resource, 'VirtualService'));
@@ -211,13 +237,6 @@ describe('what is refused, and where', () => {
     );
     assert.match(refused(object('networking.istio.io/v1', 'EnvoyFilter')), /VERSION_UNKNOWN.*v1alpha3/);
     for (const [apiVersion, kind] of [
-      ['networking.istio.io/v1alpha3', 'EnvoyFilter'],
-      ['networking.istio.io/v1', 'Sidecar'],
-      ['telemetry.istio.io/v1', 'Telemetry'],
-      ['networking.istio.io/v1', 'WorkloadGroup'],
-      ['networking.istio.io/v1beta1', 'ProxyConfig'],
-      ['extensions.istio.io/v1alpha1', 'WasmPlugin'],
-      ['extensions.istio.io/v1alpha1', 'TrafficExtension'],
       ['gateway.networking.k8s.io/v1', 'HTTPRoute'],
       ['gateway.networking.k8s.io/v1', 'Gateway'],
     ] as const) {
@@ -226,28 +245,28 @@ describe('what is refused, and where', () => {
     assert.match(refused(object('apps/v1', 'Deployment')), /KIND_NOT_SUPPORTED .*Workload \(skein\.dev\/v1\)/);
   });
 
-  test('policies that nothing would enforce', () => {
+  test('policies with fields that nothing would look at', () => {
     const policy = (kind: string, spec: string): string =>
       `apiVersion: security.istio.io/v1\nkind: ${kind}\nmetadata: {name: a}\nspec: ${spec}\n`;
-    assert.match(
-      refused(policy('AuthorizationPolicy', '{}')),
-      /2:1: error NOT_YET_ENFORCED kind: AuthorizationPolicy is not yet enforced by this version/,
+    accepted(policy('AuthorizationPolicy', '{}'));
+    accepted(policy('RequestAuthentication', '{jwtRules: [{issuer: a}]}'));
+    assert.match(refused(policy('AuthorizationPolicy', '{rulez: []}')), /FIELD_UNKNOWN/);
+    const attached = parse(policy('AuthorizationPolicy', "{targetRefs: [{kind: Service, group: '', name: a}]}")).problems;
+    assert.deepEqual(
+      attached.map((p) => `${p.severity} ${p.code} ${p.path}`),
+      ['warning FIELD_NOT_YET_EFFECTIVE spec.targetRefs[0].kind'],
     );
-    assert.match(refused(policy('RequestAuthentication', '{jwtRules: [{issuer: a}]}')), /NOT_YET_ENFORCED/);
-    const both = parse(policy('AuthorizationPolicy', '{rulez: []}')).problems.map((p) => p.code);
-    assert.deepEqual(both, ['NOT_YET_ENFORCED', 'FIELD_UNKNOWN']);
   });
 
   test("fields of Istio's that this version lacks", () => {
     const http2 = '{h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 4, http2KeepAlive: {interval: 10s, timeout: 5s}}';
     accepted(dr(`{host: a, trafficPolicy: {connectionPool: {http: ${http2}}}}`));
+    accepted(dr('{host: a, subsets: [{name: v1, trafficPolicy: {tunnel: {protocol: CONNECT, targetHost: a.b, targetPort: 1}}}]}'));
+    accepted(dr('{host: a, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}}}}'));
+    accepted(dr('{host: a, subsets: [{name: v1, trafficPolicy: {loadBalancer: {zoneAwareLbSetting: {enabled: true}}}}]}'));
     assert.match(
-      refused(dr('{host: a, subsets: [{name: v1, trafficPolicy: {tunnel: {protocol: CONNECT, targetHost: a.b, targetPort: 1}}}]}')),
-      /subsets\[0\]\.trafficPolicy\.tunnel/,
-    );
-    assert.match(
-      refused(dr('{host: a, trafficPolicy: {loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}}}')),
-      /FIELD_NOT_SUPPORTED .*warmup/,
+      refused(dr('{host: a, trafficPolicy: {outlierDetection: {outlierDetectionHttpErrorCodes: [429]}}}')),
+      /FIELD_NOT_SUPPORTED/,
     );
     assert.match(
       refused(vs('hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]')),
@@ -263,17 +282,13 @@ describe('what is refused, and where', () => {
     );
     accepted(gateway("{hosts: ['*'], port: {number: 9000, name: tcp, protocol: TCP}}"));
     accepted(vs('hosts: [a]\ntls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]'));
-    assert.match(
-      refused(gateway("{hosts: ['*'], port: {number: 443, name: tls, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}}")),
-      /AUTO_PASSTHROUGH is not yet supported/,
-    );
-    assert.match(refused(dr('{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}}')), /name files/);
-    const tls = parse(
-      gateway("{hosts: ['*'], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}"),
-    ).problems;
+    accepted(gateway("{hosts: ['*'], port: {number: 443, name: tls, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}}"));
+    accepted(dr('{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: c}}}'));
+    accepted(gateway("{hosts: ['*'], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}"));
+    const tls = parse(gateway("{hosts: ['*'], port: {number: 80, name: http, protocol: HTTP}, defaultEndpoint: '127.0.0.1:1'}")).problems;
     assert.deepEqual(
       tls.map((p) => [p.code, p.path]),
-      [['FIELD_NOT_SUPPORTED', 'spec.servers[0].tls.credentialName']],
+      [['FIELD_NOT_SUPPORTED', 'spec.servers[0].defaultEndpoint']],
     );
   });
 

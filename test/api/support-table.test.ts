@@ -50,9 +50,9 @@ test("the mission's pieces: traffic, ingress and mutual TLS are taken, policies 
     'DestinationRule taken': 3,
     'VirtualService taken': 6,
     'PeerAuthentication taken': 1,
-    'AuthorizationPolicy NOT_YET_ENFORCED': 3,
-    'RequestAuthentication NOT_YET_ENFORCED': 1,
-    'EnvoyFilter KIND_NOT_SUPPORTED': 1,
+    'AuthorizationPolicy taken': 3,
+    'RequestAuthentication taken': 1,
+    'EnvoyFilter taken': 1,
     'Gateway taken': 2,
     'Service taken': 1,
   });

@@ -153,10 +153,13 @@ test('Gateway, ServiceEntry, WorkloadEntry, PeerAuthentication', () => {
 test('Service and Workload', () => {
   taken(
     'Service',
-    '{ports: [{port: 80}]}',
+    '{ports: [{port: 80, appProtocol: kubernetes.io/ws}]}',
+    '{ports: [{port: 3306, name: db}]}',
     '{clusterIP: None}',
     '{selector: {a: b}, ports: [{name: http, port: 80, targetPort: web}, {name: tcp, port: 81}]}',
   );
+  for (const port of ['port: 80', 'port: 80, name: web', 'port: 80, name: http, appProtocol: fake', 'port: 80, name: grpcweb-x'])
+    warned('Service', `{ports: [{${port}}]}`, /no protocol is known of this port/);
   refused('Service', '{ports: [{port: 80}, {port: 81}]}', /needs a name where a service has several/);
   refused('Service', '{ports: [{name: a, port: 80}, {name: b, port: 80}]}', /duplicate port 80/);
   refused('Service', '{clusterIP: 10.96, ports: [{port: 80}]}', /must be text/);
@@ -170,4 +173,37 @@ test('Service and Workload', () => {
   refused('Workload', '{command: [a], readiness: {}}', /one of httpGet, tcpSocket and exec/);
   refused('Workload', '{command: [a], resources: {limits: {memory: lots}}}', /not a quantity/);
   refused('Workload', '{command: [a], replicas: -1}', /0\.\.1000/);
+});
+
+test('claims of a token choose routes wherever a gateway is named, and not in the mesh alone', () => {
+  const claims = `match: [{headers: {'@request.auth.claims.a': {exact: b}}}], ${to}`;
+  taken('VirtualService', `{hosts: [a], gateways: [gw], http: [{${claims}}]}`, `{hosts: [a], gateways: [mesh, gw], http: [{${claims}}]}`);
+  refused('VirtualService', http(claims), /only supported for gateways/);
+  refused(
+    'VirtualService',
+    `{hosts: [a], gateways: [mesh], http: [{${claims.replace('headers', 'withoutHeaders')}}]}`,
+    /only supported for gateways/,
+  );
+});
+
+test('AuthorizationPolicy: DENY and CUSTOM need rules, and an empty list has none', () => {
+  taken('AuthorizationPolicy', '{}', '{rules: []}', '{action: DENY, rules: [{}]}');
+  refused('AuthorizationPolicy', '{action: DENY}', /DENY action without `rules` is meaningless/);
+  refused('AuthorizationPolicy', '{action: DENY, rules: []}', /DENY action without `rules` is meaningless/);
+  refused('AuthorizationPolicy', '{action: CUSTOM, provider: {name: a}, rules: []}', /CUSTOM action without `rules` is meaningless/);
+});
+
+test('path templates: operators are whole segments, the rest is plain path text', () => {
+  const paths = (path: string): string => `{rules: [{to: [{operation: {paths: [${JSON.stringify(path)}]}}]}]}`;
+  taken('AuthorizationPolicy', paths('/a/{*}/b/{**}'), paths('/a/{*}/'), paths("/a-._~%20!$&'()+,;:@=/{*}"), paths('/a b/c'));
+  refused('AuthorizationPolicy', paths('/{**}/{*}'), /not the last operator/);
+  refused('AuthorizationPolicy', paths('/a/{b}'), /only \{\*\} and \{\*\*\}/);
+  for (const path of ['/a b/{*}', '/a*/{*}', '/a"/{**}', '/a//{*}']) refused('AuthorizationPolicy', paths(path), /not plain path text/);
+});
+
+test('Gateway: every protocol that Istio knows may be written', () => {
+  const server = (protocol: string): string => `{servers: [{port: {number: 80, name: a, protocol: ${protocol}}, hosts: ['*']}]}`;
+  taken('Gateway', server('HTTP'), server('grpc-web'), server('MySQL'), server('UDP'));
+  refused('Gateway', server('SMTP'), /invalid protocol/);
+  refused('Gateway', server('HBONE'), /invalid protocol/);
 });

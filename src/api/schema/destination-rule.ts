@@ -36,7 +36,7 @@ export const loadBalancerSettingsConsistentHashLBHTTPCookie = message(
     ttl: duration,
     attributes: list(loadBalancerSettingsConsistentHashLBHTTPCookieAttribute),
   },
-  { required: ['name'] },
+  { required: ['name'], limits: { ttl: { anyDuration: true } } },
 );
 
 export const loadBalancerSettingsConsistentHashLBRingHash = message('LoadBalancerSettings.ConsistentHashLB.RingHash', {
@@ -129,13 +129,17 @@ export const connectionPoolSettingsTCPSettingsTcpKeepalive = message('Connection
   interval: duration,
 });
 
-export const connectionPoolSettingsTCPSettings = message('ConnectionPoolSettings.TCPSettings', {
-  maxConnections: int32,
-  connectTimeout: duration,
-  tcpKeepalive: connectionPoolSettingsTCPSettingsTcpKeepalive,
-  maxConnectionDuration: duration,
-  idleTimeout: duration,
-});
+export const connectionPoolSettingsTCPSettings = message(
+  'ConnectionPoolSettings.TCPSettings',
+  {
+    maxConnections: int32,
+    connectTimeout: duration,
+    tcpKeepalive: connectionPoolSettingsTCPSettingsTcpKeepalive,
+    maxConnectionDuration: duration,
+    idleTimeout: duration,
+  },
+  { limits: { idleTimeout: { anyDuration: true } } },
+);
 
 export const connectionPoolSettingsHTTPSettingsConnectionKeepalive = message('ConnectionPoolSettings.HTTPSettings.ConnectionKeepalive', {
   interval: duration,
@@ -217,7 +221,7 @@ export const trafficPolicyRetryBudget = message(
     minRetryConcurrency: uint32,
     budgetInterval: duration,
   },
-  { limits: { percent: { maximum: 100, minimum: 0 } } },
+  { limits: { percent: { maximum: 100, minimum: 0 }, budgetInterval: { anyDuration: true } } },
 );
 
 export const trafficPolicy = message(

@@ -2,7 +2,7 @@
 // is refused by name like any other unknown field; what only a cluster's edge needs is listed so that exported Services read
 // unchanged, and support.ts says what of it has an effect.
 
-import { bool, enumeration, intOrString, list, map, message, string, struct, uint32 } from './schema.ts';
+import { bool, enumeration, ignoring, int32, intOrString, list, map, message, string, uint32 } from './schema.ts';
 
 export const servicePortProtocol = enumeration(['TCP', 'UDP', 'SCTP']);
 
@@ -12,6 +12,9 @@ export const kubernetesServicePort = message(
   { required: ['port'] },
 );
 
+export const clientIPConfig = message('v1.ClientIPConfig', { timeoutSeconds: int32 });
+export const sessionAffinityConfig = message('v1.SessionAffinityConfig', { clientIP: clientIPConfig });
+
 export const kubernetesService = message('v1.ServiceSpec', {
   type: enumeration(['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName']),
   clusterIP: string,
@@ -20,13 +23,13 @@ export const kubernetesService = message('v1.ServiceSpec', {
   ports: list(kubernetesServicePort),
   externalName: string,
   sessionAffinity: enumeration(['None', 'ClientIP']),
-  sessionAffinityConfig: struct,
+  sessionAffinityConfig: sessionAffinityConfig,
   publishNotReadyAddresses: bool,
   internalTrafficPolicy: enumeration(['Cluster', 'Local']),
   externalTrafficPolicy: enumeration(['Cluster', 'Local']),
-  trafficDistribution: string,
-  ipFamilies: list(string),
-  ipFamilyPolicy: string,
+  trafficDistribution: enumeration(['PreferClose', 'PreferSameZone', 'PreferSameNode']),
+  ipFamilies: list(enumeration(['IPv4', 'IPv6'])),
+  ipFamilyPolicy: enumeration(['SingleStack', 'PreferDualStack', 'RequireDualStack']),
   externalIPs: list(string),
   loadBalancerIP: string,
   loadBalancerSourceRanges: list(string),
@@ -36,9 +39,8 @@ export const kubernetesService = message('v1.ServiceSpec', {
 });
 
 /** What a namespace or service account carries for the mesh is its metadata. */
-export const kubernetesNamespace = message('v1.Namespace', { finalizers: list(string) });
-export const kubernetesServiceAccount = message('v1.ServiceAccount', {
-  secrets: list(struct),
-  imagePullSecrets: list(struct),
-  automountServiceAccountToken: bool,
-});
+export const kubernetesNamespace = message('v1.NamespaceSpec', ignoring('finalizers'));
+export const kubernetesServiceAccount = message(
+  'v1.ServiceAccount',
+  ignoring('secrets', 'imagePullSecrets', 'automountServiceAccountToken'),
+);

@@ -12,7 +12,10 @@ export type ScalarKind =
   | 'uint64'
   | 'double'
   | 'struct'
-  | 'quantity';
+  | 'quantity'
+  | 'secretText'
+  | 'secretBytes'
+  | 'ignored';
 export type ScalarSchema<T> = { readonly kind: ScalarKind; readonly like?: T };
 export type EnumSchema<V extends string = string> = {
   readonly kind: 'enum';
@@ -32,6 +35,8 @@ export type Limits = {
   readonly minimum?: number;
   readonly maximum?: number;
   readonly pattern?: string;
+  /** A duration that may be shorter than 1ms. */
+  readonly anyDuration?: true;
   readonly each?: Limits;
 };
 export type FieldLimits = { readonly [field: string]: Limits };
@@ -92,6 +97,11 @@ export const double = scalar<number>('double');
 export const struct = scalar<{ readonly [key: string]: unknown }>('struct');
 /** A Kubernetes quantity (`128Mi`, `500m`); numbers are read as their text. */
 export const quantity = scalar<string>('quantity');
+/** Text and base64 text that no message about them may show. */
+export const secretText = scalar<string>('secretText');
+export const secretBytes = scalar<string>('secretBytes');
+/** Known to Kubernetes and without meaning for a mesh: taken whatever it holds, never kept. */
+const ignored = scalar<never>('ignored');
 export const intOrString: IntOrStringSchema = { kind: 'intOrString' };
 
 /** `numbers` only where an enum's numbers are not 0, 1, 2 … */
@@ -99,6 +109,10 @@ export const enumeration = <const V extends string>(values: readonly V[], number
   numbers ? { kind: 'enum', values, numbers } : { kind: 'enum', values };
 export const list = <S extends Schema>(of: S): ListSchema<S> => ({ kind: 'list', of });
 export const map = <S extends Schema>(of: S, keys: 'string' | 'uint32' = 'string'): MapSchema<S> => ({ kind: 'map', keys, of });
+
+/** Fields that are known and dropped. */
+export const ignoring = <const N extends string>(...names: readonly N[]): { readonly [K in N]: ScalarSchema<never> } =>
+  Object.fromEntries(names.map((name) => [name, ignored])) as { [K in N]: ScalarSchema<never> };
 
 export const message = <const F extends Fields, const R extends keyof F & string = never>(
   name: string,
