@@ -20,19 +20,24 @@ export interface MergedRule {
   readonly sources: readonly Resource<'DestinationRule'>[];
 }
 
-export interface ShadowedSubset {
+/** What an older rule of the same host says already. */
+export interface ShadowedPart {
   readonly resource: Resource<'DestinationRule'>;
-  readonly index: number;
+  readonly part: 'subset' | 'policy';
+  readonly path: string;
   readonly winner: string;
 }
 
 export interface DestinationRuleIndex {
   readonly all: readonly MergedRule[];
-  readonly shadowed: readonly ShadowedSubset[];
+  readonly shadowed: readonly ShadowedPart[];
+  /** The rule for a client's calls to a service. */
   for(
     client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
     service: Pick<Service, 'host' | 'namespace'>,
   ): MergedRule | undefined;
+  /** The rule for calls that arrive at a workload as part of a service. Rules that select workloads select callers. */
+  inbound(namespace: string, service: Pick<Service, 'host' | 'namespace'>): MergedRule | undefined;
 }
 
 export const buildDestinationRules = (
@@ -43,8 +48,8 @@ export const buildDestinationRules = (
   const aged = resources
     .map((r) => ({ name: r.name, namespace: r.namespace, creationMs: creationMsOf(r.creationTimestamp), r }))
     .sort(compareAge);
-  const byNamespace = new Map<string, MergedRule[]>();
-  const shadowed: ShadowedSubset[] = [];
+  const byNamespace = new Map<string, HostRules>();
+  const shadowed: ShadowedPart[] = [];
   for (const { r } of aged) {
     const rule: MergedRule = {
       host: resolveShortName(r.spec.host, r.namespace, domain),
@@ -57,29 +62,41 @@ export const buildDestinationRules = (
       spec: r.spec,
       sources: [r],
     };
-    const list = byNamespace.get(r.namespace) ?? [];
-    byNamespace.set(r.namespace, list);
-    const at = list.findIndex(
-      (o) => o.host === rule.host && sameList(o.exportTo, rule.exportTo) && sameLabels(o.workloadSelector, rule.workloadSelector),
-    );
+    const own = byNamespace.get(r.namespace) ?? { byHost: new Map<string, MergedRule[]>(), wildcards: [] };
+    byNamespace.set(r.namespace, own);
+    const list = own.byHost.get(rule.host) ?? [];
+    if (list.length === 0 && isWildcard(rule.host)) own.wildcards.push(rule.host);
+    own.byHost.set(rule.host, list);
+    const at = list.findIndex((o) => sameList(o.exportTo, rule.exportTo) && sameLabels(o.workloadSelector, rule.workloadSelector));
     const older = list[at];
     if (older === undefined) list.push(rule);
     else list[at] = merge(older, rule, r, shadowed);
   }
-  for (const list of byNamespace.values()) list.sort((a, b) => compareSpecificity(a.host, b.host));
+  for (const { wildcards } of byNamespace.values()) wildcards.sort(compareSpecificity);
   return {
-    all: [...byNamespace.values()].flat(),
+    all: [...byNamespace.values()].flatMap((own) => [...own.byHost.values()].flat()),
     shadowed,
-    for: (client, service) => lookUp(byNamespace, mesh.rootNamespace, client, service),
+    for: (client, service) => choose(lookUp(byNamespace, mesh.rootNamespace, client.namespace, service), client),
+    inbound: (namespace, service) =>
+      lookUp(byNamespace, mesh.rootNamespace, namespace, service).find((r) => r.workloadSelector === undefined),
   };
 };
 
-const merge = (older: MergedRule, rule: MergedRule, r: Resource<'DestinationRule'>, shadowed: ShadowedSubset[]): MergedRule => {
+/** Of one namespace: rules by host, each list oldest first; wildcard hosts, the narrowest first. */
+interface HostRules {
+  readonly byHost: Map<string, MergedRule[]>;
+  readonly wildcards: string[];
+}
+
+const merge = (older: MergedRule, rule: MergedRule, r: Resource<'DestinationRule'>, shadowed: ShadowedPart[]): MergedRule => {
+  const winner = older.sources[0]?.name ?? '';
   const subsets = [...(older.spec.subsets ?? [])];
   for (const [index, s] of (rule.spec.subsets ?? []).entries()) {
-    if (subsets.some((o) => o.name === s.name)) shadowed.push({ resource: r, index, winner: older.sources[0]?.name ?? '' });
+    if (subsets.some((o) => o.name === s.name)) shadowed.push({ resource: r, part: 'subset', path: `spec.subsets[${index}]`, winner });
     else subsets.push(s);
   }
+  if (older.spec.trafficPolicy !== undefined && rule.spec.trafficPolicy !== undefined)
+    shadowed.push({ resource: r, part: 'policy', path: 'spec.trafficPolicy', winner });
   const trafficPolicy = older.spec.trafficPolicy ?? rule.spec.trafficPolicy;
   return {
     ...older,
@@ -93,31 +110,39 @@ const sameList = (a: readonly string[], b: readonly string[]): boolean => a.leng
 const sameLabels = (a: Readonly<Record<string, string>> | undefined, b: Readonly<Record<string, string>> | undefined): boolean =>
   JSON.stringify(Object.entries(a ?? {}).sort()) === JSON.stringify(Object.entries(b ?? {}).sort());
 
+/** All rules for the host that fits best in the first namespace that has one: the client's, the service's, the root namespace. */
 const lookUp = (
-  byNamespace: ReadonlyMap<string, readonly MergedRule[]>,
+  byNamespace: ReadonlyMap<string, HostRules>,
   rootNamespace: string,
-  client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
+  clientNamespace: string,
   service: Pick<Service, 'host' | 'namespace'>,
-): MergedRule | undefined => {
-  const usable = (r: MergedRule): boolean => {
-    if (r.workloadSelector !== undefined && !(client.namespace === r.namespace && selects(r.workloadSelector, client.labels))) return false;
-    return isWildcard(r.host) ? hostSubsetOf(service.host, r.host) : r.host === service.host;
+): readonly MergedRule[] => {
+  const visible = (r: MergedRule): boolean => visibleTo(r.exportTo, clientNamespace);
+  const pick = (namespace: string, extra: (r: MergedRule) => boolean): readonly MergedRule[] => {
+    const own = byNamespace.get(namespace);
+    if (own === undefined) return [];
+    const exact = (own.byHost.get(service.host) ?? []).filter(extra);
+    if (exact.length > 0) return exact;
+    for (const host of own.wildcards) {
+      const wide = hostSubsetOf(service.host, host) ? (own.byHost.get(host) ?? []).filter(extra) : [];
+      if (wide.length > 0) return wide;
+    }
+    return [];
   };
-  const pick = (namespace: string, extra: (r: MergedRule) => boolean): MergedRule | undefined => {
-    const found = (byNamespace.get(namespace) ?? []).filter((r) => usable(r) && extra(r));
-    const host = found[0]?.host;
-    const best = found.filter((r) => r.host === host);
-    // Of rules for one host, the one that names this workload is meant for it.
-    return best.find((r) => r.workloadSelector !== undefined) ?? best[0];
-  };
-  const own =
-    client.namespace === rootNamespace
-      ? pick(client.namespace, (r) => isPrivate(r.exportTo, r.namespace))
-      : pick(client.namespace, () => true);
-  if (own !== undefined) return own;
-  const serviceNamespace = service.namespace === '' ? client.namespace : service.namespace;
-  return (
-    pick(serviceNamespace, (r) => visibleTo(r.exportTo, client.namespace)) ??
-    pick(rootNamespace, (r) => visibleTo(r.exportTo, client.namespace))
-  );
+  // Rules of the root namespace are for everybody; only private ones are meant for the proxies there before those of a service.
+  const isRoot = clientNamespace === rootNamespace;
+  const own = pick(clientNamespace, isRoot ? (r) => isPrivate(r.exportTo, r.namespace) : visible);
+  if (own.length > 0) return own;
+  const shared = (namespace: string): readonly MergedRule[] => pick(namespace, (r) => visible(r) && !isPrivate(r.exportTo, r.namespace));
+  const ofService = service.namespace === '' ? [] : shared(service.namespace);
+  return ofService.length > 0 ? ofService : shared(rootNamespace);
 };
+
+/** A rule that names workloads is for their calls, and before rules that name none. */
+const choose = (
+  candidates: readonly MergedRule[],
+  client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
+): MergedRule | undefined =>
+  candidates.find(
+    (r) => r.workloadSelector !== undefined && client.namespace === r.namespace && selects(r.workloadSelector, client.labels),
+  ) ?? candidates.find((r) => r.workloadSelector === undefined);

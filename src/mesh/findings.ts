@@ -4,13 +4,19 @@
 import type { Problem } from '../api/problem.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination } from '../api/specs.ts';
+import { credentialProblems } from './credential-findings.ts';
+import { envoyFilterProblems } from './envoy-filter-findings.ts';
 import { gatewayKey, serverConflicts } from './gateways.ts';
 import { isWildcard } from './host.ts';
 import { compareText } from './order.ts';
+import { policyProblems } from './policy-findings.ts';
 import { isHttp2 } from './protocol.ts';
-import { type Endpoint, endpointsOf, selects } from './service.ts';
+import { type Endpoint, endpointsOf, type Service, selects } from './service.ts';
+import { canJoin } from './service-merge.ts';
 import type { Snapshot } from './snapshot.ts';
+import { telemetryProblems } from './telemetry-findings.ts';
 import { MESH_GATEWAY, type MissingDelegate, type VirtualServiceRule } from './virtual-services.ts';
+import { isPublic } from './visibility.ts';
 
 /** Codes this room gives, with what they mean. */
 export const meshProblemCodes = {
@@ -21,6 +27,9 @@ export const meshProblemCodes = {
   DELEGATE_UNKNOWN: 'a rule delegates to a VirtualService that does not exist or is not exported to it; the rule is dropped',
   ROUTE_SHADOWED: 'an older VirtualService owns the same host in the mesh; this one has no effect there',
   SUBSET_SHADOWED: 'an older DestinationRule defines the same subset; this one has no effect',
+  POLICY_SHADOWED: 'an older DestinationRule of the same host has a traffic policy; this one has no effect',
+  SIDECAR_SHADOWED: 'an older Sidecar is for the same workloads; this one has no effect',
+  SERVICE_SHADOWED: 'an older entry owns the same host; this one has no effect where both are seen',
   SERVER_CONFLICT: 'an older Gateway holds the same port for the same proxies; this server has no effect',
   HTTP2_NOT_YET: 'a port speaks HTTP/2 and a connected proxy does not read it: its streams pass as bytes, without routes and retries',
 } as const;
@@ -41,11 +50,20 @@ export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelega
   }
   findShadowed(snapshot, problems);
   for (const s of snapshot.destinationRules.shadowed) {
-    problems.push(
-      problem('SUBSET_SHADOWED', s.resource, `spec.subsets[${s.index}]`, `DestinationRule ${s.winner} already defines this subset`),
-    );
+    const [code, what] =
+      s.part === 'subset'
+        ? (['SUBSET_SHADOWED', 'defines this subset'] as const)
+        : (['POLICY_SHADOWED', 'has a traffic policy for this host'] as const);
+    problems.push(problem(code, s.resource, s.path, `DestinationRule ${s.winner} already ${what}`));
   }
+  for (const { resource, winner } of snapshot.scopes.shadowed)
+    problems.push(
+      problem('SIDECAR_SHADOWED', resource, 'spec', `Sidecar ${winner.namespace}/${winner.name} is for the same workloads and is older`),
+    );
+  findShadowedServices(snapshot, problems);
   for (const c of serverConflicts(snapshot.gateways)) problems.push(problem('SERVER_CONFLICT', c.gateway.resource, c.path, c.message));
+  problems.push(...credentialProblems(snapshot));
+  problems.push(...policyProblems(snapshot), ...telemetryProblems(snapshot), ...envoyFilterProblems(snapshot.envoyFilters));
   return problems.sort(
     (a, b) =>
       compareText(a.file, b.file) || a.line - b.line || a.column - b.column || compareText(a.path, b.path) || compareText(a.code, b.code),
@@ -133,6 +151,28 @@ const findShadowed = (snapshot: Snapshot, problems: Problem[]): void => {
           ),
         );
       }
+    }
+  }
+};
+
+/** Entries of one host in one namespace are joined where they agree; of others only the oldest is known to proxies that see both. */
+const findShadowedServices = (snapshot: Snapshot, problems: Problem[]): void => {
+  const owners = new Map<string, Service>();
+  for (const service of snapshot.services.all) {
+    const owner = owners.get(service.host);
+    if (owner === undefined) owners.set(service.host, service);
+    else if (service.registry === 'External' && owner.origin !== service.origin && isPublic(service.exportTo) && !canJoin(owner, service)) {
+      const { line, column } = service.origin.at('spec.hosts');
+      const message = `${owner.registry === 'Kubernetes' ? 'Service' : 'an older ServiceEntry'} in namespace ${owner.namespace} owns ${service.host}`;
+      problems.push({
+        code: 'SERVICE_SHADOWED',
+        severity: 'warning',
+        file: service.origin.file,
+        line,
+        column,
+        path: 'spec.hosts',
+        message,
+      });
     }
   }
 };

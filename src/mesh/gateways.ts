@@ -40,8 +40,8 @@ export const terminatesTls = (s: GatewayServer): boolean => {
   return s.tls !== undefined && mode !== 'PASSTHROUGH' && mode !== 'AUTO_PASSTHROUGH';
 };
 
-export const isPlainHttp = (s: GatewayServer): boolean =>
-  isHttp(serverProtocol(s)) && (s.tls === undefined || s.tls.httpsRedirect === true || (s.tls.mode ?? 'PASSTHROUGH') === 'PASSTHROUGH');
+/** Whatever its TLS settings say: of those only the redirect means something to an HTTP server. */
+export const isPlainHttp = (s: GatewayServer): boolean => isHttp(serverProtocol(s));
 
 /** Without the namespace that may stand before a host. */
 export const serverHosts = (s: GatewayServer): readonly string[] => (s.hosts ?? []).map((h) => h.slice(h.indexOf('/') + 1));

@@ -12,7 +12,8 @@ export const isWildcard = (host: string): boolean => host.startsWith('*');
 /** A name without dots belongs to the rule's namespace; everything else stands for itself. */
 export const resolveShortName = (host: string, namespace: string, domain: string): string => {
   if (host === '*' || host.includes('.') || isIpAddress(host)) return host;
-  return domain === '' ? `${host}.${namespace}` : `${host}.${namespace}.svc.${domain}`;
+  const qualified = namespace === '' ? host : `${host}.${namespace}`;
+  return domain === '' ? qualified : `${qualified}.svc.${domain}`;
 };
 
 /** Symmetric: do the two names share any host? */

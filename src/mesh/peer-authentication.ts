@@ -13,6 +13,8 @@ export interface WorkloadMtls {
 }
 
 export interface PeerAuthenticationIndex {
+  /** Oldest first. */
+  readonly all: readonly Policy[];
   forWorkload(namespace: string, labels: Readonly<Record<string, string>>): WorkloadMtls;
   /** Of the namespace's or the mesh's policy; undefined when neither says. Workload and port policies are not looked at. */
   forNamespace(namespace: string): MtlsMode | undefined;
@@ -47,6 +49,7 @@ export const buildPeerAuthentication = (resources: readonly Policy[], rootNamesp
   const forNamespace = (namespace: string): MtlsMode | undefined =>
     (namespace === rootNamespace ? undefined : modeOf(wide.get(namespace)?.spec.mtls?.mode)) ?? meshMode;
   return {
+    all: aged.map(({ p }) => p),
     forNamespace,
     forWorkload: (namespace, labels) => {
       const policy = selective.get(namespace)?.find((p) => selects(p.spec.selector?.matchLabels ?? {}, labels));

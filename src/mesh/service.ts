@@ -1,6 +1,7 @@
 // The services of the mesh as the translation sees them: one shape for Kubernetes Services and ServiceEntries.
 
 import type { Origin } from '../api/resource.ts';
+import type { AutoAddress } from './auto-address.ts';
 import type { Protocol } from './protocol.ts';
 
 export interface ServicePort {
@@ -9,8 +10,11 @@ export interface ServicePort {
   readonly protocol: Protocol;
 }
 
-/** How addresses of endpoints become known: listed (EDS), the connection's own destination, or by DNS. */
-export type Resolution = 'listed' | 'passthrough' | 'dns' | 'dns-round-robin';
+/** How addresses of endpoints become known: listed (EDS), the connection's own destination, by DNS, by DNS for each name that is asked. */
+export type Resolution = 'listed' | 'passthrough' | 'dns' | 'dns-round-robin' | 'dynamic-dns';
+
+/** Which endpoints a service prefers: any, those in the client's zone, those on its node. */
+export type TrafficDistribution = 'any' | 'zone' | 'node';
 
 export interface Locality {
   readonly region: string;
@@ -43,15 +47,20 @@ export interface Service {
   readonly ports: readonly ServicePort[];
   /** Virtual IPs or CIDRs; empty for headless services and entries without addresses. */
   readonly addresses: readonly string[];
+  /** In place of missing addresses for clients whose DNS the mesh answers. */
+  readonly autoAddress: AutoAddress | undefined;
   readonly resolution: Resolution;
   readonly meshExternal: boolean;
   readonly exportTo: readonly string[];
   readonly creationMs: number;
   /** Names the server may prove beside those of its endpoints. */
   readonly subjectAltNames: readonly string[];
-  /** Endpoints are chosen by a selector, so having none now does not mean there never are. */
-  readonly selects: boolean;
+  /** Chooses the endpoints: having none now does not mean there never are. Undefined where they are listed. */
+  readonly selector: Readonly<Record<string, string>> | undefined;
   readonly labels: Readonly<Record<string, string>>;
+  /** Other hosts under which it is known. */
+  readonly aliases: readonly string[];
+  readonly trafficDistribution: TrafficDistribution;
   /** By service port number. Sorted by address. */
   readonly endpoints: ReadonlyMap<number, readonly Endpoint[]>;
   readonly origin: Origin;
@@ -69,8 +78,11 @@ export const localityKey = (l: Locality): string => `${l.region}/${l.zone}/${l.s
 
 export const endpointsOf = (service: Service, port: number): readonly Endpoint[] => service.endpoints.get(port) ?? [];
 
-/** The address listeners and virtual hosts are bound to; `0.0.0.0` when the service has none. */
-export const listenAddress = (service: Service): string => service.addresses[0] ?? '0.0.0.0';
+/** Addresses of the families a client has itself; all of them where it has none of those, or none is known of it. */
+export const addressesFor = (service: Pick<Service, 'addresses'>, own: readonly string[]): readonly string[] => {
+  const fitting = service.addresses.filter((a) => own.some((o) => o.includes(':') === a.includes(':')));
+  return fitting.length === 0 ? service.addresses : fitting;
+};
 
 export const selects = (selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): boolean => {
   for (const key of Object.keys(selector)) if (labels[key] !== selector[key]) return false;

@@ -3,15 +3,23 @@
 
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
-import { ofKind, type Resource } from '../api/resource.ts';
+import { type Kind, ofKind, type Resource } from '../api/resource.ts';
+import { Memo } from '../base/memo.ts';
+import { type AuthorizationIndex, buildAuthorization } from './authorization.ts';
 import { buildDestinationRules, type DestinationRuleIndex } from './destination-rules.ts';
+import { buildEnvoyFilters, type EnvoyFilterIndex } from './envoy-filters.ts';
 import { findProblems } from './findings.ts';
 import { buildGateways, type GatewayRule } from './gateways.ts';
 import { CLUSTER_DOMAIN } from './host.ts';
 import type { Instance } from './instance.ts';
+import { type KeySets, NO_KEY_SETS } from './key-sets.ts';
 import { buildPeerAuthentication, type PeerAuthenticationIndex } from './peer-authentication.ts';
+import { buildRequestAuthentication, type RequestAuthenticationIndex } from './request-authentication.ts';
+import { buildSecrets, type SecretIndex } from './secrets.ts';
 import { buildServiceIndex, type ServiceIndex } from './service-index.ts';
 import { buildServices } from './services.ts';
+import { buildSidecarScopes, type SidecarScopes } from './sidecar-scope.ts';
+import { buildTelemetry, type TelemetryIndex } from './telemetry.ts';
 import { buildVirtualServices, type VirtualServiceIndex } from './virtual-services.ts';
 
 export interface Snapshot {
@@ -19,8 +27,16 @@ export interface Snapshot {
   readonly services: ServiceIndex;
   readonly virtualServices: VirtualServiceIndex;
   readonly destinationRules: DestinationRuleIndex;
+  /** What each proxy may see of the above. */
+  readonly scopes: SidecarScopes;
   readonly gateways: readonly GatewayRule[];
   readonly peerAuthentication: PeerAuthenticationIndex;
+  readonly secrets: SecretIndex;
+  readonly authorization: AuthorizationIndex;
+  readonly requestAuthentication: RequestAuthenticationIndex;
+  readonly keySets: KeySets;
+  readonly envoyFilters: EnvoyFilterIndex;
+  readonly telemetry: TelemetryIndex;
 }
 
 export interface SnapshotInput {
@@ -29,19 +45,60 @@ export interface SnapshotInput {
   readonly meshConfig: MeshConfig;
   /** Suffix that completes short names; `cluster.local` when absent. */
   readonly clusterDomain?: string;
+  /** Keys that were fetched for token rules. */
+  readonly keySets?: KeySets;
+  /** Of the snapshot before: what it was made from and this one is too, is the same object in both. */
+  readonly memo?: Memo;
 }
 
+/** Kinds that say nothing of services and their endpoints. */
+const NOT_OF_SERVICES: ReadonlySet<string> = new Set<Kind>([
+  'VirtualService',
+  'DestinationRule',
+  'Gateway',
+  'Sidecar',
+  'PeerAuthentication',
+  'AuthorizationPolicy',
+  'RequestAuthentication',
+  'EnvoyFilter',
+  'Telemetry',
+  'Secret',
+  'WorkloadGroup',
+]);
+
 export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } => {
-  const { resources, meshConfig } = input;
+  const { resources, instances, meshConfig, memo = new Memo() } = input;
   const domain = input.clusterDomain ?? CLUSTER_DOMAIN;
-  const virtualServices = buildVirtualServices(ofKind(resources, 'VirtualService'), meshConfig, domain);
+  const root = meshConfig.rootNamespace;
+  // Each part again only when what it is made from has changed: who reads a part can tell by its identity.
+  const part = <K extends Kind, T>(kind: K, build: (list: readonly Resource<K>[]) => T): T => {
+    const list = ofKind(resources, kind);
+    return memo.use(kind, [list, meshConfig, domain], () => build(list));
+  };
+  const virtualServices = part('VirtualService', (list) => buildVirtualServices(list, meshConfig, domain));
+  const ofServices = resources.filter((r) => !NOT_OF_SERVICES.has(r.kind));
+  const services = memo.use('services', [ofServices, instances, meshConfig], () =>
+    buildServiceIndex(
+      memo.settle('service', buildServices({ ...input, resources: ofServices }), (s) => `${s.registry} ${s.namespace}/${s.name} ${s.host}`),
+    ),
+  );
+  const sidecars = ofKind(resources, 'Sidecar');
   const snapshot: Snapshot = {
     meshConfig,
-    services: buildServiceIndex(buildServices(input)),
+    services,
+    scopes: memo.use('scopes', [sidecars, services, virtualServices, meshConfig], () =>
+      buildSidecarScopes(sidecars, { services, virtualServices: virtualServices.index, meshConfig }),
+    ),
     virtualServices: virtualServices.index,
-    destinationRules: buildDestinationRules(ofKind(resources, 'DestinationRule'), meshConfig, domain),
-    gateways: buildGateways(ofKind(resources, 'Gateway')),
-    peerAuthentication: buildPeerAuthentication(ofKind(resources, 'PeerAuthentication'), meshConfig.rootNamespace),
+    destinationRules: part('DestinationRule', (list) => buildDestinationRules(list, meshConfig, domain)),
+    gateways: part('Gateway', (list) => buildGateways(list)),
+    peerAuthentication: part('PeerAuthentication', (list) => buildPeerAuthentication(list, root)),
+    secrets: part('Secret', (list) => buildSecrets(list)),
+    authorization: part('AuthorizationPolicy', (list) => buildAuthorization(list, root)),
+    requestAuthentication: part('RequestAuthentication', (list) => buildRequestAuthentication(list, root)),
+    keySets: input.keySets ?? NO_KEY_SETS,
+    envoyFilters: part('EnvoyFilter', (list) => buildEnvoyFilters(list, root)),
+    telemetry: part('Telemetry', (list) => buildTelemetry(list, root)),
   };
   return { snapshot, problems: findProblems(snapshot, virtualServices.missing) };
 };

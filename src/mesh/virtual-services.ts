@@ -121,6 +121,27 @@ const withDelegates = (
   return { ...rule, http };
 };
 
+/** Hosts the rule can send to as a client of a namespace, with the ports named; port 0 stands for any. */
+export const destinationsFrom = (rule: VirtualServiceRule, namespace: string): ReadonlyMap<string, ReadonlySet<number>> => {
+  const out = new Map<string, Set<number>>();
+  const add = (d: Destination): void => {
+    const ports = out.get(d.host) ?? new Set();
+    out.set(d.host, ports.add(d.port?.number ?? 0));
+  };
+  const concerns = (matches: readonly { readonly sourceNamespace?: string | undefined }[] | undefined): boolean =>
+    matches === undefined ||
+    matches.length === 0 ||
+    matches.some((m) => (m.sourceNamespace ?? '') === '' || m.sourceNamespace === namespace);
+  for (const h of rule.http) {
+    if (!concerns(h.match)) continue;
+    for (const d of h.route ?? []) add(d.destination);
+    if (h.mirror !== undefined) add(h.mirror);
+    for (const m of h.mirrors ?? []) add(m.destination);
+  }
+  for (const t of [...rule.tcp, ...rule.tls]) if (concerns(t.match)) for (const d of t.route ?? []) add(d.destination);
+  return out;
+};
+
 const indexOf = (rules: readonly VirtualServiceRule[]): VirtualServiceIndex => {
   const byGateway = new Map<string, VirtualServiceRule[]>();
   for (const rule of rules) {

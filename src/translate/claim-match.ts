@@ -1,18 +1,11 @@
 // Routing by claims of a validated token: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]` as a header name reads the payload
 // that JWT authentication left in metadata; a claim is a string or a list of strings.
 
+import { routingClaim } from '../api/header-text.ts';
 import type { StringMatch } from '../api/specs.ts';
 import type { Matcher_StringMatcher, MetadataMatcher } from '../xds/gen/types.ts';
 
-const PREFIX = '@request.auth.claims';
-
-export const isClaim = (header: string): boolean => header.startsWith(PREFIX);
-
-const claimPath = (header: string): readonly string[] => {
-  const rest = header.slice(PREFIX.length);
-  if (rest.startsWith('[')) return rest.slice(1, -1).split('][');
-  return rest.slice(1).split('.');
-};
+export const isClaim = (header: string): boolean => routingClaim(header) !== undefined;
 
 const stringOf = (value: StringMatch): Matcher_StringMatcher => {
   if (value.exact !== undefined) return { exact: value.exact };
@@ -23,7 +16,7 @@ const stringOf = (value: StringMatch): Matcher_StringMatcher => {
 
 export const claimMatcher = (header: string, value: StringMatch, invert: boolean): MetadataMatcher => ({
   filter: 'envoy.filters.http.jwt_authn',
-  path: ['payload', ...claimPath(header)].map((key) => ({ key })),
+  path: ['payload', ...(routingClaim(header) ?? [])].map((key) => ({ key })),
   value: {
     or_match: { value_matchers: [{ list_match: { one_of: { string_match: stringOf(value) } } }, { string_match: stringOf(value) }] },
   },

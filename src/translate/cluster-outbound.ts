@@ -1,16 +1,20 @@
 // Clusters towards services: one per service port and subset.
 
-import type { Subset } from '../api/specs.ts';
+import type { Subset, TrafficPolicy } from '../api/specs.ts';
+import { derive } from '../base/derive.ts';
 import type { MergedRule } from '../mesh/destination-rules.ts';
+import { hostSubsetOf } from '../mesh/host.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
 import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
-import { clusterTls } from './cluster-tls.ts';
+import { clusterTls, proxyProtocol } from './cluster-tls.ts';
 import { circuitBreakers, httpProtocolOptions, keepalive, speakable, upstreamHttp } from './connection-pool.ts';
 import type { Context } from './context.ts';
+import { byName, resolvesNames } from './dynamic-dns.ts';
 import { type EndpointsInput, loadAssignment } from './endpoints.ts';
-import { isPassthrough, loadBalancing, localitySetting, weighsLocalities } from './load-balancing.ts';
+import { isPassthrough, loadBalancing, localityChoice, localityWeights } from './load-balancing.ts';
 import { clusterSni, configPath, outboundCluster, statName } from './names.ts';
 import { outlierDetection } from './outlier.ts';
+import { outboundStat } from './stat-names.ts';
 import { trafficPolicy } from './traffic-policy.ts';
 
 export interface Outbound {
@@ -18,18 +22,40 @@ export interface Outbound {
   readonly endpoints: readonly ClusterLoadAssignment[];
 }
 
-export const outboundClusters = (c: Context): Outbound => {
+export const outboundClusters = (c: Context): Outbound => build(c, c.services, outboundCluster, outbound);
+
+/** For connections that reach a gateway still encrypted between workloads: found by server name, passed on as they are. */
+export const passedThroughClusters = (c: Context, hosts: readonly string[]): Outbound =>
+  build(
+    c,
+    hosts.length === 0 ? [] : c.services.filter((s) => !s.meshExternal && hosts.some((h) => hostSubsetOf(s.host, h))),
+    clusterSni,
+    passedThrough,
+  );
+
+type Build = (c: Context, input: OutboundInput) => { readonly cluster: Cluster; readonly endpoints?: ClusterLoadAssignment };
+
+interface OutboundInput {
+  readonly service: Service;
+  readonly port: ServicePort;
+  readonly rule: MergedRule | undefined;
+  readonly subset: Subset | undefined;
+  readonly name: string;
+  readonly policy: TrafficPolicy;
+}
+
+const build = (c: Context, services: readonly Service[], nameOf: typeof outboundCluster, one: Build): Outbound => {
   const clusters = new Map<string, Cluster>();
   const endpoints: ClusterLoadAssignment[] = [];
-  for (const service of c.services) {
+  for (const service of services) {
     for (const port of service.ports) {
       if (port.protocol === 'UDP') continue;
       const rule = c.destinationRule(service);
       for (const subset of [undefined, ...(rule?.spec.subsets ?? [])]) {
-        const name = outboundCluster(port.port, subset?.name ?? '', service.host);
+        const name = nameOf(port.port, subset?.name ?? '', service.host);
         // Two services of one name: the older one has it.
         if (clusters.has(name)) continue;
-        const built = outbound(c, service, port, rule, subset, name);
+        const built = one(c, { service, port, rule, subset, name, policy: policyOf(c, rule, subset, port.port) });
         clusters.set(name, built.cluster);
         if (built.endpoints !== undefined) endpoints.push(built.endpoints);
       }
@@ -38,7 +64,21 @@ export const outboundClusters = (c: Context): Outbound => {
   return { clusters: [...clusters.values()], endpoints };
 };
 
-type Discovery = 'EDS' | 'ORIGINAL_DST' | 'STRICT_DNS' | 'LOGICAL_DNS';
+/** The mesh's defaults stand in for whole blocks that no rule has. */
+export const policyOf = (c: Context, rule: MergedRule | undefined, subset: Subset | undefined, port: number): TrafficPolicy => {
+  const policy = trafficPolicy(rule, subset, port);
+  const defaults = c.mesh.defaultTrafficPolicy;
+  if (defaults === undefined) return policy;
+  const connectionPool = policy.connectionPool ?? defaults.connectionPool;
+  const outlier = policy.outlierDetection ?? defaults.outlierDetection;
+  return {
+    ...policy,
+    ...(connectionPool === undefined ? {} : { connectionPool }),
+    ...(outlier === undefined ? {} : { outlierDetection: outlier }),
+  };
+};
+
+type Discovery = 'EDS' | 'ORIGINAL_DST' | 'STRICT_DNS' | 'LOGICAL_DNS' | 'BY_NAME';
 
 const discovery = (c: Context, service: Service, passthrough: boolean): Discovery => {
   if (passthrough) return 'ORIGINAL_DST';
@@ -52,18 +92,13 @@ const discovery = (c: Context, service: Service, passthrough: boolean): Discover
       return 'STRICT_DNS';
     case 'dns-round-robin':
       return 'LOGICAL_DNS';
+    case 'dynamic-dns':
+      return resolvesNames(c.node) ? 'BY_NAME' : 'ORIGINAL_DST';
   }
 };
 
-const outbound = (
-  c: Context,
-  service: Service,
-  port: ServicePort,
-  rule: MergedRule | undefined,
-  subset: Subset | undefined,
-  name: string,
-): { readonly cluster: Cluster; readonly endpoints?: ClusterLoadAssignment } => {
-  const policy = trafficPolicy(rule, subset, port.port);
+const outbound: Build = (c, input) => {
+  const { service, port, rule, subset, name, policy } = input;
   const type = discovery(c, service, isPassthrough(policy));
   const pool = policy.connectionPool;
   const http = speakable(upstreamHttp(port.protocol, pool, c.mesh.h2UpgradePolicy === 'UPGRADE'), c.node.http2);
@@ -74,33 +109,61 @@ const outbound = (
     sni: clusterSni(port.port, subset?.name ?? '', service.host),
     http2: http === 'http2',
     originalDst: type === 'ORIGINAL_DST',
+    selected: rule?.workloadSelector !== undefined,
   });
-  const input: EndpointsInput = { cluster: name, service, port: port.port, subsetLabels: subset?.labels, policy };
-  const setting = localitySetting(c.mesh, policy);
+  const endpoints: EndpointsInput = { cluster: name, service, port: port.port, subsetLabels: subset?.labels, policy };
   const cluster: Cluster = {
+    ...common(c, input, type, tls.originated),
+    ...discoveryFields(c, type, endpoints),
+    ...(c.filters.upstream.length === 0 ? {} : { filters: c.filters.upstream }),
+    ...httpProtocolOptions({ http, pool, autoSni: tls.autoSni, autoSan: tls.autoSan }),
+    ...proxyProtocol(tls.fields, policy.proxyProtocol),
+  };
+  return type === 'EDS' ? { cluster, endpoints: loadAssignment(c, endpoints) } : { cluster };
+};
+
+const passedThrough: Build = (c, input) => {
+  const { service, port, subset, name, policy } = input;
+  const type = discovery(c, service, isPassthrough(policy));
+  const pool = policy.connectionPool;
+  const upgraded = upstreamHttp('TCP', pool, false) === 'http2' ? 'http2' : 'http1';
+  const endpoints: EndpointsInput = { cluster: name, service, port: port.port, subsetLabels: subset?.labels, policy, onlyMutualTls: true };
+  const cluster: Cluster = {
+    ...common(c, input, type, false),
+    ...discoveryFields(c, type, endpoints),
+    ...httpProtocolOptions({ http: speakable(upgraded, c.node.http2), pool }),
+  };
+  return type === 'EDS' ? { cluster, endpoints: loadAssignment(c, endpoints) } : { cluster };
+};
+
+/** What a cluster has whatever speaks through it. */
+const common = (
+  c: Context,
+  { service, port, rule, subset, name, policy }: OutboundInput,
+  type: Discovery,
+  originated: boolean,
+): Cluster => {
+  const pool = policy.connectionPool;
+  const choice = localityChoice(c.mesh, policy.loadBalancer, service.trafficDistribution);
+  return {
     name,
-    type,
+    ...(type === 'BY_NAME' ? {} : { type }),
     connect_timeout: pool?.tcp?.connectTimeout ?? c.mesh.connectTimeout,
     ...(type === 'ORIGINAL_DST' ? { lb_policy: 'CLUSTER_PROVIDED' as const } : loadBalancing(policy.loadBalancer)),
-    ...discoveryFields(c, type, input),
     circuit_breakers: circuitBreakers(pool, policy),
-    ...keepalive(pool),
+    ...keepalive(c.mesh, pool),
     ...(policy.outlierDetection === undefined ? {} : { outlier_detection: outlierDetection(policy.outlierDetection) }),
     common_lb_config: {
       healthy_panic_threshold: panicThreshold(policy.outlierDetection?.minHealthPercent),
-      ...(type !== 'ORIGINAL_DST' && weighsLocalities(c.node, setting, policy) ? { locality_weighted_lb_config: {} } : {}),
+      ...(type === 'ORIGINAL_DST' ? {} : localityWeights(choice, policy)),
     },
     metadata: {
       filter_metadata: {
-        istio: { ...clusterMetadata([service], rule, subset, service.meshExternal), ...(tls.originated ? { alpn_override: 'false' } : {}) },
+        istio: { ...clusterMetadata([service], rule, subset, service.meshExternal), ...(originated ? { alpn_override: 'false' } : {}) },
       },
     },
-    alt_stat_name: statName(name),
-    ...(c.filters.upstream.length === 0 ? {} : { filters: c.filters.upstream }),
-    ...httpProtocolOptions({ http, pool, autoSni: tls.autoSni, autoSan: tls.autoSan }),
-    ...tls.fields,
+    alt_stat_name: statName(outboundStat(c.mesh, service, subset?.name ?? '', port, name)),
   };
-  return type === 'EDS' ? { cluster, endpoints: loadAssignment(c, input) } : { cluster };
 };
 
 /** Panic (using unhealthy hosts) is off unless a minimum is named. */
@@ -118,10 +181,12 @@ const discoveryFields = (c: Context, type: Discovery, input: EndpointsInput): Cl
       };
     case 'ORIGINAL_DST':
       return {};
+    case 'BY_NAME':
+      return byName(c);
     default:
       return {
         load_assignment: loadAssignment(c, input),
-        dns_lookup_family: c.node.ipAddresses[0]?.includes(':') === true ? 'V6_ONLY' : 'V4_ONLY',
+        dns_lookup_family: derive(c.node, 'first v6', (n) => n.ipAddresses[0]?.includes(':') === true) ? 'V6_ONLY' : 'V4_ONLY',
         dns_refresh_rate: c.mesh.dnsRefreshRate,
         dns_jitter: '0.1s',
         respect_dns_ttl: true,
@@ -148,6 +213,6 @@ export const clusterMetadata = (
     ...(source === undefined ? {} : { config: configPath('destination-rule', source) }),
     ...(subset === undefined ? {} : { subset: subset.name }),
     ...(external ? { external: true } : {}),
-    services: services.map((s) => ({ host: s.host, name: s.name, namespace: s.namespace })),
+    ...(services.length === 0 ? {} : { services: services.map((s) => ({ host: s.host, name: s.name, namespace: s.namespace })) }),
   };
 };

@@ -3,10 +3,19 @@
 import type { ClientTLSSettings, TrafficPolicy } from '../api/specs.ts';
 import type { MtlsMode } from '../mesh/peer-authentication.ts';
 import { endpointsOf, type Service } from '../mesh/service.ts';
-import type { Cluster, CommonTlsContext } from '../xds/gen/types.ts';
+import type { Cluster, CommonTlsContext, TransportSocket } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { isPassthrough } from './load-balancing.ts';
-import { exactNames, fileSecret, meshSecret, rawBuffer, upstreamTls, workloadClientTls } from './tls-context.ts';
+import {
+  caCredential,
+  credential,
+  exactNames,
+  fileSecret,
+  rawBuffer,
+  upstreamProxyProtocol,
+  upstreamTls,
+  workloadClientTls,
+} from './tls-context.ts';
 
 export interface ClusterTlsInput {
   readonly service: Service;
@@ -15,6 +24,8 @@ export interface ClusterTlsInput {
   readonly sni: string;
   readonly http2: boolean;
   readonly originalDst: boolean;
+  /** The rule names the workloads it is for. */
+  readonly selected: boolean;
 }
 
 export interface ClusterTls {
@@ -36,7 +47,9 @@ export const clusterTls = (c: Context, input: ClusterTlsInput): ClusterTls => {
       case 'ISTIO_MUTUAL':
         return { ...PLAIN, fields: { transport_socket: workloadSocket(c, input, tls) } };
       default:
-        return originated(tls, input.http2);
+        // A credential of the namespace is given only to those the rule names, or every sidecar would wait for it.
+        if ((tls.credentialName ?? '') !== '' && c.node.kind === 'sidecar' && !input.selected) return PLAIN;
+        return originated(c, input, tls);
     }
   }
   const mode = inferredMode(c, input);
@@ -75,7 +88,7 @@ const workloadSocket = (c: Context, input: ClusterTlsInput, tls: ClientTLSSettin
   });
 
 /** The identities of the service's endpoints, under every name of the trust domain. */
-const serverIdentities = (c: Context, service: Service): readonly string[] => {
+export const serverIdentities = (c: Context, service: Service): readonly string[] => {
   const names = new Set(service.subjectAltNames);
   for (const endpoints of service.endpoints.values()) {
     for (const e of endpoints) {
@@ -88,35 +101,59 @@ const serverIdentities = (c: Context, service: Service): readonly string[] => {
 };
 
 /** SIMPLE and MUTUAL: TLS to a server that is not a workload of the mesh. */
-const originated = (tls: ClientTLSSettings, http2: boolean): ClusterTls => {
+const originated = (c: Context, { service, http2 }: ClusterTlsInput, tls: ClientTLSSettings): ClusterTls => {
   const insecure = tls.insecureSkipVerify === true;
-  const names = exactNames(tls.subjectAltNames ?? []);
-  const credential = tls.credentialName ?? '';
-  const ca = tls.caCertificates ?? '';
+  const named = tls.subjectAltNames ?? [];
+  const sni = tls.sni ?? '';
+  const defaults = c.mesh.tlsDefaults;
   const common: CommonTlsContext = {
-    tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
+    tls_params: {
+      tls_minimum_protocol_version: 'TLSv1_2',
+      tls_maximum_protocol_version: 'TLSv1_3',
+      ...((defaults?.ecdhCurves ?? []).length === 0 ? {} : { ecdh_curves: defaults?.ecdhCurves }),
+      ...((defaults?.cipherSuites ?? []).length === 0 ? {} : { cipher_suites: defaults?.cipherSuites }),
+    },
     ...(http2 ? { alpn_protocols: ['h2'] } : {}),
     ...(tls.mode === 'MUTUAL' ? { tls_certificate_sds_secret_configs: [clientCertificate(tls)] } : {}),
-    ...(insecure && ca === '' && credential === ''
-      ? { validation_context: names }
-      : {
-          combined_validation_context: {
-            default_validation_context: names,
-            validation_context_sds_secret_config:
-              credential !== '' ? meshSecret(`kubernetes://${credential}-cacert`) : fileSecret(`file-root:${ca === '' ? 'system' : ca}`),
-          },
-        }),
+    // A ServiceEntry says which names its servers prove; a rule's own names replace them.
+    ...validation(tls, insecure, named.length > 0 || service.registry !== 'External' ? named : serverIdentities(c, service)),
   };
-  const sni = tls.sni ?? '';
   return {
     fields: { transport_socket: upstreamTls({ common_tls_context: common, ...(sni === '' ? {} : { sni }) }) },
     autoSni: sni === '',
-    autoSan: sni === '' && (tls.subjectAltNames ?? []).length === 0 && !insecure,
+    autoSan: sni === '' && named.length === 0 && !insecure,
     originated: true,
   };
 };
 
+const validation = (tls: ClientTLSSettings, insecure: boolean, names: readonly string[]): CommonTlsContext => {
+  const byCredential = (tls.credentialName ?? '') !== '';
+  if (insecure) return byCredential ? {} : { validation_context: {} };
+  const ca = (tls.caCertificates ?? '') === '' ? 'system' : tls.caCertificates;
+  const crl = tls.caCrl ?? '';
+  return {
+    combined_validation_context: {
+      default_validation_context: { ...exactNames(names), ...(crl === '' || byCredential ? {} : { crl: { filename: crl } }) },
+      validation_context_sds_secret_config: byCredential ? caCredential(tls.credentialName ?? '') : fileSecret(`file-root:${ca}`),
+    },
+  };
+};
+
 const clientCertificate = (tls: ClientTLSSettings): ReturnType<typeof fileSecret> =>
-  tls.credentialName !== undefined && tls.credentialName !== ''
-    ? meshSecret(`kubernetes://${tls.credentialName}`)
-    : fileSecret(`file-cert:${tls.clientCertificate ?? ''}~${tls.privateKey ?? ''}`);
+  (tls.credentialName ?? '') === ''
+    ? fileSecret(`file-cert:${tls.clientCertificate ?? ''}~${tls.privateKey ?? ''}`)
+    : credential(tls.credentialName ?? '');
+
+/** The client's address is told ahead of everything else, so the header goes around whatever else the socket does. */
+export const proxyProtocol = (sockets: Cluster, setting: TrafficPolicy['proxyProtocol']): Cluster => {
+  if (setting === undefined) return sockets;
+  const wrap = (inner: TransportSocket): TransportSocket => upstreamProxyProtocol(setting.version ?? 'V1', inner);
+  const { transport_socket: one, transport_socket_matches: several } = sockets;
+  if (several !== undefined) {
+    return {
+      ...sockets,
+      transport_socket_matches: several.map((m) => ({ ...m, transport_socket: wrap(m.transport_socket ?? rawBuffer) })),
+    };
+  }
+  return { ...sockets, transport_socket: wrap(one ?? rawBuffer) };
+};

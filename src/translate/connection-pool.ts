@@ -1,5 +1,6 @@
 // Limits of a cluster's connections. Zero means "not set" for every count, as in Istio.
 
+import type { MeshConfig } from '../api/mesh-config.ts';
 import type { ConnectionPoolSettings, TrafficPolicy } from '../api/specs.ts';
 import { isHttp, isHttp2, type Protocol } from '../mesh/protocol.ts';
 import type { AnyMessage, CircuitBreakers, Cluster } from '../xds/gen/types.ts';
@@ -34,16 +35,20 @@ export const circuitBreakers = (pool: ConnectionPoolSettings | undefined, policy
   };
 };
 
-export const keepalive = (pool: ConnectionPoolSettings | undefined): Cluster => {
-  const k = pool?.tcp?.tcpKeepalive;
-  if (k === undefined) return {};
+/** The mesh's setting, field by field replaced by the rule's. */
+export const keepalive = (mesh: MeshConfig, pool: ConnectionPoolSettings | undefined): Cluster => {
+  const own = pool?.tcp?.tcpKeepalive;
+  const all = mesh.tcpKeepalive;
+  if (own === undefined && all === undefined) return {};
+  const probes = (own?.probes ?? 0) > 0 ? own?.probes : all?.probes;
+  const [time, interval] = [own?.time ?? all?.time, own?.interval ?? all?.interval];
   const seconds = (d: string): number => Math.trunc(Number.parseFloat(d));
   return {
     upstream_connection_options: {
       tcp_keepalive: {
-        ...(k.probes === undefined ? {} : { keepalive_probes: k.probes }),
-        ...(k.time === undefined ? {} : { keepalive_time: seconds(k.time) }),
-        ...(k.interval === undefined ? {} : { keepalive_interval: seconds(k.interval) }),
+        ...(probes === undefined || probes === 0 ? {} : { keepalive_probes: probes }),
+        ...(time === undefined ? {} : { keepalive_time: seconds(time) }),
+        ...(interval === undefined ? {} : { keepalive_interval: seconds(interval) }),
       },
     },
   };
@@ -64,13 +69,13 @@ export interface HttpOptions {
   readonly idleTimeout?: string | undefined;
 }
 
-/** Only plain HTTP ports are upgraded, and none whose clients choose the protocol themselves. */
+/** A rule upgrades any port it is told to, the mesh only ports that say they speak HTTP. */
 export const upstreamHttp = (port: Protocol, pool: ConnectionPoolSettings | undefined, meshUpgrades: boolean): UpstreamHttp => {
-  if (isHttp2(port)) return 'http2';
-  const asClient = pool?.http?.useClientProtocol === true;
   const wish = pool?.http?.h2UpgradePolicy ?? 'DEFAULT';
-  if (isHttp(port) && !asClient && (wish === 'UPGRADE' || (wish === 'DEFAULT' && meshUpgrades))) return 'http2';
-  return asClient || port === 'UNSUPPORTED' ? 'as-client' : 'http1';
+  if (wish === 'UPGRADE') return 'http2';
+  if (pool?.http?.useClientProtocol === true) return 'as-client';
+  if (isHttp2(port) || (isHttp(port) && wish === 'DEFAULT' && meshUpgrades)) return 'http2';
+  return port === 'UNSUPPORTED' ? 'as-client' : 'http1';
 };
 
 /** Absent when everything is Envoy's default. */

@@ -3,43 +3,80 @@
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { MergedRule } from '../mesh/destination-rules.ts';
 import type { Service } from '../mesh/service.ts';
+import type { SidecarScope } from '../mesh/sidecar-scope.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
-import type { AccessLog } from '../xds/gen/types.ts';
-import { accessLogs } from './access-log.ts';
 import { type IstioFilters, istioFilters } from './istio-filters.ts';
+import { type NodeTelemetry, nodeTelemetry } from './node-telemetry.ts';
 import type { ProxyNode } from './proxy-node.ts';
+import { type SecurityFilters, securityFilters } from './security-filters.ts';
 
 export interface Context {
   readonly snapshot: Snapshot;
   readonly mesh: MeshConfig;
   readonly node: ProxyNode;
-  /** Services the node may know, oldest first. */
+  /** What the node may know: its Sidecar, and what that imports. */
+  readonly scope: SidecarScope;
+  /** Services in scope, one per host, oldest first. */
   readonly services: readonly Service[];
   /** The service the node means by a host. */
   service(host: string): Service | undefined;
-  destinationRule(service: Pick<Service, 'host' | 'namespace'>): MergedRule | undefined;
-  readonly accessLogs: readonly AccessLog[];
+  /** The rule for calls to a service in scope. */
+  destinationRule(service: Pick<Service, 'host'>): MergedRule | undefined;
+  /** The rule for calls that arrive for a service in scope. */
+  inboundRule(service: Pick<Service, 'host'>): MergedRule | undefined;
+  readonly telemetry: NodeTelemetry;
   readonly filters: IstioFilters;
+  readonly security: SecurityFilters;
   readonly registryOnly: boolean;
 }
 
 export const buildContext = (snapshot: Snapshot, node: ProxyNode): Context => {
   const rules = new Map<string, MergedRule | undefined>();
+  const scope = snapshot.scopes.for(node);
+  const telemetry = late(() => nodeTelemetry(snapshot, node));
+  const filters = late(() => istioFilters(node, (side) => telemetry().stats(side)));
+  const security = late(() => securityFilters(snapshot, node, () => scope.services));
   return {
     snapshot,
     mesh: snapshot.meshConfig,
     node,
-    services: snapshot.services.visibleTo(node.namespace),
-    service: (host) => snapshot.services.find(host, node.namespace),
-    destinationRule: (service) => {
-      const key = `${service.namespace}/${service.host}`;
-      if (rules.has(key)) return rules.get(key);
-      const rule = snapshot.destinationRules.for(node, service);
-      rules.set(key, rule);
+    scope,
+    get services() {
+      return scope.services;
+    },
+    service: scope.service,
+    destinationRule: ({ host }) => {
+      if (rules.has(host)) return rules.get(host);
+      const service = scope.service(host);
+      const rule = service === undefined ? undefined : snapshot.destinationRules.for(node, service);
+      rules.set(host, rule);
       return rule;
     },
-    accessLogs: accessLogs(snapshot.meshConfig),
-    filters: istioFilters(node, snapshot.meshConfig),
-    registryOnly: snapshot.meshConfig.outboundTrafficPolicy.mode === 'REGISTRY_ONLY',
+    inboundRule: ({ host }) => {
+      const service = scope.service(host);
+      return service === undefined ? undefined : snapshot.destinationRules.inbound(node.namespace, service);
+    },
+    get telemetry() {
+      return telemetry();
+    },
+    get filters() {
+      return filters();
+    },
+    security: inboundOnly(security),
+    registryOnly: scope.outboundMode === 'REGISTRY_ONLY',
   };
 };
+
+/** What is not asked for is not made: what is the same for many proxies must not look at more of the node than it needs. */
+const late = <T extends object>(make: () => T): (() => T) => {
+  let made: T | undefined;
+  return () => (made ??= make());
+};
+
+/** Policies act on what comes in: for the other side nobody looks at whom they select. */
+const inboundOnly = (security: () => SecurityFilters): SecurityFilters => ({
+  http: (side) => (side === 'outbound' ? [] : security().http(side)),
+  network: (side) => (side === 'outbound' ? [] : security().network(side)),
+  refusesHttp: (side) => side !== 'outbound' && security().refusesHttp(side),
+  refusesTcp: (side) => side !== 'outbound' && security().refusesTcp(side),
+});

@@ -6,7 +6,8 @@ import { modeForPort } from '../mesh/peer-authentication.ts';
 import { type Endpoint, endpointsOf, localityKey, type Service, selects } from '../mesh/service.ts';
 import type { ClusterLoadAssignment, JsonObject, LbEndpoint } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
-import { localitySetting } from './load-balancing.ts';
+import { listenerAddress } from './listener-address.ts';
+import { localityChoice } from './load-balancing.ts';
 import { applyLocality, type LocalityGroup } from './locality.ts';
 
 export interface EndpointsInput {
@@ -15,12 +16,15 @@ export interface EndpointsInput {
   readonly port: number;
   readonly subsetLabels: Readonly<Record<string, string>> | undefined;
   readonly policy: TrafficPolicy;
+  /** Only endpoints that take mutual TLS between workloads: connections arrive encrypted so already. */
+  readonly onlyMutualTls?: boolean;
 }
 
 export const loadAssignment = (c: Context, input: EndpointsInput): ClusterLoadAssignment => {
   const groups = new Map<string, LocalityGroup>();
   for (const e of endpointsOf(input.service, input.port)) {
     if (!e.ready || (input.subsetLabels !== undefined && !selects(input.subsetLabels, e.labels))) continue;
+    if (input.onlyMutualTls === true && !takesMutualTls(c, e, input.policy)) continue;
     const key = localityKey(e.locality);
     const member = { endpoint: e, message: lbEndpoint(c, e, input) };
     const group = groups.get(key);
@@ -28,12 +32,13 @@ export const loadAssignment = (c: Context, input: EndpointsInput): ClusterLoadAs
     else group.members.push(member);
   }
   const sorted = [...groups.entries()].sort((a, b) => compareText(a[0], b[0])).map(([, g]) => g);
-  const endpoints = applyLocality(c.node, sorted, localitySetting(c.mesh, input.policy), input.policy.outlierDetection !== undefined);
+  const choice = localityChoice(c.mesh, input.policy.loadBalancer, input.service.trafficDistribution);
+  const endpoints = applyLocality(c.node, sorted, choice, input.policy.outlierDetection !== undefined || choice.forced);
   return { cluster_name: input.cluster, ...(endpoints.length === 0 ? {} : { endpoints }) };
 };
 
 const lbEndpoint = (c: Context, e: Endpoint, input: EndpointsInput): LbEndpoint => ({
-  endpoint: { address: { socket_address: { address: e.address, port_value: e.port } } },
+  endpoint: { address: listenerAddress(e.address, e.port) },
   metadata: {
     filter_metadata: {
       ...(takesMutualTls(c, e, input.policy) ? { 'envoy.transport_socket_match': { tlsMode: 'istio' } } : {}),

@@ -1,44 +1,65 @@
 // Listeners of a gateway: HTTP by route configuration, TLS by server name, TCP straight to the rule's destinations.
 
-import type { ServerTLSSettings } from '../api/specs.ts';
 import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
-import type { CommonTlsContext, FilterChain, Listener, RouteConfiguration, TlsParameters, TransportSocket } from '../xds/gen/types.ts';
-import { listenerAccessLogs } from './access-log.ts';
+import { hostSubsetOf } from '../mesh/host.ts';
+import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
+import type { FilterChain, Listener, ListenerFilter, RouteConfiguration } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { gatewayRoutes, intersection } from './gateway-routes.ts';
 import { type BoundServer, type GatewayListenerPlan, planGatewayListeners } from './gateway-servers.ts';
+import { gatewayTopology } from './gateway-topology.ts';
 import { connectionManager } from './http-connection.ts';
-import { TLS_INSPECTOR } from './inspectors.ts';
-import { concernsL4, matchKey, TRANSPORT_SOCKET_TIMEOUT } from './tcp-chains.ts';
-import { tcpToDestinations } from './tcp-proxy.ts';
-import { downstreamTls, exactNames, fileSecret, meshSecret, serverAlpn, workloadServerTls } from './tls-context.ts';
+import { PROXY_PROTOCOL, TLS_INSPECTOR } from './inspectors.ts';
+import { listenerAddress } from './listener-address.ts';
+import { clusterSni } from './names.ts';
+import { serverTls } from './server-tls.ts';
+import { matchKey, TRANSPORT_SOCKET_TIMEOUT } from './tcp-chains.ts';
+import { tcpToDestinations, tcpToService } from './tcp-proxy.ts';
 
 export interface GatewayConfig {
   readonly listeners: readonly Listener[];
   readonly routes: readonly RouteConfiguration[];
+  /** Hosts whose workloads other meshes' clients reach through this gateway by server name alone. */
+  readonly passedThrough: readonly string[];
 }
+
+/** What sidecars offer for connections between workloads: nothing else passes a gateway by server name alone. */
+const MESH_ALPN = ['istio', 'istio-peer-exchange', 'istio-http/1.0', 'istio-http/1.1', 'istio-h2'];
 
 export const gatewayConfig = (c: Context): GatewayConfig => {
   const listeners: Listener[] = [];
   const routes = new Map<string, BoundServer[]>();
-  for (const plan of planGatewayListeners(c)) {
+  const plans = planGatewayListeners(c);
+  for (const plan of plans) {
     const chains = chainsOf(c, plan);
     if (chains.length === 0) continue;
     for (const s of plan.servers) {
       if (s.routeName !== '') routes.set(s.routeName, [...(routes.get(s.routeName) ?? []), s]);
     }
+    const filters = listenerFilters(c, plan);
     listeners.push({
       name: `${plan.bind}_${plan.port}`,
-      address: { socket_address: { address: plan.bind, port_value: plan.port } },
+      address: listenerAddress(plan.bind, plan.port),
       filter_chains: chains,
-      ...(plan.kind === 'tls' ? { listener_filters: [TLS_INSPECTOR] } : {}),
+      ...(filters.length === 0 ? {} : { listener_filters: filters }),
       traffic_direction: 'OUTBOUND',
-      access_log: listenerAccessLogs(c.accessLogs),
+      access_log: c.telemetry.listenerLogs('gateway'),
       max_connections_to_accept_per_socket_event: 1,
     });
   }
-  return { listeners, routes: [...routes.entries()].map(([name, servers]) => gatewayRoutes(c, name, servers)) };
+  return {
+    listeners,
+    routes: [...routes.entries()].map(([name, servers]) => gatewayRoutes(c, name, servers)),
+    passedThrough: plans.flatMap((p) => p.servers.filter(isAutoPassthrough).flatMap((s) => serverHosts(s.server))),
+  };
 };
+
+const isAutoPassthrough = (s: BoundServer): boolean => s.server.tls?.mode === 'AUTO_PASSTHROUGH';
+
+const listenerFilters = (c: Context, plan: GatewayListenerPlan): readonly ListenerFilter[] => [
+  ...(gatewayTopology(c.mesh, c.node).proxyProtocol === undefined ? [] : [PROXY_PROTOCOL]),
+  ...(plan.kind === 'tls' ? [TLS_INSPECTOR] : []),
+];
 
 const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[] => {
   const stat = `outbound_${plan.bind}_${plan.port}`;
@@ -51,12 +72,13 @@ const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[]
       },
     ];
   }
+  const names = new Set<string>();
   const chains = plan.servers.flatMap((s) => {
-    if (s.routeName === '') return tcpChains(c, s);
+    if (s.routeName === '') return tcpChains(c, s, names);
     const chain: FilterChain = {
       ...serverNames(serverHosts(s.server)),
-      filters: [connectionManager(c, 'gateway', stat, { rds: s.routeName })],
-      transport_socket: serverTls(c, s.server.tls ?? {}),
+      filters: [connectionManager(c, 'gateway', (s.server.name ?? '') === '' ? stat : (s.server.name ?? ''), { rds: s.routeName })],
+      transport_socket: serverTls(c, s.server.tls ?? {}, false),
       transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
     };
     return [chain];
@@ -73,72 +95,83 @@ const serverNames = (hosts: readonly string[]): FilterChain =>
   hosts.includes('*') || hosts.length === 0 ? {} : { filter_chain_match: { server_names: hosts } };
 
 /** TCP rules behind plain or terminated connections, TLS rules by server name behind passed-through ones. */
-const tcpChains = (c: Context, s: BoundServer): readonly FilterChain[] => {
-  const port = s.server.port.number;
-  const gateways = [s.gatewayKey];
+const tcpChains = (c: Context, s: BoundServer, names: Set<string>): readonly FilterChain[] => {
+  if (isAutoPassthrough(s)) return autoPassthroughChains(c, s);
   const rules = c.snapshot.virtualServices.for(c.node.namespace, s.gatewayKey).filter((r) => intersection(s, r).length > 0);
-  const common = { transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT };
-  if (s.server.tls !== undefined && !terminatesTls(s.server)) {
-    return rules.flatMap((rule) =>
-      rule.tls.flatMap((t) =>
-        t.match
-          .filter((m) => concernsL4(m, c, gateways, port))
-          .map((m) => ({ ...serverNames(m.sniHosts), filters: tcpToDestinations(c, 'gateway', rule, t.route ?? [], port), ...common })),
-      ),
-    );
-  }
+  return s.server.tls !== undefined && !terminatesTls(s.server) ? passthroughChains(c, s, rules, names) : terminatedChains(c, s, rules);
+};
+
+/** Conditions that a gateway looks at: its port and its name. Of whom the connection comes it knows nothing. */
+const concerns = (m: { readonly port?: number | undefined; readonly gateways?: readonly string[] | undefined }, s: BoundServer): boolean =>
+  ((m.port ?? 0) === 0 || m.port === s.server.port.number) &&
+  ((m.gateways ?? []).length === 0 || (m.gateways ?? []).includes(s.gatewayKey));
+
+/** `names`: server names of the port that a chain has already; a match that repeats one is left out. */
+const passthroughChains = (
+  c: Context,
+  s: BoundServer,
+  rules: readonly VirtualServiceRule[],
+  names: Set<string>,
+): readonly FilterChain[] => {
+  const out: FilterChain[] = [];
   for (const rule of rules) {
-    const route = rule.tcp.find((t) => (t.match ?? []).length === 0 || (t.match ?? []).some((m) => concernsL4(m, c, gateways, port)));
+    for (const t of rule.tls) {
+      for (const m of t.match) {
+        if ((t.route ?? []).length === 0 || !concerns(m, s) || m.sniHosts.some((h) => names.has(h))) continue;
+        for (const h of m.sniHosts) names.add(h);
+        out.push({
+          ...serverNames(m.sniHosts),
+          filters: tcpToDestinations(c, 'gateway', rule, t.route ?? [], s.server.port.number),
+          transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
+        });
+      }
+    }
+  }
+  return out;
+};
+
+const SEMANTICS_ANNOTATION = 'internal.istio.io/route-semantics';
+
+const terminatedChains = (c: Context, s: BoundServer, rules: readonly VirtualServiceRule[]): readonly FilterChain[] => {
+  for (const rule of rules) {
+    // What was a TLSRoute of the Gateway API speaks of TLS whoever ends it.
+    const tlsRoutes = rule.resource.annotations[SEMANTICS_ANNOTATION] === 'gateway' ? rule.tls : [];
+    const route = [...rule.tcp, ...tlsRoutes].find(
+      (t) => (t.route ?? []).length > 0 && ((t.match ?? []).length === 0 || (t.match ?? []).some((m) => concerns(m, s))),
+    );
     if (route === undefined) continue;
-    const tls = terminatesTls(s.server)
-      ? { ...serverNames(serverHosts(s.server)), transport_socket: serverTls(c, s.server.tls ?? {}) }
-      : {};
-    return [{ ...tls, filters: tcpToDestinations(c, 'gateway', rule, route.route ?? [], port), ...common }];
+    const tls = s.server.tls;
+    const exchanges = tls?.mode === 'ISTIO_MUTUAL' ? c.filters.network.metadataExchange() : [];
+    return [
+      {
+        ...(tls === undefined ? {} : serverNames(serverHosts(s.server))),
+        filters: [...exchanges, ...tcpToDestinations(c, 'gateway', rule, route.route ?? [], s.server.port.number)],
+        ...(tls === undefined ? {} : { transport_socket: serverTls(c, tls, true) }),
+        transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
+      },
+    ];
   }
   return [];
 };
 
-const VERSIONS: Readonly<Record<string, TlsParameters['tls_minimum_protocol_version']>> = {
-  TLSV1_0: 'TLSv1_0',
-  TLSV1_1: 'TLSv1_1',
-  TLSV1_2: 'TLSv1_2',
-  TLSV1_3: 'TLSv1_3',
-};
-
-const serverTls = (c: Context, tls: ServerTLSSettings): TransportSocket => {
-  const mode = tls.mode ?? 'PASSTHROUGH';
-  if (mode === 'ISTIO_MUTUAL') {
-    const trustDomains = [c.mesh.trustDomain, ...c.mesh.trustDomainAliases];
-    return workloadServerTls({ trustDomains, http2: c.node.http2, exchangesMetadata: false });
+/** Straight to whichever workload's cluster the server name means, still encrypted between the workloads. */
+const autoPassthroughChains = (c: Context, s: BoundServer): readonly FilterChain[] => {
+  const hosts = serverHosts(s.server);
+  const out: FilterChain[] = [];
+  for (const service of c.services) {
+    if (service.meshExternal || !hosts.some((h) => hostSubsetOf(service.host, h))) continue;
+    const subsets = ['', ...(c.destinationRule(service)?.spec.subsets ?? []).map((x) => x.name)];
+    for (const port of service.ports) {
+      if (port.protocol === 'UDP') continue;
+      for (const subset of subsets) {
+        const name = clusterSni(port.port, subset, service.host);
+        out.push({
+          filter_chain_match: { server_names: [name], application_protocols: MESH_ALPN },
+          filters: tcpToService(c, 'gateway', service.host, port.port, { cluster: name, subset }),
+          transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
+        });
+      }
+    }
   }
-  const credential = tls.credentialName ?? '';
-  const params: TlsParameters = {
-    ...(tls.minProtocolVersion === undefined || tls.minProtocolVersion === 'TLS_AUTO'
-      ? {}
-      : { tls_minimum_protocol_version: VERSIONS[tls.minProtocolVersion] }),
-    ...(tls.maxProtocolVersion === undefined || tls.maxProtocolVersion === 'TLS_AUTO'
-      ? {}
-      : { tls_maximum_protocol_version: VERSIONS[tls.maxProtocolVersion] }),
-    ...(tls.cipherSuites === undefined || tls.cipherSuites.length === 0 ? {} : { cipher_suites: tls.cipherSuites }),
-  };
-  const asksForClient = mode === 'MUTUAL' || mode === 'OPTIONAL_MUTUAL';
-  const common: CommonTlsContext = {
-    ...(Object.keys(params).length === 0 ? {} : { tls_params: params }),
-    alpn_protocols: serverAlpn(c.node.http2),
-    tls_certificate_sds_secret_configs: [
-      credential === ''
-        ? fileSecret(`file-cert:${tls.serverCertificate ?? ''}~${tls.privateKey ?? ''}`)
-        : meshSecret(`kubernetes://${credential}`),
-    ],
-    ...(asksForClient
-      ? {
-          combined_validation_context: {
-            default_validation_context: exactNames(tls.subjectAltNames ?? []),
-            validation_context_sds_secret_config:
-              credential === '' ? fileSecret(`file-root:${tls.caCertificates ?? ''}`) : meshSecret(`kubernetes://${credential}-cacert`),
-          },
-        }
-      : {}),
-  };
-  return downstreamTls({ common_tls_context: common, require_client_certificate: mode === 'MUTUAL' });
+  return out;
 };

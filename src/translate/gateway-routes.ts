@@ -1,7 +1,7 @@
 // Route configurations of gateways: rules of all VirtualServices bound to the servers of a port, joined per host, catch-alls last.
 
 import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
-import { hostSubsetOf, hostsMatch } from '../mesh/host.ts';
+import { compareSpecificity, hostSubsetOf, hostsMatch } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
@@ -21,6 +21,7 @@ interface Draft {
 /** `servers` share the route configuration; each has the port its rules speak of. */
 export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundServer[]): RouteConfiguration => {
   const drafts = new Map<string, Draft>();
+  const made = new Map<string, readonly Route[]>();
   for (const bound of servers) {
     const redirects = bound.server.tls?.httpsRedirect === true;
     const port = bound.server.port.number;
@@ -28,9 +29,12 @@ export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundS
     for (const rule of c.snapshot.virtualServices.for(c.node.namespace, bound.gatewayKey)) {
       if (rule.http.length === 0) continue;
       const hosts = intersection(bound, rule);
-      const routes = hosts.length === 0 ? undefined : httpRoutes(c, rule, scope);
+      // Servers of one gateway share the routes of a rule.
+      const key = `${bound.gatewayKey} ${rule.namespace}/${rule.name}`;
+      const routes = hosts.length === 0 ? undefined : (made.get(key) ?? httpRoutes(c, rule, scope));
       if (routes === undefined) continue;
-      for (const host of hosts) {
+      made.set(key, routes);
+      for (const host of hosts.map((h) => h.toLowerCase())) {
         const draft = drafts.get(host);
         if (draft === undefined) drafts.set(host, { host, port, routes, redirects });
         else {
@@ -40,8 +44,12 @@ export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundS
       }
     }
     // A server that redirects does so for its hosts even where no rule speaks.
-    if (redirects)
-      for (const host of serverHosts(bound.server)) if (!drafts.has(host)) drafts.set(host, { host, port, routes: [], redirects });
+    if (!redirects) continue;
+    for (const host of serverHosts(bound.server).map((h) => h.toLowerCase())) {
+      const draft = drafts.get(host);
+      if (draft === undefined) drafts.set(host, { host, port, routes: [], redirects });
+      else draft.redirects = true;
+    }
   }
   return routeConfiguration(name, render(drafts, servers[0]?.server.port.number ?? 0));
 };
@@ -49,16 +57,30 @@ export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundS
 const render = (drafts: ReadonlyMap<string, Draft>, port: number): readonly VirtualHost[] => {
   // No route at all: every request gets 404.
   if (drafts.size === 0) return [{ name: `blackhole:${port}`, domains: ['*'] }];
-  return [...drafts.values()]
-    .sort((a, b) => compareText(a.host, b.host))
-    .map((d) => ({
+  return joined([...drafts.values()])
+    .sort(([a], [b]) => compareText(a.host, b.host))
+    .map(([d, domains]) => ({
       name: `${d.host}:${d.port}`,
-      domains: [d.host],
+      domains,
       ...(d.routes.length === 0 ? {} : { routes: [...d.routes.filter((r) => !isCatchAll(r)), ...d.routes.filter(isCatchAll)] }),
       ...(d.redirects ? { require_tls: 'ALL' as const } : {}),
       include_request_attempt_count: true,
     }));
 };
+
+/** Hosts with one list of routes are domains of one virtual host, which is called as the most specific of them. */
+const joined = (drafts: readonly Draft[]): [Draft, string[]][] => {
+  const out: [Draft, string[]][] = [];
+  for (const draft of [...drafts].sort((a, b) => compareSpecificity(a.host, b.host))) {
+    const same = out.find(([d]) => d.redirects === draft.redirects && sameRoutes(d.routes, draft.routes));
+    if (same === undefined) out.push([draft, [draft.host]]);
+    else same[1].push(draft.host);
+  }
+  return out;
+};
+
+const sameRoutes = (a: readonly Route[], b: readonly Route[]): boolean =>
+  a === b || (a.length === b.length && a.every((r, i) => r === b[i]));
 
 /** A server's host may name the namespace rules must come from. */
 const hostsFor = (bound: BoundServer, rule: VirtualServiceRule): readonly string[] =>

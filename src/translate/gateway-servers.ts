@@ -14,6 +14,7 @@ import {
 } from '../mesh/gateways.ts';
 import type { Context } from './context.ts';
 import { WILDCARD_ADDRESS } from './names.ts';
+import type { ProxyNode } from './proxy-node.ts';
 
 export interface BoundServer {
   readonly gateway: GatewayRule;
@@ -27,6 +28,7 @@ export interface GatewayListenerPlan {
   readonly bind: string;
   readonly port: number;
   readonly kind: ServerKind;
+  /** Servers of one protocol stand together, protocols in the order in which they came. */
   readonly servers: readonly BoundServer[];
 }
 
@@ -47,27 +49,53 @@ const resolvePorts = (c: Context, number: number): readonly number[] => {
   return targets.size === 0 ? [number] : [...targets].sort((a, b) => a - b);
 };
 
+/** Ports below belong to privileged processes; a proxy says when it is none. */
+const FIRST_UNPRIVILEGED_PORT = 1024;
+const lacksPrivilege = (node: ProxyNode): boolean =>
+  node.metadata['UNPRIVILEGED_POD'] === 'true' || node.metadata['UNPRIVILEGED_POD'] === true;
+
+interface Draft {
+  readonly bind: string;
+  readonly port: number;
+  readonly kind: ServerKind;
+  servers: BoundServer[];
+}
+
 export const planGatewayListeners = (c: Context): readonly GatewayListenerPlan[] => {
-  const plans = new Map<string, { bind: string; port: number; kind: ServerKind; servers: BoundServer[] }>();
+  const plans = new Map<string, Draft>();
+  // HTTPS servers have their route configurations for themselves, also across addresses.
+  const taken = new Set<string>();
   for (const gateway of gatewaysFor(c.snapshot.gateways, c.node.labels)) {
     for (const server of gateway.servers) {
       const bind = (server.bind ?? '') === '' ? WILDCARD_ADDRESS : (server.bind ?? WILDCARD_ADDRESS);
       for (const port of resolvePorts(c, server.port.number)) {
+        // Where the proxy may not stand on low ports the server is left out, or the proxy would refuse the listener.
+        if (port < 1024 && c.node.metadata['UNPRIVILEGED_POD'] === 'true') continue;
+        if (port < FIRST_UNPRIVILEGED_PORT && lacksPrivilege(c.node)) continue;
         const kind = serverKind(server);
         const bound: BoundServer = { gateway, gatewayKey: gatewayKey(gateway), server, routeName: routeName(server, port, gateway) };
+        if (kind !== 'http' && bound.routeName !== '' && taken.has(bound.routeName)) continue;
         const key = `${bind}_${port}`;
         const plan = plans.get(key);
         if (plan === undefined) plans.set(key, { bind, port, kind, servers: [bound] });
-        else if (joins(plan, bound)) plan.servers.push(bound);
+        // Who cannot join loses to the older.
+        else if (
+          portConflict(
+            plan.servers.map((s) => s.server),
+            server,
+          ) === undefined
+        )
+          plan.servers = place(plan.servers, bound);
+        else continue;
+        taken.add(bound.routeName);
       }
     }
   }
   return [...plans.values()];
 };
 
-/** Who cannot join loses to the older. */
-const joins = (plan: { readonly servers: readonly BoundServer[] }, bound: BoundServer): boolean => {
-  const held = plan.servers.map((s) => s.server);
-  if (portConflict(held, bound.server) !== undefined) return false;
-  return serverKind(bound.server) === 'http' || bound.routeName === '' || !plan.servers.some((s) => s.routeName === bound.routeName);
+/** After the last server of its protocol, else at the end. */
+const place = (servers: readonly BoundServer[], bound: BoundServer): BoundServer[] => {
+  const last = servers.findLastIndex((s) => serverProtocol(s.server) === serverProtocol(bound.server));
+  return last === -1 ? [...servers, bound] : servers.toSpliced(last + 1, 0, bound);
 };

@@ -1,8 +1,9 @@
-// The HTTP filters of a connection manager, in Istio's order: peer metadata, [authorization, JWT], gRPC stats, ALPN, fault, CORS, stats,
-// router. Authorization, JWT and Telemetry join here.
+// The HTTP filters of a connection manager, in Istio's order: peer metadata, external authorization, JWT, authorization, gRPC stats,
+// ALPN, fault, CORS, stats, router. Telemetry joins here.
 
 import type { HttpFilter } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
+import { nameResolution } from './dynamic-dns.ts';
 import type { Side } from './istio-filters.ts';
 
 const typed = (name: string, type: string, fields: Readonly<Record<string, unknown>> = {}): HttpFilter => ({
@@ -20,8 +21,10 @@ const ROUTER = typed('envoy.filters.http.router', 'router.v3.Router');
 
 export const httpFilters = (c: Context, side: Side): readonly HttpFilter[] => [
   ...c.filters.http.peerMetadata(side),
+  ...c.security.http(side),
   GRPC_STATS,
   ...c.filters.http.alpn(side),
+  ...(side === 'outbound' ? nameResolution(c) : []),
   FAULT,
   CORS,
   ...c.filters.http.stats(side),

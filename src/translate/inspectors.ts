@@ -22,6 +22,12 @@ export const ORIGINAL_DESTINATION: ListenerFilter = {
   typed_config: { '@type': `${PREFIX}.original_dst.v3.OriginalDst` },
 };
 
+/** Takes the client's address from the header that a load balancer writes before the first byte. */
+export const PROXY_PROTOCOL: ListenerFilter = {
+  name: 'envoy.filters.listener.proxy_protocol',
+  typed_config: { '@type': `${PREFIX}.proxy_protocol.v3.ProxyProtocol` },
+};
+
 /** What the HTTP inspector may find that an HTTP chain then reads. */
 export const sniffedHttp = ({ http2, http10 }: ProxyNode): readonly string[] => [
   ...(http10 ? ['http/1.0'] : []),

@@ -1,7 +1,6 @@
 // Filters that only Istio's build of Envoy and our own sidecar have. Each is sent only to nodes that announced it.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
-import type { AnyMessage, Cluster_Filter, HttpFilter, JsonObject, Listener_Filter } from '../xds/gen/types.ts';
+import type { AnyMessage, Cluster_Filter, HttpFilter, JsonObject, Listener_Filter, PluginConfig } from '../xds/gen/types.ts';
 import { type ProxyNode, understands } from './proxy-node.ts';
 
 export type Side = 'outbound' | 'inbound' | 'gateway';
@@ -49,23 +48,23 @@ const ALPN_OVERRIDES = [
   { upstream_protocol: 'HTTP2', alpn_override: ['istio-h2', 'istio', 'h2'] },
 ];
 
-/** Metrics are on unless the mesh says otherwise: `defaultProviders.metrics: []` switches them off. */
-const wantsMetrics = (mesh: MeshConfig): boolean => {
-  const named = mesh.defaultProviders.metrics;
-  if (named === undefined) return true;
-  return named.some((n) => n === 'prometheus' || mesh.extensionProviders.some((p) => p.name === n && p.prometheus !== undefined));
-};
+/** Did the node announce the stats filter? */
+export const announcesStats = (node: ProxyNode): boolean => understands(node, STATS, 'istio.stats');
 
-export const istioFilters = (node: ProxyNode, mesh: MeshConfig): IstioFilters => {
+/** Of a node that lists nothing what somebody asks for is believed. */
+export const countsMetrics = (node: ProxyNode): boolean =>
+  announcesStats(node) || (node.extensionTypes.size === 0 && node.extensionNames.size === 0);
+
+/** `stats`: the configurations of the stats filter that the node's telemetry asks for. */
+export const istioFilters = (node: ProxyNode, stats: (side: Side) => readonly PluginConfig[]): IstioFilters => {
   const peer = understands(node, PEER_METADATA, 'envoy.filters.http.peer_metadata');
   const mx = understands(node, METADATA_EXCHANGE, 'envoy.filters.network.metadata_exchange');
   const alpn = understands(node, ALPN, 'istio.alpn');
-  const stats = wantsMetrics(mesh) && understands(node, STATS, 'istio.stats');
-  const statsConfig = (side: Side): AnyMessage => ({
-    '@type': `type.googleapis.com/${STATS}`,
-    // A server must not believe the Host header about its own name.
-    ...(side === 'outbound' ? {} : { disable_host_header_fallback: true }),
-  });
+  const counts = countsMetrics(node);
+  const statsFilters = (side: Side): readonly { readonly name: string; readonly typed_config: AnyMessage }[] =>
+    counts
+      ? stats(side).map((config) => ({ name: 'istio.stats', typed_config: { '@type': `type.googleapis.com/${STATS}`, ...config } }))
+      : [];
   return {
     http: {
       peerMetadata: (side) => {
@@ -88,11 +87,11 @@ export const istioFilters = (node: ProxyNode, mesh: MeshConfig): IstioFilters =>
               },
             ]
           : [],
-      stats: (side) => (stats ? [{ name: 'istio.stats', typed_config: statsConfig(side) }] : []),
+      stats: statsFilters,
     },
     network: {
       metadataExchange: () => (mx ? [exchange()] : []),
-      stats: (side) => (stats ? [{ name: 'istio.stats', typed_config: statsConfig(side) }] : []),
+      stats: statsFilters,
     },
     upstream: mx ? [exchange()] : [],
     exchangesMetadata: mx,

@@ -1,16 +1,27 @@
 // The inbound listener of a sidecar: chains per application port by mutual TLS mode, and for every other port.
 
+import type { Resource } from '../api/resource.ts';
 import { type MtlsMode, modeForPort } from '../mesh/peer-authentication.ts';
 import { isGrpc, type ListenerProtocol } from '../mesh/protocol.ts';
-import type { FilterChain, FilterChainMatch, Listener, Listener_Filter, ListenerFilter, RouteConfiguration } from '../xds/gen/types.ts';
-import { listenerAccessLogs } from './access-log.ts';
+import type {
+  FilterChain,
+  FilterChainMatch,
+  Listener,
+  Listener_Filter,
+  ListenerFilter,
+  RouteConfiguration,
+  TransportSocket,
+} from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { connectionManager } from './http-connection.ts';
 import type { InboundPort } from './inbound-ports.ts';
 import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, readAs, sniffedHttp, TLS_INSPECTOR } from './inspectors.ts';
-import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
-import type { ProxyNode } from './proxy-node.ts';
+import { listenerAddress } from './listener-address.ts';
+import { BLACKHOLE, configPath, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
+import { capturesNothing, type ProxyNode } from './proxy-node.ts';
 import { INBOUND_RETRY } from './route-retry.ts';
+import { serverTls } from './server-tls.ts';
+import { inboundStat } from './stat-names.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
 import { workloadServerTls } from './tls-context.ts';
 
@@ -66,7 +77,34 @@ const chainOptions = (protocol: ListenerProtocol, mode: MtlsMode, node: ProxyNod
   }
 };
 
-export const inboundListener = (c: Context, ports: readonly InboundPort[]): Listener => {
+/** The one for captured connections, and those that Sidecar ports hold themselves. */
+export const inboundListeners = (c: Context, ports: readonly InboundPort[]): readonly Listener[] => {
+  const mtls = c.snapshot.peerAuthentication.forWorkload(c.node.namespace, c.node.labels);
+  const own = ports.filter((p) => p.bindsToPort).map((p) => portListener(c, p, portChains(c, p, modeForPort(mtls, p.targetPort))));
+  return capturesNothing(c.node)
+    ? own
+    : [
+        ...own,
+        captured(
+          c,
+          ports.filter((p) => !p.bindsToPort),
+        ),
+      ];
+};
+
+const portListener = (c: Context, p: InboundPort, chains: readonly FilterChain[]): Listener => ({
+  name: `${p.bind}_${p.targetPort}`,
+  address: listenerAddress(p.bind, p.targetPort),
+  filter_chains: chains,
+  listener_filters: listenerFilters(chains).filter((f) => f !== ORIGINAL_DESTINATION),
+  listener_filters_timeout: c.mesh.protocolDetectionTimeout,
+  continue_on_listener_filters_timeout: true,
+  traffic_direction: 'INBOUND',
+  access_log: c.telemetry.listenerLogs('inbound'),
+  max_connections_to_accept_per_socket_event: 1,
+});
+
+const captured = (c: Context, ports: readonly InboundPort[]): Listener => {
   const mtls = c.snapshot.peerAuthentication.forWorkload(c.node.namespace, c.node.labels);
   const own = c.mesh.proxyInboundListenPort;
   const blackhole: FilterChain = {
@@ -90,7 +128,7 @@ export const inboundListener = (c: Context, ports: readonly InboundPort[]): List
     listener_filters_timeout: c.mesh.protocolDetectionTimeout,
     continue_on_listener_filters_timeout: true,
     traffic_direction: 'INBOUND',
-    access_log: listenerAccessLogs(c.accessLogs),
+    access_log: c.telemetry.listenerLogs('inbound'),
     max_connections_to_accept_per_socket_event: 1,
   };
 };
@@ -101,19 +139,24 @@ const build = (
   port: number | undefined,
   name: (o: ChainOption) => string,
   filters: (o: ChainOption) => readonly Listener_Filter[],
+  ownTls?: TransportSocket,
+  sidecar?: Resource<'Sidecar'>,
 ): readonly FilterChain[] =>
   options.map((o) => ({
     filter_chain_match: { ...(port === undefined ? {} : { destination_port: port }), ...o.match },
     filters: [...c.filters.network.metadataExchange(), ...filters(o)],
     ...(o.terminatesTls
       ? {
-          transport_socket: workloadServerTls({
-            trustDomains: [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
-            http2: c.node.http2,
-            exchangesMetadata: c.filters.exchangesMetadata && o.protocol === 'tcp',
-          }),
+          transport_socket:
+            ownTls ??
+            workloadServerTls({
+              trustDomains: [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
+              http2: c.node.http2,
+              exchangesMetadata: c.filters.exchangesMetadata && o.protocol === 'tcp',
+            }),
         }
       : {}),
+    ...(sidecar === undefined ? {} : { metadata: { filter_metadata: { istio: { config: configPath('sidecar', sidecar) } } } }),
     name: name(o),
   }));
 
@@ -135,17 +178,24 @@ const passthroughChains = (c: Context, mode: MtlsMode, port: number | undefined)
   );
 
 const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly FilterChain[] => {
-  const name = `${WILDCARD_ADDRESS}_${p.targetPort}`;
+  const name = `${p.bind}_${p.targetPort}`;
   const cluster = inboundCluster(p.targetPort);
+  const protocol = readAs(p.servicePort.protocol, c.node.http2);
+  // A server's own TLS is possible only where the mesh's is off.
+  const ownTls = p.tls !== undefined && mode === 'DISABLE' ? serverTls(c, p.tls, protocol !== 'http') : undefined;
   const grpc = isGrpc(p.servicePort.protocol);
-  const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.service.host}:${p.servicePort.port}/*`, grpc);
+  const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.host}:${p.servicePort.port}/*`, grpc);
   return build(
     c,
-    chainOptions(readAs(p.servicePort.protocol, c.node.http2), mode, c.node),
+    ownTls === undefined ? chainOptions(protocol, mode, c.node) : [option(protocol === 'http' ? 'http' : 'tcp', 'tls', [], true)],
     p.targetPort,
     () => name,
     (o) =>
-      o.protocol === 'http' ? [connectionManager(c, 'inbound', `inbound_${name}`, { inline: routes })] : tcpProxy(c, 'inbound', cluster),
+      o.protocol === 'http'
+        ? [connectionManager(c, 'inbound', inboundStat(c.mesh, p, `inbound_${name}`), { inline: routes })]
+        : tcpProxy(c, 'inbound', cluster, inboundStat(c.mesh, p, cluster)),
+    ownTls,
+    (c.scope.sidecar?.spec.ingress ?? []).length > 0 ? c.scope.sidecar : undefined,
   );
 };
 

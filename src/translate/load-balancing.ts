@@ -1,30 +1,61 @@
 // Load balancing of a cluster: algorithm, slow start, hash rings, and whether localities are weighed.
 
 import type { MeshConfig } from '../api/mesh-config.ts';
-import type { LoadBalancerSettings, LocalityLoadBalancerSetting, TrafficPolicy } from '../api/specs.ts';
+import type { LoadBalancerSettings, LocalityLoadBalancerSetting, TrafficPolicy, ZoneAwareLoadBalancerSetting } from '../api/specs.ts';
+import type { TrafficDistribution } from '../mesh/service.ts';
 import type { Cluster } from '../xds/gen/types.ts';
-import type { ProxyNode } from './proxy-node.ts';
 
 /** Istio's default ring; Envoy caps at 8 Mi. */
 const RING_SIZE_MIN = 1024;
 
 export const isPassthrough = (policy: TrafficPolicy): boolean => policy.loadBalancer?.simple === 'PASSTHROUGH';
 
-/** Undefined: localities are not looked at. The rule's own setting replaces the mesh's. */
-export const localitySetting = (mesh: MeshConfig, policy: TrafficPolicy): LocalityLoadBalancerSetting | undefined => {
-  const own = policy.loadBalancer?.localityLbSetting;
-  const setting = own ?? mesh.localityLbSetting;
-  return setting.enabled === false ? undefined : setting;
+/** How the localities of endpoints count. With neither setting they do not. */
+export interface LocalityChoice {
+  readonly locality: LocalityLoadBalancerSetting | undefined;
+  readonly zones: ZoneAwareLoadBalancerSetting | undefined;
+  /** Priorities hold although nothing notices failures. */
+  readonly forced: boolean;
+}
+
+const ANYWHERE: LocalityChoice = { locality: undefined, zones: undefined, forced: false };
+
+const ZONE = ['topology.istio.io/network', 'topology.kubernetes.io/region', 'topology.kubernetes.io/zone'];
+const NODE = [...ZONE, 'topology.istio.io/subzone', 'kubernetes.io/hostname'];
+
+/** The rule's own setting, else what the service asks for, else the mesh's; each alone, none of them merged. */
+export const localityChoice = (
+  mesh: Pick<MeshConfig, 'localityLbSetting' | 'zoneAwareLbSetting'>,
+  own: LoadBalancerSettings | undefined,
+  distribution: TrafficDistribution,
+): LocalityChoice => {
+  if (own?.zoneAwareLbSetting !== undefined) return byZones(own.zoneAwareLbSetting);
+  if (own?.localityLbSetting !== undefined) return byLocality(own.localityLbSetting);
+  if (distribution !== 'any')
+    return { ...ANYWHERE, locality: { enabled: true, failoverPriority: distribution === 'zone' ? ZONE : NODE }, forced: true };
+  return mesh.zoneAwareLbSetting === undefined ? byLocality(mesh.localityLbSetting) : byZones(mesh.zoneAwareLbSetting);
 };
 
-/** Failing over needs something that notices failures. */
-export const weighsLocalities = (node: ProxyNode, setting: LocalityLoadBalancerSetting | undefined, policy: TrafficPolicy): boolean => {
-  if (setting === undefined) return false;
-  const labels = (setting.failoverPriority ?? []).length > 0;
-  if (node.locality.region === '' && !labels) return false;
-  if ((setting.distribute ?? []).length > 0) return true;
-  return policy.outlierDetection !== undefined && (labels || (setting.failover ?? []).length > 0);
+const byLocality = (locality: LocalityLoadBalancerSetting): LocalityChoice =>
+  locality.enabled === false ? ANYWHERE : { ...ANYWHERE, locality };
+
+const byZones = (zones: ZoneAwareLoadBalancerSetting): LocalityChoice =>
+  zones.enabled === false ? ANYWHERE : { ...ANYWHERE, zones, forced: true };
+
+type CommonLbConfig = NonNullable<Cluster['common_lb_config']>;
+
+/** Failing over needs something that notices failures, or a service that asks for it. */
+export const localityWeights = (choice: LocalityChoice, policy: TrafficPolicy): CommonLbConfig => {
+  const { locality, zones, forced } = choice;
+  if (zones !== undefined) return { zone_aware_lb_config: { routing_enabled: { value: 100 }, ...clusterSize(zones) } };
+  if (locality === undefined) return {};
+  const labels = (locality.failoverPriority ?? []).length > 0;
+  const failsOver = (policy.outlierDetection !== undefined || forced) && (labels || (locality.failover ?? []).length > 0);
+  return (locality.distribute ?? []).length > 0 || failsOver ? { locality_weighted_lb_config: {} } : {};
 };
+
+const clusterSize = (zones: ZoneAwareLoadBalancerSetting): { readonly min_cluster_size?: number } =>
+  zones.minClusterSize === undefined ? {} : { min_cluster_size: zones.minClusterSize };
 
 export const loadBalancing = (settings: LoadBalancerSettings | undefined): Cluster => {
   const hash = settings?.consistentHash;

@@ -1,8 +1,9 @@
 // Weights and priorities of localities as seen from a proxy: distribution, failover by region, failover by labels.
 
-import type { LocalityLoadBalancerSetting } from '../api/specs.ts';
+import type { LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting } from '../api/specs.ts';
 import type { Endpoint, Locality } from '../mesh/service.ts';
 import type { LbEndpoint, LocalityLbEndpoints } from '../xds/gen/types.ts';
+import type { LocalityChoice } from './load-balancing.ts';
 import type { ProxyNode } from './proxy-node.ts';
 
 export interface LocalityMember {
@@ -25,24 +26,35 @@ interface Group {
 export const applyLocality = (
   node: ProxyNode,
   groups: readonly LocalityGroup[],
-  setting: LocalityLoadBalancerSetting | undefined,
+  choice: Pick<LocalityChoice, 'locality' | 'zones'>,
   noticesFailures: boolean,
 ): readonly LocalityLbEndpoints[] => {
   const plain = groups.map((g) => ({ ...g, weight: sumWeights(g.members), priority: 0 }));
-  return settle(node, plain, setting, noticesFailures).map(toMessage);
+  return settle(node, plain, choice, noticesFailures).map(toMessage);
 };
 
 const settle = (
   node: ProxyNode,
   groups: readonly Group[],
-  setting: LocalityLoadBalancerSetting | undefined,
+  { locality: setting, zones }: Pick<LocalityChoice, 'locality' | 'zones'>,
   noticesFailures: boolean,
 ): readonly Group[] => {
+  if (zones !== undefined) return compact(byZones(node, groups, zones));
   if (setting === undefined) return groups;
   if ((setting.distribute ?? []).length > 0) return distribute(node.locality, groups, setting);
   if (!noticesFailures) return groups;
   const labels = setting.failoverPriority ?? [];
   return compact(labels.length > 0 ? byLabels(node, groups, labels) : byRegion(node.locality, groups, setting));
+};
+
+/** The own region first, whatever the labels say of endpoints within one region; zones share the load inside a region by themselves. */
+const byZones = (node: ProxyNode, groups: readonly Group[], zones: ZoneAwareLoadBalancerSetting): readonly Group[] => {
+  const own = node.locality.region;
+  const labels = zones.failoverPriority ?? [];
+  const failover = (zones.failover ?? []).find((f) => f.from === own);
+  const distance = (region: string): number => (region === own ? 0 : failover === undefined || failover.to === region ? 1 : 2);
+  const tiers = labels.length > 0 ? byLabels(node, groups, labels) : groups;
+  return tiers.map((g) => ({ ...g, priority: g.priority * 3 + distance(g.locality.region) }));
 };
 
 const sumWeights = (members: readonly LocalityMember[]): number => members.reduce((n, m) => n + m.endpoint.weight, 0);
@@ -59,7 +71,7 @@ const toMessage = (g: Group): LocalityLbEndpoints => ({
 });
 
 /** `*`, `region/*`, `region/zone/*` or a whole locality. */
-const localityMatches = (l: Locality, pattern: string): boolean => {
+export const localityMatches = (l: Locality, pattern: string): boolean => {
   const [region = '', zone, subzone] = pattern.split('/');
   const fits = (value: string, want: string | undefined): boolean => want === undefined || want === '' || want === '*' || value === want;
   if (region === '*') return true;

@@ -15,14 +15,15 @@ export const nameTable = (c: Context): NameTable => {
     table[service.host] =
       service.registry === 'Kubernetes'
         ? { ips, registry: 'Kubernetes', shortname: service.name, namespace: service.namespace }
-        : { ips, registry: 'External', ...kubernetesNames(service) };
+        : { ips, registry: 'External', ...kubernetesNames(service.host) };
+    for (const alias of service.aliases) table[alias] ??= { ips, registry: 'Kubernetes', ...kubernetesNames(alias) };
   }
   return { table };
 };
 
 /** An entry whose host follows Kubernetes' naming is found by its short forms too. */
-const kubernetesNames = (service: Service): NameTable_NameInfo => {
-  const [name, namespace, svc] = service.host.split('.');
+const kubernetesNames = (host: string): NameTable_NameInfo => {
+  const [name, namespace, svc] = host.split('.');
   return svc === 'svc' && name !== undefined && namespace !== undefined ? { shortname: name, namespace } : {};
 };
 

@@ -6,6 +6,7 @@ export const INBOUND_PASSTHROUGH = 'InboundPassthroughCluster';
 export const VIRTUAL_OUTBOUND = 'virtualOutbound';
 export const VIRTUAL_INBOUND = 'virtualInbound';
 export const WILDCARD_ADDRESS = '0.0.0.0';
+export const LOCALHOST = '127.0.0.1';
 
 export const outboundCluster = (port: number, subset: string, host: string): string => `outbound|${port}|${subset}|${host}`;
 export const inboundCluster = (port: number): string => `inbound|${port}||`;
@@ -16,6 +17,19 @@ export const statName = (name: string): string => `${name};`;
 
 /** Reference to the object a resource was made from, as Istio writes it into metadata. */
 export const configPath = (
-  kind: 'virtual-service' | 'destination-rule',
+  kind: 'virtual-service' | 'destination-rule' | 'sidecar',
   r: { readonly name: string; readonly namespace: string },
 ): string => `/apis/networking.istio.io/v1/namespaces/${r.namespace}/${kind}/${r.name}`;
+
+export const CREDENTIAL_SCHEME = 'kubernetes://';
+/** Ends the name of a credential's roots. */
+export const CA_SUFFIX = '-cacert';
+
+/** The name by which a `credentialName` is asked for over SDS: it stands in the namespace of the workload that asks. */
+export const credentialResource = (name: string): string => (name.includes('://') ? name : `${CREDENTIAL_SCHEME}${name}`);
+
+/** The same for its roots, which may stand in a Secret of their own. */
+export const caResource = (name: string): string => {
+  const resource = credentialResource(name);
+  return resource.endsWith(CA_SUFFIX) ? resource : `${resource}${CA_SUFFIX}`;
+};

@@ -1,6 +1,7 @@
 // Names under which clients may call a service: its full name, the shorter forms that resolve in the client's namespace, its addresses.
 // Ports are ignored by the route configuration.
 
+import { derive } from '../base/derive.ts';
 import { isWildcard } from '../mesh/host.ts';
 import type { Service } from '../mesh/service.ts';
 
@@ -37,12 +38,14 @@ export interface ServiceDomains {
   readonly abbreviations: ReadonlySet<string>;
 }
 
-/** Addresses of the families the client has; without any of its own it is taken for IPv4. */
-const addressDomains = (addresses: readonly string[], own: readonly string[]): readonly string[] => {
-  const v6 = own.some((a) => a.includes(':'));
-  const v4 = own.length === 0 || own.some((a) => !a.includes(':'));
-  return addresses.filter((a) => a !== '0.0.0.0' && (a.includes(':') ? v6 : v4)).map((a) => (a.includes(':') ? `[${a}]` : a));
-};
+/** Of the families the client has; without any address of its own it is taken for IPv4. */
+const families = ({ ipAddresses: own }: Client): { readonly v4: boolean; readonly v6: boolean } => ({
+  v4: own.length === 0 || own.some((a) => !a.includes(':')),
+  v6: own.some((a) => a.includes(':')),
+});
+
+const addressDomains = (addresses: readonly string[], { v4, v6 }: ReturnType<typeof families>): readonly string[] =>
+  addresses.filter((a) => a !== '0.0.0.0' && (a.includes(':') ? v6 : v4)).map((a) => (a.includes(':') ? `[${a}]` : a));
 
 export interface Client {
   readonly dnsDomain: string;
@@ -50,9 +53,17 @@ export interface Client {
 }
 
 export const serviceDomains = (service: Service, client: Client): ServiceDomains => {
-  const short = shortForms(service.host, client.dnsDomain);
-  const names = [service.host, ...(isWildcard(service.host) ? [] : [`${service.host}.`]), ...short];
+  const short: string[] = [];
+  const names: string[] = [];
+  for (const host of [service.host, ...service.aliases]) {
+    const own = shortForms(host, client.dnsDomain);
+    short.push(...own);
+    names.push(host, ...(isWildcard(host) ? [] : [`${host}.`]), ...own);
+  }
   const headless = service.resolution === 'passthrough' && service.registry === 'Kubernetes';
   const below = headless ? names.map((n) => `*.${n}`) : [];
-  return { domains: [...names, ...below, ...addressDomains(service.addresses, client.ipAddresses)], abbreviations: new Set(short) };
+  return {
+    domains: [...names, ...below, ...addressDomains(service.addresses, derive(client, 'families', families))],
+    abbreviations: new Set(short),
+  };
 };

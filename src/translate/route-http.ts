@@ -32,7 +32,8 @@ export interface RouteScope {
 /** Undefined when no rule concerns the proxy: the VirtualService then has no say here. */
 export const httpRoutes = (c: Context, vs: VirtualServiceRule, scope: RouteScope): readonly Route[] | undefined => {
   const routes: Route[] = [];
-  for (const rule of vs.http) {
+  for (const written of vs.http) {
+    const rule = withCanonicalHosts(c, written);
     const matches: readonly (HttpMatchRequest | undefined)[] =
       rule.match === undefined || rule.match.length === 0 ? [undefined] : rule.match;
     for (const match of matches) {
@@ -43,6 +44,18 @@ export const httpRoutes = (c: Context, vs: VirtualServiceRule, scope: RouteScope
     }
   }
   return routes.length === 0 ? undefined : routes;
+};
+
+/** A destination that stands for another host is that host. */
+const withCanonicalHosts = (c: Context, rule: HttpRoute): HttpRoute => {
+  const of = (d: Destination): Destination => ({ ...d, host: c.scope.canonical(d.host) });
+  const { route, mirror, mirrors } = rule;
+  return {
+    ...rule,
+    ...(route === undefined ? {} : { route: route.map((r) => ({ ...r, destination: of(r.destination) })) }),
+    ...(mirror === undefined ? {} : { mirror: of(mirror) }),
+    ...(mirrors === undefined ? {} : { mirrors: mirrors.map((m) => ({ ...m, destination: of(m.destination) })) }),
+  };
 };
 
 const httpRoute = (c: Context, vs: VirtualServiceRule, rule: HttpRoute, match: HttpMatchRequest | undefined, scope: RouteScope): Route => {
@@ -195,8 +208,7 @@ const directResponse = (rule: HttpRoute): DirectResponseAction => {
 
 const hashPolicies = (c: Context, destinations: readonly HttpRouteDestination[]): readonly RouteAction_HashPolicy[] =>
   destinations.flatMap((d) => {
-    const service = c.service(d.destination.host);
-    const rule = c.destinationRule({ host: d.destination.host, namespace: service?.namespace ?? '' });
+    const rule = c.destinationRule({ host: d.destination.host });
     return hashPolicy(hashSettings(rule, d.destination.subset ?? '', d.destination.port?.number));
   });
 

@@ -2,17 +2,27 @@
 
 import { compareSpecificity, hostsMatch, isWildcard } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
-import { isHttpOrSniffed } from '../mesh/protocol.ts';
+import { isHttpOrSniffed, protocolOfName } from '../mesh/protocol.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
+import { trimmedTo } from '../mesh/service-merge.ts';
+import type { EgressListener } from '../mesh/sidecar-scope.ts';
 import { MESH_GATEWAY, type VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
-import { PASSTHROUGH } from './names.ts';
 import { serviceDomains } from './route-domains.ts';
 import { httpRoutes, serviceRoute } from './route-http.ts';
+import { unknownHost } from './unknown-destination.ts';
 
 /** Largest body a rule may answer with itself. */
 const DIRECT_RESPONSE_MAX_BYTES = 1_048_576;
+
+const UNIX = 'unix://';
+
+/** Where rules for hosts outside the registry are served, and what a name without a port means to a proxy for all ports. */
+const UNREGISTERED_PORT = 80;
+
+/** In place of a port: all of them. */
+const ANY_PORT = 0;
 
 export const routeConfiguration = (name: string, virtualHosts: readonly VirtualHost[]): RouteConfiguration => ({
   name,
@@ -22,69 +32,76 @@ export const routeConfiguration = (name: string, virtualHosts: readonly VirtualH
   ignore_port_in_host_matching: true,
 });
 
-/** `name` is a port, or `host:port` for a detected protocol on an address of its own. */
+/** `name` is a port, `host:port` for a detected protocol on an address of its own, or the path of a Unix socket. */
 export const outboundRoutes = (c: Context, name: string): RouteConfiguration => {
-  const colon = name.lastIndexOf(':');
-  const port = Number(colon === -1 ? name : name.slice(colon + 1));
-  const hosts = virtualHosts(c, port);
+  const socket = name.startsWith(UNIX);
+  const colon = socket ? -1 : name.lastIndexOf(':');
+  const port = socket ? 0 : Number(colon === -1 ? name : name.slice(colon + 1));
+  const egress = listenerOf(c, port, name);
+  const hosts = egress === undefined ? [] : virtualHosts(c, egress, servesAllPorts(egress) ? ANY_PORT : port);
   if (colon !== -1) {
     const own = hosts.filter((h) => h.name === name);
     return routeConfiguration(name, own.length === 1 ? own.map((h) => ({ ...h, domains: ['*'] })) : hosts);
   }
-  return routeConfiguration(name, [...hosts, catchAll(c)]);
+  return routeConfiguration(name, [...hosts, unknownHost(c)]);
 };
 
-const catchAll = (c: Context): VirtualHost =>
-  c.registryOnly
-    ? {
-        name: 'block_all',
-        domains: ['*'],
-        routes: [{ name: 'block_all', match: { prefix: '/' }, direct_response: { status: 502 } }],
-        include_request_attempt_count: true,
-      }
-    : {
-        name: 'allow_any',
-        domains: ['*'],
-        routes: [{ name: 'allow_any', match: { prefix: '/' }, route: { cluster: PASSTHROUGH, timeout: '0s', max_grpc_timeout: '0s' } }],
-        include_request_attempt_count: true,
-      };
+/** The listener of the port, or of the socket; else the one for all ports, which is the last. */
+const listenerOf = (c: Context, port: number, name: string): EgressListener | undefined =>
+  c.scope.egress.find(({ spec }) => {
+    if (spec?.port === undefined) return true;
+    return (spec.port.number ?? 0) === port && (port !== 0 || spec.bind === name);
+  });
+
+/** A listener that its clients use as a proxy, and a Unix socket, serve whatever port the name says. */
+const servesAllPorts = ({ spec }: EgressListener): boolean =>
+  spec?.port !== undefined && ((spec.port.number ?? 0) === 0 || protocolOfName(spec.port.protocol ?? '') === 'HTTP_PROXY');
 
 interface Group {
+  /** Of the services; of the listener where there are none. */
+  readonly port: number;
   readonly services: readonly Service[];
   /** Hosts of a rule that no service on this port has. */
   readonly bareHosts: readonly string[];
   readonly routes: readonly Route[];
 }
 
-const virtualHosts = (c: Context, port: number): readonly VirtualHost[] => {
-  const registry = servicesOn(c, port);
-  const rules = c.snapshot.virtualServices.for(c.node.namespace, MESH_GATEWAY).filter((r) => r.http.length > 0);
+const virtualHosts = (c: Context, egress: EgressListener, port: number): readonly VirtualHost[] => {
+  const registry = servicesOn(c, egress.services, port);
+  const rules = egress.virtualServices.filter((r) => r.http.length > 0);
   const owners = wildcardOwners(rules, registry);
   const groups: Group[] = [];
   const spoken = new Set<Service>();
   for (const rule of rules) {
     const { services, bareHosts } = hostsOf(rule, registry, owners);
+    const ports = new Map<number, Service[]>();
+    for (const s of services) for (const p of httpPorts(s)) ports.set(p.port, [...(ports.get(p.port) ?? []), s]);
     // Hosts outside the registry are served on port 80, or wherever the rule has a service.
-    if (services.length === 0 && port !== 80) continue;
-    const routes = httpRoutes(c, rule, { port, gateways: [MESH_GATEWAY], service: (h) => narrowed(registry.get(h), port), tls: false });
+    if (ports.size === 0 && port === UNREGISTERED_PORT) ports.set(port, []);
+    if (ports.size === 0) continue;
+    const routes = httpRoutes(c, rule, { port, gateways: [MESH_GATEWAY], service: (h) => registry.get(h), tls: false });
     if (routes === undefined) continue;
-    for (const s of services) spoken.add(s);
-    groups.push({ services, bareHosts, routes });
+    for (const [own, served] of ports) {
+      for (const s of served) spoken.add(s);
+      groups.push({ port: own, services: served, bareHosts, routes });
+    }
   }
   for (const service of registry.values()) {
-    if (!spoken.has(service)) groups.push({ services: [service], bareHosts: [], routes: [serviceRoute(c, service, port)] });
+    if (spoken.has(service)) continue;
+    for (const p of httpPorts(service))
+      groups.push({ port: p.port, services: [service], bareHosts: [], routes: [serviceRoute(c, service, p.port)] });
   }
-  return render(c, groups, port);
+  return port === ANY_PORT ? renderAll(c, groups) : render(c, groups, true);
 };
 
-/** On a port only that port of a service is known. */
-const narrowed = (service: Service | undefined, port: number): { readonly ports: readonly ServicePort[] } | undefined =>
-  service === undefined ? undefined : { ports: service.ports.filter((p) => p.port === port) };
+const httpPorts = (s: Service): readonly ServicePort[] => s.ports.filter((p) => isHttpOrSniffed(p.protocol));
 
-const servicesOn = (c: Context, port: number): ReadonlyMap<string, Service> => {
+/** Services with a port, with that port alone. */
+const servicesOn = (c: Context, services: readonly Service[], port: number): ReadonlyMap<string, Service> => {
   const out = new Map<string, Service>();
-  for (const s of c.services) {
-    if (!s.ports.some((p) => p.port === port && isHttpOrSniffed(p.protocol))) continue;
+  for (const candidate of services) {
+    const s = port === ANY_PORT ? candidate : trimmedTo(candidate, new Set([port]));
+    if (s === undefined) continue;
     const known = out.get(s.host);
     const better = s.registry === 'Kubernetes' && known?.registry !== 'Kubernetes';
     if (
@@ -144,29 +161,49 @@ const hostsOf = (
   return { services, bareHosts };
 };
 
-const render = (c: Context, groups: readonly Group[], port: number): readonly VirtualHost[] => {
+/** Virtual hosts of one port; with `portless` the route configuration ignores the port a client writes after the name. */
+const render = (c: Context, groups: readonly Group[], portless: boolean): readonly VirtualHost[] => {
   const names = new Set<string>();
   const taken = new Set<string>();
   const full = new Set(groups.flatMap((g) => g.services.map((s) => s.host)));
   const out: VirtualHost[] = [];
-  const add = (host: string, domains: readonly string[], abbreviations: ReadonlySet<string>, routes: readonly Route[]): void => {
-    const name = `${host}:${port}`;
+  const add = (g: Group, host: string, domains: readonly string[], abbreviations: ReadonlySet<string>): void => {
+    const name = `${host}:${g.port}`;
     if (names.has(name)) return;
     names.add(name);
-    const free = domains.filter((d) => {
+    const wanted = portless ? domains : domains.flatMap((d) => [d, `${d}:${g.port}`]);
+    const free = wanted.filter((d) => {
       const key = d.toLowerCase();
       if (taken.has(key) || (abbreviations.has(d) && full.has(d))) return false;
       taken.add(key);
       return true;
     });
-    if (free.length > 0) out.push({ name, domains: free, routes, include_request_attempt_count: true });
+    if (free.length > 0) out.push({ name, domains: free, routes: g.routes, include_request_attempt_count: true });
   };
   for (const g of groups) {
-    for (const host of g.bareHosts) add(host, [host], new Set(), g.routes);
+    for (const host of g.bareHosts) add(g, host, [host], new Set());
     for (const s of g.services) {
       const { domains, abbreviations } = serviceDomains(s, c.node);
-      add(s.host, domains, abbreviations, g.routes);
+      add(g, s.host, domains, abbreviations);
     }
   }
   return out.sort((a, b) => compareText(a.name ?? '', b.name ?? ''));
+};
+
+/** Of all ports at once: names with a port mean that port, names without one mean port 80. */
+const renderAll = (c: Context, groups: readonly Group[]): readonly VirtualHost[] => {
+  const ports = [...new Set(groups.map((g) => g.port))].sort((a, b) => a - b);
+  const hosts = ports.flatMap((port) => {
+    const own = render(
+      c,
+      groups.filter((g) => g.port === port),
+      false,
+    );
+    if (port === UNREGISTERED_PORT) return own;
+    return own.flatMap((h) => {
+      const domains = (h.domains ?? []).filter((d) => d.endsWith(`:${port}`));
+      return domains.length === 0 ? [] : [{ ...h, domains }];
+    });
+  });
+  return [...hosts].sort((a, b) => compareText(a.name ?? '', b.name ?? ''));
 };

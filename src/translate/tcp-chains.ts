@@ -4,10 +4,11 @@ import type { L4MatchAttributes, TlsMatchAttributes } from '../api/specs.ts';
 import { parseRange, rangeKey } from '../mesh/cidr.ts';
 import { hostsMatch } from '../mesh/host.ts';
 import { isTls } from '../mesh/protocol.ts';
-import { listenAddress, type Service, type ServicePort, selects } from '../mesh/service.ts';
+import { type Service, type ServicePort, selects } from '../mesh/service.ts';
 import { MESH_GATEWAY, type VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { CidrRange, FilterChain, FilterChainMatch, Listener_Filter } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
+import { resolvesNames, serverNameResolution } from './dynamic-dns.ts';
 import { WILDCARD_ADDRESS } from './names.ts';
 import { tcpToDestinations, tcpToService } from './tcp-proxy.ts';
 
@@ -47,11 +48,15 @@ export const concernsL4 = (m: L4MatchAttributes | TlsMatchAttributes, c: Context
 };
 
 /** `bind` is where the listener stands; CIDR addresses become conditions of their chains. */
-export const tcpChains = (c: Context, service: Service, port: ServicePort, bind: string): readonly FilterChain[] => {
-  const rules = c.snapshot.virtualServices
-    .for(c.node.namespace, MESH_GATEWAY)
-    .filter((r) => r.hosts.some((h) => hostsMatch(h, service.host)));
-  const ranges = service.addresses.filter((a) => a.includes('/'));
+export const tcpChains = (
+  c: Context,
+  inScope: readonly VirtualServiceRule[],
+  service: Service,
+  port: ServicePort,
+  bind: string,
+): readonly FilterChain[] => {
+  const rules = inScope.filter((r) => r.hosts.some((h) => hostsMatch(h, service.host)));
+  const ranges = bind === WILDCARD_ADDRESS ? service.addresses.filter((a) => a.includes('/')) : [];
   return isTls(port.protocol) ? tlsChains(c, service, port, bind, rules, ranges) : plainChains(c, service, port, rules, ranges);
 };
 
@@ -79,8 +84,10 @@ const tlsChains = (
   }
   if (out.length > 0) return out;
   // Only where no address of its own tells the service is the server name needed.
-  const bySni = ranges.length > 0 || (listenAddress(service) === WILDCARD_ADDRESS && bind === WILDCARD_ADDRESS);
-  return [chain(tcpToService(c, 'outbound', service.host, port.port), ranges, bySni ? [service.host] : [])];
+  const bySni = bind === WILDCARD_ADDRESS;
+  const filters = tcpToService(c, 'outbound', service.host, port.port);
+  const resolving = service.resolution === 'dynamic-dns' && resolvesNames(c.node) ? [serverNameResolution(c, port.port)] : [];
+  return [chain([...resolving, ...filters], ranges, bySni ? [service.host, ...service.aliases] : [])];
 };
 
 const plainChains = (

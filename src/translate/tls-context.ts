@@ -8,6 +8,7 @@ import type {
   TransportSocket,
   UpstreamTlsContext,
 } from '../xds/gen/types.ts';
+import { caResource, credentialResource } from './names.ts';
 
 const TLS = 'envoy.transport_sockets.tls';
 const PREFIX = 'type.googleapis.com/envoy.extensions.transport_sockets';
@@ -32,11 +33,17 @@ export const fileSecret = (name: string): SdsSecretConfig => {
   return { name, sds_config: config };
 };
 
-/** Secrets the control plane serves itself. */
-export const meshSecret = (name: string): SdsSecretConfig => ({ name, sds_config: { ads: {}, resource_api_version: 'V3' } });
+/** Secrets the control plane serves itself, to those it entitles. */
+const meshSecret = (name: string): SdsSecretConfig => ({ name, sds_config: { ads: {}, resource_api_version: 'V3' } });
 
-const WORKLOAD_CERTIFICATE = agentSecret('default');
-const WORKLOAD_ROOT = agentSecret('ROOTCA');
+/** Key and certificate of a `credentialName`. */
+export const credential = (name: string): SdsSecretConfig => meshSecret(credentialResource(name));
+
+/** The roots that belong to a `credentialName`. */
+export const caCredential = (name: string): SdsSecretConfig => meshSecret(caResource(name));
+
+export const WORKLOAD_CERTIFICATE = agentSecret('default');
+export const WORKLOAD_ROOT = agentSecret('ROOTCA');
 
 const INBOUND_CIPHERS = [
   'ECDHE-ECDSA-AES256-GCM-SHA384',
@@ -51,6 +58,16 @@ export const rawBuffer: TransportSocket = {
   name: 'envoy.transport_sockets.raw_buffer',
   typed_config: { '@type': `${PREFIX}.raw_buffer.v3.RawBuffer` },
 };
+
+/** Writes the PROXY protocol's header before what `inner` sends. */
+export const upstreamProxyProtocol = (version: 'V1' | 'V2', inner: TransportSocket): TransportSocket => ({
+  name: 'envoy.transport_sockets.upstream_proxy_protocol',
+  typed_config: {
+    '@type': `${PREFIX}.proxy_protocol.v3.ProxyProtocolUpstreamTransport`,
+    config: { version },
+    transport_socket: inner,
+  },
+});
 
 export const downstreamTls = (context: DownstreamTlsContext): TransportSocket => ({
   name: TLS,

@@ -3,17 +3,31 @@
 
 import { compareText } from '../mesh/order.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
-import type { Cluster, ClusterLoadAssignment, Listener, NameTable, RouteConfiguration } from '../xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  Core_TypedExtensionConfig,
+  Listener,
+  NameTable,
+  RouteConfiguration,
+  Secret,
+} from '../xds/gen/types.ts';
 import { blackHoleCluster, inboundClusters, passthroughClusters } from './cluster-inbound.ts';
-import { outboundClusters } from './cluster-outbound.ts';
+import { outboundClusters, passedThroughClusters } from './cluster-outbound.ts';
 import { buildContext, type Context } from './context.ts';
+import { credentialSecrets } from './credentials.ts';
 import { gatewayConfig } from './gateway-listener.ts';
-import { inboundPorts } from './inbound-ports.ts';
-import { inboundListener } from './listener-inbound.ts';
+import { type InboundPort, inboundPorts } from './inbound-ports.ts';
+import { inboundListeners } from './listener-inbound.ts';
 import { outboundListeners } from './listener-outbound.ts';
 import { nameTable } from './name-table.ts';
+import type { Note } from './note.ts';
+import { type Patchable, patchConfig } from './patch-config.ts';
+import { type PatchReport, PatchSet } from './patch-set.ts';
 import type { ProxyNode } from './proxy-node.ts';
+import { proxyless } from './proxyless.ts';
 import { outboundRoutes } from './route-outbound.ts';
+import { unknownClusters } from './unknown-destination.ts';
 
 export interface ProxyConfig {
   readonly clusters: readonly Cluster[];
@@ -21,44 +35,104 @@ export interface ProxyConfig {
   readonly routes: readonly RouteConfiguration[];
   readonly endpoints: readonly ClusterLoadAssignment[];
   readonly nameTable: NameTable;
+  /** Keys and roots that the configuration asks the control plane for. */
+  readonly secrets?: readonly Secret[];
+  /** Configurations of filters that are discovered by name. */
+  readonly extensions?: readonly Core_TypedExtensionConfig[];
+  /** What the EnvoyFilters that select the proxy did. */
+  readonly patches?: PatchReport;
+  /** What the proxy is not given. */
+  readonly notes?: readonly Note[];
 }
 
+/** A piece of a configuration that reads little of the node, so that it is the same for many proxies. */
+export type ConfigPiece = Partial<ProxyConfig>;
+
+/** Makes a piece, or gives one that was made from a snapshot and a node that agree with these in all that the piece has read. */
+export type MakePiece = <T extends object>(name: string, make: (snapshot: Snapshot, node: ProxyNode) => T) => T;
+
 export const translate = (snapshot: Snapshot, node: ProxyNode): ProxyConfig => {
-  const c = buildContext(snapshot, node);
-  const config = node.kind === 'sidecar' ? sidecar(c) : router(c);
-  return {
-    clusters: byName(config.clusters),
-    listeners: byName(config.listeners),
-    routes: byName(config.routes),
-    endpoints: [...config.endpoints].sort((a, b) => compareText(a.cluster_name ?? '', b.cluster_name ?? '')),
-    nameTable: nameTable(c),
+  const pieces = translatePieces(node.kind, (_, make) => make(snapshot, node));
+  const config = {
+    clusters: byName(pieces.flatMap((p) => p.clusters ?? [])),
+    listeners: byName(pieces.flatMap((p) => p.listeners ?? [])),
+    routes: byName(pieces.flatMap((p) => p.routes ?? [])),
+    endpoints: pieces.flatMap((p) => p.endpoints ?? []).sort((a, b) => compareText(a.cluster_name ?? '', b.cluster_name ?? '')),
+    nameTable: pieces.find((p) => p.nameTable !== undefined)?.nameTable ?? {},
+    secrets: byName(pieces.flatMap((p) => p.secrets ?? [])),
+    extensions: pieces.flatMap((p) => p.extensions ?? []),
+    notes: pieces.flatMap((p) => p.notes ?? []),
   };
+  const patches = pieces.find((p) => p.patches !== undefined)?.patches;
+  return patches === undefined ? config : { ...config, patches };
 };
 
 const byName = <T extends { readonly name?: string | undefined }>(list: readonly T[]): readonly T[] =>
   [...list].sort((a, b) => compareText(a.name ?? '', b.name ?? ''));
 
-type Parts = Omit<ProxyConfig, 'nameTable'>;
+/** All pieces of a proxy's configuration. `piece` may keep them by name: a name stands for one way of making one. */
+export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): readonly ConfigPiece[] => {
+  const names = piece('names', (snapshot, node): ConfigPiece => ({ nameTable: nameTable(buildContext(snapshot, node)) }));
+  if (kind === 'grpc') return [piece('proxyless', (snapshot, node): ConfigPiece => ({ ...proxyless(buildContext(snapshot, node)) }))];
+  // A patch may change anything: then nothing is the same for others but what they agree in as a whole.
+  const { patched } = piece('patched', (snapshot, node) => ({ patched: !new PatchSet(snapshot, node).isEmpty }));
+  if (patched || kind === 'router') {
+    return [names, piece('all', (snapshot, node): ConfigPiece => (kind === 'sidecar' ? sidecar : router)(buildContext(snapshot, node)))];
+  }
+  const outbound = piece('outbound', (snapshot, node): ConfigPiece => {
+    const c = buildContext(snapshot, node);
+    const built = outboundClusters(c);
+    return { ...built, secrets: credentialSecrets(c, built) };
+  });
+  const listening = piece('listening', (snapshot, node) => outboundListeners(buildContext(snapshot, node)));
+  const routes = piece(`routes ${listening.routeNames.join(' ')}`, (snapshot, node): ConfigPiece => {
+    const c = buildContext(snapshot, node);
+    return { routes: listening.routeNames.map((name) => outboundRoutes(c, name)) };
+  });
+  const own = piece('own', (snapshot, node): ConfigPiece => {
+    const c = buildContext(snapshot, node);
+    return { ...ownOf(c, inboundPorts(c)), notes: [...new PatchSet(snapshot, node).notes, ...c.telemetry.notes()] };
+  });
+  return [names, outbound, listening, routes, own];
+};
+
+type Parts = Required<Omit<ProxyConfig, 'nameTable'>>;
 
 const sidecar = (c: Context): Parts => {
   const ports = inboundPorts(c);
+  const own = ownOf(c, ports);
   const outbound = outboundClusters(c);
   const listeners = outboundListeners(c);
-  return {
-    clusters: [blackHoleCluster(c), ...passthroughClusters(c), ...inboundClusters(c, ports), ...outbound.clusters],
-    listeners: [...listeners.listeners, inboundListener(c, ports)],
+  const config: Patchable = {
+    clusters: [...own.clusters, ...outbound.clusters],
+    listeners: [...listeners.listeners, ...own.listeners],
     routes: listeners.routeNames.map((name) => outboundRoutes(c, name)),
+  };
+  const patched = patchConfig(c, config, ports);
+  return {
+    ...patched,
+    notes: [...patched.notes, ...c.telemetry.notes()],
+    secrets: credentialSecrets(c, patched),
     endpoints: outbound.endpoints,
   };
 };
 
+/** What a sidecar has for its own application, and what every one has. */
+const ownOf = (c: Context, ports: readonly InboundPort[]): Pick<Parts, 'clusters' | 'listeners'> => ({
+  clusters: [blackHoleCluster(c), ...passthroughClusters(c), ...unknownClusters(c), ...inboundClusters(c, ports)],
+  listeners: inboundListeners(c, ports),
+});
+
 const router = (c: Context): Parts => {
   const outbound = outboundClusters(c);
   const gateway = gatewayConfig(c);
-  return {
-    clusters: [blackHoleCluster(c), ...outbound.clusters],
+  const passed = passedThroughClusters(c, gateway.passedThrough);
+  const config: Patchable = {
+    clusters: [blackHoleCluster(c), ...outbound.clusters, ...passed.clusters],
     listeners: gateway.listeners,
     routes: gateway.routes,
-    endpoints: outbound.endpoints,
   };
+  const patched = patchConfig(c, config, []);
+  const notes = [...patched.notes, ...c.telemetry.notes()];
+  return { ...patched, notes, secrets: credentialSecrets(c, patched), endpoints: [...outbound.endpoints, ...passed.endpoints] };
 };

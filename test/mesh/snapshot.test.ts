@@ -139,7 +139,8 @@ spec: {hosts: [out.test], resolution: DNS, ports: [{number: 443, name: tls, prot
     vm.endpoints.get(80)?.map((e) => [e.address, e.port, e.weight, e.mtls, e.locality.zone]),
     [
       ['10.9.0.1', 9999, 3, true, 'z'],
-      ['10.244.0.1', 8080, 1, true, ''],
+      // The instance's own word for the port's name.
+      ['10.244.0.1', 8081, 1, true, ''],
     ],
   );
   assert.deepEqual(
@@ -200,7 +201,10 @@ test('destination rules of one host join: first policy whole, new subsets added,
   );
   assert.deepEqual(
     problems.map((p) => [p.code, p.path]),
-    [['SUBSET_SHADOWED', 'spec.subsets[0]']],
+    [
+      ['SUBSET_SHADOWED', 'spec.subsets[0]'],
+      ['POLICY_SHADOWED', 'spec.trafficPolicy'],
+    ],
   );
 });
 

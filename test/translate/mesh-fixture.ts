@@ -45,6 +45,9 @@ const canonical = (v: unknown, key = ''): unknown => {
 const textMap = (v: unknown): Readonly<Record<string, string>> =>
   isRaw(v) ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, String(x)])) : {};
 
+/** Kinds whose fields stand beside `metadata`. */
+const ROOT_KINDS: ReadonlySet<string> = new Set(['Pod', 'Endpoints', 'EndpointSlice', 'Secret', 'ConfigMap']);
+
 export const resourceOf = (doc: unknown, defaultNamespace = 'default'): Resource | undefined => {
   if (!isRaw(doc) || typeof doc['kind'] !== 'string') return undefined;
   const meta = isRaw(doc['metadata']) ? doc['metadata'] : {};
@@ -57,7 +60,7 @@ export const resourceOf = (doc: unknown, defaultNamespace = 'default'): Resource
     labels: textMap(meta['labels']),
     annotations: textMap(meta['annotations']),
     creationTimestamp: typeof created === 'string' ? created : undefined,
-    spec: canonical(isRaw(doc['spec']) ? doc['spec'] : {}) as Resource['spec'],
+    spec: canonical(ROOT_KINDS.has(doc['kind']) ? doc : isRaw(doc['spec']) ? doc['spec'] : {}) as Resource['spec'],
     origin: objectOrigin('test.yaml'),
   };
 };

@@ -8,8 +8,8 @@ import { parseNode } from '../../src/translate/proxy-node.ts';
 import { type ProxyConfig, translate } from '../../src/translate/translate.ts';
 import { encode } from '../../src/xds/codec.ts';
 import type { Cluster, Listener, Route, RouteConfiguration } from '../../src/xds/gen/types.ts';
+import { type Call, simulate } from '../conformance/corpora/simulate.ts';
 import { meshConfigOf, resourcesOf } from './mesh-fixture.ts';
-import { type Call, simulate } from './simulate.ts';
 
 const instance = (name: string, address: string, over: Partial<Instance> = {}): Instance => {
   const app = name.replace(/-v?\d.*$/, '');

@@ -1,0 +1,103 @@
+// What security policies say that does not take effect as it reads: policies behind older ones or in a place where they do nothing,
+// keys that cannot be had, authorizers that cannot be asked. Where that leaves something open or shut, the message says which.
+
+import type { Problem } from '../api/problem.ts';
+import type { Resource } from '../api/resource.ts';
+import { type AuthorizationPolicy, isDryRun } from './authorization.ts';
+import { findAuthorizer } from './authorizers.ts';
+import { keySourceOf } from './key-sets.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** Codes of this subject, with what they mean. */
+const codes = {
+  PEER_AUTHENTICATION_NO_EFFECT: 'a PeerAuthentication of the root namespace that selects workloads selects none',
+  PEER_AUTHENTICATION_SHADOWED: 'an older PeerAuthentication speaks for the same workloads; this one has no effect',
+  AUTHORIZER_UNUSABLE: 'a CUSTOM policy names an authorizer that cannot be asked; what the policy matches is denied',
+  AUTHORIZERS_SEVERAL: 'a workload has one external authorizer; where policies name several, what they match is denied',
+  DRY_RUN_DENIES: 'an authorizer cannot be asked on trial; what a CUSTOM policy with the annotation matches is denied, as in Istio',
+  KEYS_MISSING: 'keys of tokens could not be fetched; every token of the issuer is refused',
+} as const;
+
+export const policyProblems = (snapshot: Snapshot): readonly Problem[] => [
+  ...peerProblems(snapshot),
+  ...authorizerProblems(snapshot),
+  ...keyProblems(snapshot),
+];
+
+const problem = (code: keyof typeof codes, resource: Resource, path: string, message: string): Problem => ({
+  code,
+  severity: 'warning',
+  file: resource.origin.file,
+  ...resource.origin.at(path),
+  path,
+  message,
+});
+
+const peerProblems = ({ peerAuthentication, meshConfig }: Snapshot): readonly Problem[] => {
+  const first = new Map<string, string>();
+  return peerAuthentication.all.flatMap((p) => {
+    const labels = Object.entries(p.spec.selector?.matchLabels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+    if (labels.length > 0 && p.namespace === meshConfig.rootNamespace) {
+      const message = `in the root namespace ${p.namespace} a selector selects nothing: move the policy to the workloads' namespace`;
+      return [problem('PEER_AUTHENTICATION_NO_EFFECT', p, 'spec.selector', message)];
+    }
+    const key = JSON.stringify([p.namespace, labels]);
+    const older = first.get(key);
+    if (older === undefined) {
+      first.set(key, p.name);
+      return [];
+    }
+    return [
+      problem(
+        'PEER_AUTHENTICATION_SHADOWED',
+        p,
+        'spec',
+        `PeerAuthentication ${p.namespace}/${older} is older and selects the same workloads`,
+      ),
+    ];
+  });
+};
+
+const authorizerProblems = ({ authorization, meshConfig, services }: Snapshot): readonly Problem[] => {
+  const custom = authorization.all.filter((p) => p.spec.action === 'CUSTOM');
+  return custom.flatMap((p) => {
+    const name = p.spec.provider?.name ?? '';
+    const found = findAuthorizer(meshConfig, services.all, name);
+    const other = custom.find((o) => (o.spec.provider?.name ?? '') !== name && mayMeet(p, o, meshConfig.rootNamespace));
+    return [
+      ...(found.ok ? [] : [problem('AUTHORIZER_UNUSABLE', p, 'spec.provider.name', `${found.error}; what this policy matches is denied`)]),
+      ...(other === undefined ? [] : [problem('AUTHORIZERS_SEVERAL', p, 'spec.provider.name', several(name, other))]),
+      ...(isDryRun(p)
+        ? [problem('DRY_RUN_DENIES', p, 'metadata.annotations', 'the dry-run annotation makes a CUSTOM policy deny what it matches')]
+        : []),
+    ];
+  });
+};
+
+const several = (name: string, other: AuthorizationPolicy): string =>
+  `${other.namespace}/${other.name} names authorizer ${other.spec.provider?.name ?? ''}, this one ${name}: workloads that both select get neither, and what they match is denied`;
+
+/** One workload may be governed by both: no label is asked for with two values. */
+const mayMeet = (a: AuthorizationPolicy, b: AuthorizationPolicy, root: string): boolean => {
+  if (a.namespace !== b.namespace && a.namespace !== root && b.namespace !== root) return false;
+  const wanted = b.spec.selector?.matchLabels ?? {};
+  return Object.entries(a.spec.selector?.matchLabels ?? {}).every(([k, v]) => wanted[k] === undefined || wanted[k] === v);
+};
+
+const keyProblems = ({ requestAuthentication, keySets }: Snapshot): readonly Problem[] =>
+  requestAuthentication.all.flatMap((p) =>
+    (p.spec.jwtRules ?? []).flatMap((rule, i) => {
+      const source = keySourceOf(rule);
+      const failure = source === undefined ? undefined : keySets.failed.get(source.id);
+      if (source === undefined || failure === undefined) return [];
+      const path = `spec.jwtRules[${i}].${source.discovery ? 'issuer' : 'jwksUri'}`;
+      return [
+        problem(
+          'KEYS_MISSING',
+          p,
+          path,
+          `the keys of ${rule.issuer ?? 'the rule'} cannot be had (${failure}): every token of it is refused`,
+        ),
+      ];
+    }),
+  );

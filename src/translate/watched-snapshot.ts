@@ -1,0 +1,109 @@
+// A snapshot that notes what is read of it, so that what was made from it can be known to be right for a later snapshot: it is if the
+// same reads give the same there. Parts are noted as a whole, by identity; services and what a proxy may see of them are noted finer,
+// because one service changes more often than a rule and concerns few.
+import type { Service } from '../mesh/service.ts';
+import type { ServiceIndex } from '../mesh/service-index.ts';
+import type { SidecarScope } from '../mesh/sidecar-scope.ts';
+import type { Snapshot } from '../mesh/snapshot.ts';
+import type { ProxyNode } from './proxy-node.ts';
+
+/** A thing that was read, and how to read it of another snapshot. Lists that hold identical items are the same. */
+export interface SnapshotRead {
+  readonly read: (snapshot: Snapshot, node: ProxyNode) => unknown;
+  readonly value: unknown;
+}
+
+export interface WatchedSnapshot {
+  readonly snapshot: Snapshot;
+  readonly reads: ReadonlyMap<string, SnapshotRead>;
+}
+
+type Read<T> = (snapshot: Snapshot, node: ProxyNode) => T;
+type Note = <T>(name: string, read: Read<T>) => T;
+
+// What is kept of a read must not hold the snapshot that it was first made on: these make reads from names alone.
+const field =
+  <K extends keyof Snapshot>(name: K): Read<Snapshot[K]> =>
+  (s) =>
+    s[name];
+const servicesAt =
+  (addresses: readonly string[], namespace: string): Read<readonly unknown[]> =>
+  (s) =>
+    s.services.at(addresses, namespace).flatMap((i) => [i.service, i.portIndex, i.endpoint]);
+const visibleServices =
+  (namespace: string): Read<readonly Service[]> =>
+  (s) =>
+    s.services.visibleTo(namespace);
+const servicesWithHost =
+  (host: string): Read<readonly Service[]> =>
+  (s) =>
+    s.services.withHost(host);
+const foundService =
+  (host: string, namespace: string): Read<Service | undefined> =>
+  (s) =>
+    s.services.find(host, namespace);
+const allServices: Read<readonly Service[]> = (s) => s.services.all;
+const scopeField =
+  <K extends keyof SidecarScope>(name: K): Read<SidecarScope[K]> =>
+  (s, node) =>
+    s.scopes.for(node)[name];
+const scopeService =
+  (host: string): Read<Service | undefined> =>
+  (s, node) =>
+    s.scopes.for(node).service(host);
+const scopeCanonical =
+  (host: string): Read<string> =>
+  (s, node) =>
+    s.scopes.for(node).canonical(host);
+const scopeEgress: Read<readonly unknown[]> = (s, node) =>
+  s.scopes.for(node).egress.flatMap((l) => [l.spec, l.services.length, ...l.services, l.virtualServices.length, ...l.virtualServices]);
+
+/** `node` is the one that everything read is read for. */
+export const watchSnapshot = (snapshot: Snapshot, node: ProxyNode): WatchedSnapshot => {
+  const reads = new Map<string, SnapshotRead>();
+  const note: Note = (name, read) => {
+    const known = reads.get(name);
+    if (known) return known.value as ReturnType<typeof read>;
+    const value = read(snapshot, node);
+    reads.set(name, { read, value });
+    return value;
+  };
+  const watched: Record<string, unknown> = {};
+  for (const name of Object.keys(snapshot) as (keyof Snapshot)[]) {
+    const get = (): unknown => {
+      if (name === 'services') return watchServices(snapshot, note);
+      if (name === 'scopes') return { for: () => watchScope(snapshot, node, note) };
+      return note(name, field(name));
+    };
+    Object.defineProperty(watched, name, { enumerable: true, get });
+  }
+  return { snapshot: watched as unknown as Snapshot, reads };
+};
+
+const watchServices = (snapshot: Snapshot, note: Note): ServiceIndex => ({
+  get all() {
+    return note('services.all', allServices);
+  },
+  visibleTo: (namespace) => note(`services.visibleTo ${namespace}`, visibleServices(namespace)),
+  withHost: (host) => note(`services.withHost ${host}`, servicesWithHost(host)),
+  find: (host, namespace) => note(`services.find ${host} ${namespace}`, foundService(host, namespace)),
+  isVisible: (service, namespace) => note('services', field('services')).isVisible(service, namespace),
+  at: (addresses, namespace) => {
+    note(`services.at ${addresses.join()} ${namespace}`, servicesAt([...addresses], namespace));
+    return snapshot.services.at(addresses, namespace);
+  },
+});
+
+/** The node's own: the only one that a translation asks for. */
+const watchScope = (snapshot: Snapshot, node: ProxyNode, note: Note): SidecarScope => {
+  const scope = snapshot.scopes.for(node);
+  return new Proxy(scope, {
+    get: (_, key) => {
+      if (key === 'service') return (host: string) => note(`scope.service ${host}`, scopeService(host));
+      if (key === 'canonical') return (host: string) => note(`scope.canonical ${host}`, scopeCanonical(host));
+      if (key === 'egress') note('scope.egress', scopeEgress);
+      else note(`scope.${String(key)}`, scopeField(key as keyof SidecarScope));
+      return Reflect.get(scope, key);
+    },
+  });
+};
