@@ -1,7 +1,9 @@
 // The admin API: what the CLI, `skein up` and the dashboard ask and tell the control plane. Routes and their checks; the
 // work is done by the parts that are given. Whoever can open the socket may do everything.
+import { documentBody } from '../api/document-body.ts';
 import { formatProblem, type Problem } from '../api/problem.ts';
-import type { Resource } from '../api/resource.ts';
+import { ofKind, type Resource } from '../api/resource.ts';
+import { keySources } from '../mesh/request-authentication.ts';
 import { AdminError, type AdminReply, type AdminRequest, type AdminRoute, jsonBody } from './admin-http.ts';
 import type { AdsService } from './ads-service.ts';
 import { type ApplyDocument, type ApplyOptions, applyDocuments } from './apply.ts';
@@ -9,14 +11,19 @@ import type { EventHub } from './event-hub.ts';
 import { eventStream } from './event-stream.ts';
 import { isResourceName, parseInstance } from './instance-document.ts';
 import type { InstanceRegistry } from './instance-registry.ts';
+import type { KeySetStore } from './key-set-store.ts';
 import { APPLY_BODY_BYTES_MAX } from './limits.ts';
 import type { ControlMetrics } from './metric-registry.ts';
 import type { OperatorHub } from './operator-hub.ts';
+import { entryMetadata, entryStatus } from './registration-entry.ts';
+import type { RegistrationStore } from './registration-store.ts';
 import type { TokenStore } from './token-store.ts';
 
 export interface AdminApiOptions extends ApplyOptions {
   readonly ads: AdsService;
+  readonly keySets: Pick<KeySetStore, 'prepare'>;
   readonly instances: InstanceRegistry;
+  readonly entries: RegistrationStore;
   readonly tokens: TokenStore;
   readonly operators: OperatorHub;
   readonly events: EventHub;
@@ -113,11 +120,12 @@ const tunnel = async (request: AdminRequest, o: AdminApiOptions): Promise<AdminR
   }
 };
 
-const apply = (request: AdminRequest, o: AdminApiOptions): AdminReply => {
+const apply = async (request: AdminRequest, o: AdminApiOptions): Promise<AdminReply> => {
   const { documents, dryRun = false, namespace = 'default' } = jsonBody(request, ['documents', 'dryRun', 'namespace']);
   if (!isDocuments(documents)) throw new AdminError(400, 'INVALID', 'documents must be a list of {file, text}');
   if (typeof dryRun !== 'boolean') throw new AdminError(400, 'INVALID', 'dryRun must be true or false');
   if (!isResourceName(namespace)) throw new AdminError(400, 'INVALID', 'namespace must be a lower-case DNS name');
+  if (!dryRun) await o.keySets.prepare(wantedKeys(documents, namespace, o));
   const result = applyDocuments(documents, { namespace, dryRun }, o);
   if (result.ok) return { status: 200, json: result.value };
   return {
@@ -125,6 +133,12 @@ const apply = (request: AdminRequest, o: AdminApiOptions): AdminReply => {
     json: { problems: result.error, error: { code: 'REFUSED', message: firstProblem(result.error), problems: result.error } },
   };
 };
+
+/** What the documents' token rules are checked with. They may yet be refused: a key set does no harm. */
+const wantedKeys = (documents: readonly ApplyDocument[], defaultNamespace: string, { pipeline }: AdminApiOptions) =>
+  documents
+    .filter((d) => d.text.includes('RequestAuthentication'))
+    .flatMap((d) => keySources(ofKind(pipeline.parseDocuments(d.file, d.text, { defaultNamespace }).resources, 'RequestAuthentication')));
 
 const firstProblem = (problems: readonly Problem[]): string => {
   const first = problems.find((p) => p.severity === 'error');
@@ -152,16 +166,19 @@ const listResources = (request: AdminRequest, o: AdminApiOptions): readonly unkn
 };
 
 const resourceDocument = (resource: Resource, o: AdminApiOptions): unknown => {
-  const { apiVersion, kind, name, namespace, labels, annotations, creationTimestamp, spec, origin } = resource;
+  const { apiVersion, kind, name, namespace, labels, annotations, creationTimestamp, origin } = resource;
+  const entry = o.entries.find(resource);
+  const status = entry && entryStatus(entry);
   const metadata = {
     name,
     ...(namespace === '' ? {} : { namespace }),
     ...(Object.keys(labels).length === 0 ? {} : { labels }),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
     ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
+    ...(entry && entryMetadata(entry)),
   };
-  const source = o.objects.get(resource)?.resource === resource ? 'applied' : 'file';
-  return { object: { apiVersion, kind, metadata, spec }, origin: { source, file: origin.file, line: origin.line } };
+  const source = entry ? 'registered' : o.objects.get(resource)?.resource === resource ? 'applied' : 'file';
+  return { object: { apiVersion, kind, metadata, ...documentBody(resource), ...(status && { status }) }, origin: { source, file: origin.file, line: origin.line } };
 };
 
 const deleteResource = (request: AdminRequest, o: AdminApiOptions): AdminReply => {

@@ -1,4 +1,4 @@
-// All xDS streams: who is connected, what each class of proxies is to have in the present generation, and the pushes when
+// All xDS streams: who is connected, what each proxy is to have in the present generation, and the pushes when
 // a generation is made. One proxy's failure to translate leaves that proxy on its last configuration and is logged.
 import { performance } from 'node:perf_hooks';
 import type { Problem } from '../api/problem.ts';
@@ -6,18 +6,23 @@ import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { Instance } from '../mesh/instance.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
+import type { TypeStatus } from '../xds/discovery-machine.ts';
 import type { Node } from '../xds/gen/types.ts';
 import { type ResourceShortName, resourceType } from '../xds/resource-types.ts';
-import type { TypeStatus } from '../xds/sotw-server.ts';
-import { AdsConnection, type StreamRefusal } from './ads-connection.ts';
+import { SharedWork } from '../xds/shared-work.ts';
+import { AdsConnection, type StreamProtocol, type StreamRefusal } from './ads-connection.ts';
 import type { EventHub } from './event-hub.ts';
-import { PROXY_CLASSES_MAX } from './limits.ts';
 import type { ControlMetrics } from './metric-registry.ts';
 import type { Generation, Model } from './model.ts';
+import { nackProblems, type Refusal } from './nack-problems.ts';
 import type { Pipeline } from './pipeline.ts';
-import { type ProxyResources, ResourceEncoder } from './proxy-resources.ts';
+import { noteProblems, type ProxyNotes } from './proxy-notes.ts';
+import { ProxyConfigs, type ProxyResources } from './proxy-resources.ts';
 import { PushQueue } from './push-queue.ts';
+import { RequestCache } from './request-cache.ts';
+import type { Registrations } from './registrations.ts';
 import type { TokenHolder } from './token-store.ts';
+import { unenforcedProblems } from './unenforced-policies.ts';
 
 export interface AdsServiceOptions {
   readonly pipeline: Pipeline;
@@ -28,13 +33,16 @@ export interface AdsServiceOptions {
   readonly now: () => number;
   /** The replica that was registered under a token's name. */
   readonly registered: (holder: TokenHolder) => Instance | undefined;
+  /** Workloads that register by their streams. */
+  readonly registrations: Pick<Registrations, 'connect' | 'disconnect' | 'health'>;
 }
 
 export interface StreamOptions {
-  readonly onlyType: string | undefined;
+  readonly protocol: StreamProtocol;
   /** Undefined on an insecure listener for a client that brought no token. */
   readonly holder: TokenHolder | undefined;
-  readonly send: (bytes: Uint8Array) => void;
+  readonly send: (pieces: readonly Uint8Array[]) => void;
+  readonly writable: () => boolean;
 }
 
 export interface ProxyStatus {
@@ -50,27 +58,36 @@ export class AdsService {
   readonly #options: AdsServiceOptions;
   readonly #connections = new Set<AdsConnection>();
   readonly #queue = new PushQueue<AdsConnection>((connection) => this.#push(connection));
-  readonly #encoder = new ResourceEncoder();
-  #classes = new Map<string, ProxyResources>();
-  /** By class of proxies that the present generation cannot be translated for. */
-  #failures = new Map<string, Problem>();
+  readonly #shared = new SharedWork();
+  readonly #requests = new RequestCache();
+  readonly #configs: ProxyConfigs;
+  /** By proxy that the present generation cannot be translated for. */
+  readonly #failures = new Map<string, Problem>();
+  /** Of the connected proxies, by name. */
+  readonly #said = new Map<string, ProxyNotes>();
   #generation = -1;
   #ids = 0;
 
   constructor(options: AdsServiceOptions) {
     this.#options = options;
+    this.#configs = new ProxyConfigs(options.pipeline);
     options.metrics.gauge('pilot_xds', () => this.#connections.size);
     options.model.subscribe(() => this.#queue.add(this.#connections));
   }
 
   open(stream: StreamOptions): AdsConnection {
-    const { now, metrics } = this.#options;
+    const { now, metrics, registrations } = this.#options;
+    const id = ++this.#ids;
     const connection = new AdsConnection({
-      id: ++this.#ids,
-      onlyType: stream.onlyType,
+      id,
+      protocol: stream.protocol,
+      shared: this.#shared,
+      requests: this.#requests,
       now,
       send: stream.send,
-      admit: (node) => this.#admit(node, stream.holder),
+      writable: stream.writable,
+      admit: (node) => this.#admit(id, node, stream.holder),
+      health: (healthy, message) => registrations.health(id, healthy, message),
       opened: (opened, node) => this.#opened(opened, node),
       answered: (c, kind, typeUrl, message) => this.#answered(c, kind, typeUrl, message),
       converged: (c, sinceMs) => {
@@ -85,7 +102,9 @@ export class AdsService {
 
   closed(connection: AdsConnection): void {
     connection.close();
+    this.#options.registrations.disconnect(connection.id);
     this.#queue.delete(connection);
+    if (connection.node) this.#said.delete(nameOf(connection.node));
     if (this.#connections.delete(connection)) this.#publish(connection, 'disconnected');
   }
 
@@ -103,7 +122,26 @@ export class AdsService {
   get problems(): readonly Problem[] {
     const { current } = this.#options.model;
     const limited = [...this.#connections].some((c) => c.node?.http2 === false);
-    return [...this.#failures.values(), ...(limited && current ? this.#options.pipeline.http2Problems(current.snapshot) : [])];
+    const { pipeline } = this.#options;
+    return [
+      ...this.#failures.values(),
+      ...noteProblems(this.#said),
+      ...(limited && current ? pipeline.http2Problems(current.snapshot) : []),
+      ...nackProblems(this.#refusals(), current?.resources ?? []),
+      ...(current ? unenforcedProblems(pipeline, current.snapshot, this.nodes()) : []),
+    ];
+  }
+
+  #refusals(): readonly Refusal[] {
+    return [...this.#connections].flatMap((c) => {
+      const proxy = `${c.node?.name}.${c.node?.namespace}`;
+      return c.refusals().map((refusal) => ({ proxy, ...refusal }));
+    });
+  }
+
+  /** Of the connected proxies. */
+  nodes(): readonly ProxyNode[] {
+    return [...this.#connections].flatMap((c) => (c.node === undefined ? [] : [c.node]));
   }
 
   close(): void {
@@ -111,17 +149,18 @@ export class AdsService {
     for (const connection of this.#connections) connection.close();
   }
 
-  #admit(node: Node, holder: TokenHolder | undefined): Result<ProxyNode, StreamRefusal> {
+  #admit(id: number, node: Node, holder: TokenHolder | undefined): Result<ProxyNode, StreamRefusal> {
     const parsed = this.#options.pipeline.parseNode(node);
     if (!parsed) {
       const id = JSON.stringify(node.id ?? '');
       return err({ code: 3, message: `node id ${id} is not of the form sidecar~<ip>~<name>.<namespace>~<namespace>.svc.<domain>` });
     }
-    if (!holder) return ok(parsed);
+    const { registered, registrations } = this.#options;
+    if (!holder) return registrations.connect(id, parsed, undefined);
     const mismatch = nodeMismatch(parsed, holder);
     if (mismatch !== undefined) return err({ code: 7, message: mismatch });
     // What the node says of its identity is a claim; what the token says is known.
-    return ok(proven(parsed, holder, this.#options.registered(holder)));
+    return registrations.connect(id, proven(parsed, holder, registered(holder)), holder);
   }
 
   #opened(connection: AdsConnection, node: ProxyNode): ProxyResources | undefined {
@@ -153,25 +192,22 @@ export class AdsService {
 
   #resources(node: ProxyNode, generation: Generation | undefined): ProxyResources | undefined {
     if (!generation) return undefined;
-    if (this.#generation !== generation.number || this.#classes.size > PROXY_CLASSES_MAX) {
+    if (this.#generation !== generation.number) {
       this.#generation = generation.number;
-      this.#classes = new Map();
-      this.#encoder.nextGeneration();
-      this.#failures = new Map();
+      this.#failures.clear();
     }
-    const key = classKey(node);
-    const known = this.#classes.get(key);
-    if (known || this.#failures.has(key)) return known;
-    const { pipeline, metrics, log } = this.#options;
+    const { metrics, log } = this.#options;
     const startedAtMs = performance.now();
     try {
-      const made = this.#encoder.encode(pipeline.translate(generation.snapshot, node));
-      this.#classes.set(key, made);
+      const made = this.#configs.resources(generation.snapshot, node);
+      if (made.said) this.#said.set(nameOf(node), made.said);
       const tookMs = Math.round(performance.now() - startedAtMs);
-      log.debug('a class of proxies is translated', { node: node.id, generation: generation.number, tookMs });
+      if (tookMs > 0) log.debug('a proxy is translated', { node: node.id, generation: generation.number, tookMs });
       return made;
     } catch (error) {
-      this.#failures.set(key, failureProblem(node, error));
+      const proxy = `${node.namespace}/${node.name}`;
+      if (this.#failures.has(proxy)) return undefined;
+      this.#failures.set(proxy, failureProblem(node, error));
       metrics.count('pilot_xds_translate_failures');
       log.error('a proxy keeps its last configuration: translation failed', {
         node: node.id,
@@ -199,6 +235,8 @@ export class AdsService {
     this.#options.events.publish(detail === undefined ? event : { ...event, detail });
   }
 }
+
+const nameOf = (node: ProxyNode): string => `${node.name}.${node.namespace}`;
 
 const failureProblem = (node: ProxyNode, error: unknown): Problem => ({
   code: 'INTERNAL',
@@ -242,9 +280,6 @@ const proven = (node: ProxyNode, holder: TokenHolder, instance: Instance | undef
     serviceAccount,
     ipAddresses: address === '' ? node.ipAddresses : [address],
     labels: instance === undefined ? node.labels : { ...Object.fromEntries(derived), ...instance.labels },
+    proven: instance !== undefined,
   };
 };
-
-/** Everything that translation may look at, so that equal keys mean equal configuration. */
-const classKey = (node: ProxyNode): string =>
-  JSON.stringify(node, (_, value: unknown) => (value instanceof Set ? [...value].sort() : value instanceof Map ? [...value] : value));

@@ -3,11 +3,14 @@
 import type { Problem } from '../api/problem.ts';
 import { type Resource, resourceKey } from '../api/resource.ts';
 import { err, ok, type Result } from '../base/result.ts';
+import type { Snapshot } from '../mesh/snapshot.ts';
+import type { AdsService } from './ads-service.ts';
 import type { FolderSource } from './folder-source.ts';
 import type { Model } from './model.ts';
 import type { ObjectSource, StoredObject } from './object-source.ts';
 import type { Pipeline } from './pipeline.ts';
 import { splitDocuments } from './split-documents.ts';
+import { unenforcedProblems } from './unenforced-policies.ts';
 
 export interface ApplyDocument {
   readonly file: string;
@@ -30,6 +33,8 @@ export interface Applied {
 export interface ApplyOptions {
   readonly pipeline: Pipeline;
   readonly model: Model;
+  /** A policy that a connected proxy cannot carry out is refused. */
+  readonly ads: Pick<AdsService, 'nodes'>;
   readonly folders: readonly FolderSource[];
   readonly objects: ObjectSource;
   readonly now: () => number;
@@ -50,7 +55,12 @@ export const applyDocuments = (
   const { model } = options;
   if (!problems.some(isError)) {
     const files = new Set(candidates.map((c) => c.resource.origin.file));
-    problems.push(...model.trial(candidates.map((c) => c.resource)).filter((p) => files.has(p.file)));
+    const check = (snapshot: Snapshot) => unenforcedProblems(options.pipeline, snapshot, options.ads.nodes());
+    const said = model.trial(
+      candidates.map((c) => c.resource),
+      check,
+    );
+    problems.push(...said.filter((p) => files.has(p.file)));
   }
   if (problems.some(isError)) return err(problems);
   const changes = candidates.map((c) => ({ candidate: c, applied: actionOf(c.resource, options.objects) }));

@@ -1,6 +1,7 @@
 // The control plane assembled: the only place where its parts are made and joined. `startControlPlane` returns when every door is
 // open; `close` stops it and leaves the state folder as a start finds it.
 import { mkdirSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Log } from '../base/log.ts';
 import { adminRoutes } from './admin-api.ts';
@@ -12,6 +13,8 @@ import { EventHub } from './event-hub.ts';
 import { FolderSource } from './folder-source.ts';
 import { generationNumber } from './generation-number.ts';
 import { InstanceRegistry } from './instance-registry.ts';
+import { fetchKeySet } from './key-set-fetch.ts';
+import { KeySetStore } from './key-set-store.ts';
 import { LastGoodTexts } from './last-good.ts';
 import { MeshSettingsFile } from './mesh-settings-file.ts';
 import { ControlMetrics } from './metric-registry.ts';
@@ -19,6 +22,8 @@ import { Model } from './model.ts';
 import { ObjectSource } from './object-source.ts';
 import { OperatorHub } from './operator-hub.ts';
 import type { Pipeline } from './pipeline.ts';
+import { RegistrationStore } from './registration-store.ts';
+import { REGISTRATION_TIMES, type RegistrationTimes, Registrations } from './registrations.ts';
 import { lockState } from './state-lock.ts';
 import { TokenStore } from './token-store.ts';
 import { startXdsServer, type XdsServer } from './xds-server.ts';
@@ -38,6 +43,8 @@ export interface ControlPlaneConfig {
   readonly caDir: string | undefined;
   readonly version: string;
   readonly debounce: { readonly quietMs: number; readonly maxMs: number };
+  /** How long the entries of workloads that are away stay; Istio's times when absent. */
+  readonly registration?: RegistrationTimes;
   readonly pipeline: Pipeline;
   readonly log: Log;
   readonly now: () => number;
@@ -110,6 +117,7 @@ const assemble = async (
     parse: (file, text, defaultNamespace) => pipeline.parseDocuments(file, text, { defaultNamespace }),
   });
   const instances = new InstanceRegistry(join(stateDir, 'instances'), events);
+  const entries = new RegistrationStore(join(stateDir, 'registrations'));
   const tokens = new TokenStore(join(stateDir, 'tokens'));
   const trustDomain = (): string => settings.current.config.trustDomain;
   const material =
@@ -117,11 +125,19 @@ const assemble = async (
       ? await ownCaMaterial(join(stateDir, 'ca'), trustDomain(), now())
       : await loadCaMaterial(config.caDir, trustDomain(), now());
   const ca = new CertificateAuthority(material, now);
+  const keySets = new KeySetStore({
+    folder: join(stateDir, 'key-sets'),
+    fetch: fetchKeySet,
+    log: log.scope('jwks'),
+    changed: () => model.invalidate(),
+  });
+  closers.push(() => keySets.close());
   const model = new Model({
     pipeline,
-    sources: [...folders, objects],
+    sources: [...folders, objects, entries],
     instances,
     settings: () => settings.current,
+    keySets,
     events,
     log: log.scope('model'),
     now,
@@ -129,6 +145,16 @@ const assemble = async (
     numbering: generationNumber(join(stateDir, 'generation'), log.scope('model')),
   });
   closers.push(() => model.close());
+  const registrations = new Registrations({
+    store: entries,
+    resources: () => model.current?.resources ?? [],
+    times: config.registration ?? REGISTRATION_TIMES,
+    controller: hostname(),
+    metrics,
+    log: log.scope('registration'),
+    now,
+  });
+  closers.push(() => registrations.close());
   const ads = new AdsService({
     pipeline,
     model,
@@ -137,8 +163,10 @@ const assemble = async (
     log: log.scope('xds'),
     now,
     registered: (h) => instances.get(h.namespace, h.name),
+    registrations,
   });
   closers.push(() => ads.close());
+  model.subscribe(() => registrations.reconcile());
   model.start();
   settings.start(() => model.invalidate());
   closers.push(() => settings.close());
@@ -167,8 +195,10 @@ const assemble = async (
     model,
     folders,
     objects,
+    entries,
     now,
     ads,
+    keySets,
     instances,
     tokens,
     operators,

@@ -14,10 +14,14 @@ export const CSR_BYTES_MAX = 16 * 1024;
 export const XDS_REQUEST_BYTES_MAX = 4 * 1024 * 1024;
 /** Names that one stream may subscribe to, per type. */
 export const SUBSCRIPTIONS_MAX = 100_000;
+/** Bytes of requests that are kept as read; what they are read to takes a few times as much. */
+export const REQUEST_CACHE_BYTES_MAX = 2 * 1024 * 1024;
+/** Resource types that one stream may name; Envoy knows a dozen, and unknown ones are ignored. */
+export const STREAM_TYPES_MAX = 64;
 /** NACK texts come from the peer and are kept per proxy. */
 export const NACK_TEXT_CHARS_MAX = 4096;
-/** Classes of proxies whose resources are kept encoded; the least recently used goes. */
-export const PROXY_CLASSES_MAX = 2000;
+/** Names without endpoints that somebody asked for; the names are the peers'. */
+export const EMPTY_ASSIGNMENTS_MAX = 2000;
 /** A config_dump of a large sidecar. */
 export const OPERATOR_REPLY_BYTES_MAX = 64 * 1024 * 1024;
 /** A request to a sidecar's admin API through its agent. */
@@ -33,3 +37,24 @@ export const PUSH_SLICE_MS = 10;
 export const SHUTDOWN_GRACE_MS = 500;
 /** A folder of configuration applied in one request. */
 export const APPLY_BODY_BYTES_MAX = 16 * 1024 * 1024;
+/** A client that has not taken a byte of what waits for it for so long is ended; it comes back when it is well. */
+export const GRPC_STALL_MS = 60_000;
+
+/** Addresses that keys for tokens are fetched from. */
+export const KEY_SOURCES_MAX = 1000;
+export const KEY_SET_BYTES_MAX = 1024 * 1024;
+export const KEYS_PER_SET_MAX = 256;
+
+/** Entries of workloads that register themselves. */
+export const REGISTRATIONS_MAX = 10_000;
+/** Of one workload, whose address may change faster than its old entries go. */
+export const REGISTRATIONS_PER_WORKLOAD_MAX = 4;
+/** As Kubernetes has it. */
+export const REGISTRATION_NAME_CHARS_MAX = 253;
+export const REGISTRATION_TEXT_CHARS_MAX = 2048;
+/** What changes of an entry is on disk so soon. */
+export const REGISTRATION_WRITE_MS = 100;
+/** A workload whose health changes faster than this is told of in its last state. */
+export const HEALTH_CHANGE_MS = 100;
+/** What a probe says of a failure comes from the workload and is shown to people. */
+export const HEALTH_TEXT_CHARS_MAX = 1024;

@@ -4,12 +4,16 @@
 import { performance } from 'node:perf_hooks';
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
-import { type Resource, resourceKey } from '../api/resource.ts';
+import { ofKind, type Resource, resourceKey } from '../api/resource.ts';
 import type { Log } from '../base/log.ts';
+import { Memo } from '../base/memo.ts';
 import type { Instance } from '../mesh/instance.ts';
+import { type KeySets, NO_KEY_SETS } from '../mesh/key-sets.ts';
+import { keySources } from '../mesh/request-authentication.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { EventHub } from './event-hub.ts';
 import type { InstanceRegistry } from './instance-registry.ts';
+import type { KeySetStore } from './key-set-store.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { Source, SourceFile } from './source.ts';
 
@@ -33,6 +37,8 @@ export interface ModelOptions {
   readonly sources: readonly Source[];
   readonly instances: InstanceRegistry;
   readonly settings: () => MeshSettings;
+  /** Fetches what token rules are checked with; nothing is fetched when absent. */
+  readonly keySets?: Pick<KeySetStore, 'want'>;
   readonly events: EventHub;
   readonly log: Log;
   readonly now: () => number;
@@ -54,6 +60,8 @@ export class Model {
   #current: Generation | undefined;
   #input: Input | undefined;
   #problems: readonly Problem[] = [];
+  /** From one snapshot to the next. */
+  readonly #memo = new Memo();
   #timer: NodeJS.Timeout | undefined;
   #dirtySinceMs: number | undefined;
 
@@ -110,7 +118,8 @@ export class Model {
     const startedAtMs = performance.now();
     const merged = mergeSources(this.#options.sources);
     const before = this.#current;
-    const input = { resources: merged.resources, instances: instances.list(), config };
+    const keySets = this.#options.keySets?.want(keySources(ofKind(merged.resources, 'RequestAuthentication'))) ?? NO_KEY_SETS;
+    const input: Input = { resources: merged.resources, instances: instances.list(), config, keySets };
     const built = this.#build(input);
     const sourceProblems = this.#options.sources.flatMap((source) => source.state.problems);
     const problems = distinct([...settingsProblems, ...sourceProblems, ...merged.problems, ...built.problems]);
@@ -142,7 +151,8 @@ export class Model {
   #build(input: Input): { readonly snapshot: Snapshot | undefined; readonly problems: readonly Problem[] } {
     const { pipeline, log } = this.#options;
     try {
-      return pipeline.buildSnapshot({ resources: [...input.resources], instances: [...input.instances], meshConfig: input.config });
+      const { resources, instances, config: meshConfig, keySets } = input;
+      return pipeline.buildSnapshot({ resources: [...resources], instances: [...instances], meshConfig, keySets, memo: this.#memo });
     } catch (error) {
       log.error('the last snapshot serves on: a new one could not be built', {
         problem: error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -151,14 +161,16 @@ export class Model {
     }
   }
 
-  /** What would be wrong if `added` were applied. Changes nothing. */
-  trial(added: readonly Resource[]): readonly Problem[] {
+  /** What would be wrong if `added` were applied, `check`'s words of the mesh that it would make included. Changes nothing. */
+  trial(added: readonly Resource[], check: (snapshot: Snapshot) => readonly Problem[] = () => []): readonly Problem[] {
     const replaced = new Set(added.map(resourceKey));
     const rest = mergeSources(this.#options.sources).resources.filter((r) => !replaced.has(resourceKey(r)));
     const { pipeline, instances, settings } = this.#options;
-    const input = { resources: [...rest, ...added], instances: [...instances.list()], meshConfig: settings().config };
+    const keySets = this.#input?.keySets ?? NO_KEY_SETS;
+    const input = { resources: [...rest, ...added], instances: [...instances.list()], meshConfig: settings().config, keySets };
     try {
-      return pipeline.buildSnapshot(input).problems;
+      const { snapshot, problems } = pipeline.buildSnapshot(input);
+      return [...problems, ...check(snapshot)];
     } catch (error) {
       return [internalProblem(error, added[0]?.origin.file ?? '')];
     }
@@ -179,10 +191,11 @@ interface Input {
   readonly resources: readonly Resource[];
   readonly instances: readonly Instance[];
   readonly config: MeshConfig;
+  readonly keySets: KeySets;
 }
 
 const sameInput = (a: Input, b: Input): boolean =>
-  a.config === b.config && sameItems(a.resources, b.resources) && sameItems(a.instances, b.instances);
+  a.config === b.config && a.keySets === b.keySets && sameItems(a.resources, b.resources) && sameItems(a.instances, b.instances);
 
 const sameItems = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((item, i) => item === b[i]);
 

@@ -10,8 +10,8 @@ import type { Snapshot } from '../mesh/snapshot.ts';
 import { buildSnapshot } from '../mesh/snapshot.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import { parseNode } from '../translate/proxy-node.ts';
-import type { ProxyConfig } from '../translate/translate.ts';
-import { translate } from '../translate/translate.ts';
+import { type Unenforced, unenforced } from '../translate/security-filters.ts';
+import { type ConfigPiece, type MakePiece, translatePieces } from '../translate/translate.ts';
 import type { Node } from '../xds/gen/types.ts';
 
 export type SnapshotInput = Parameters<typeof buildSnapshot>[0];
@@ -22,9 +22,12 @@ export interface Pipeline {
   buildSnapshot(input: SnapshotInput): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] };
   /** Undefined when the node's id or metadata is not one of a mesh proxy. */
   parseNode(node: Node): ProxyNode | undefined;
-  translate(snapshot: Snapshot, node: ProxyNode): ProxyConfig;
+  /** All that a proxy of the kind is to have; `piece` makes one, or gives what was made before. */
+  translatePieces(kind: ProxyNode['kind'], piece: MakePiece): readonly ConfigPiece[];
   /** What proxies without HTTP/2 do not do for the mesh. */
   http2Problems(snapshot: Snapshot): readonly Problem[];
+  /** The policies of a proxy's workload that it announced it cannot carry out. */
+  unenforced(snapshot: Snapshot, node: ProxyNode): readonly Unenforced[];
 }
 
-export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translate, http2Problems };
+export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translatePieces, http2Problems, unenforced };

@@ -4,15 +4,14 @@
 // unanswered keeps its content, so a slow client gets the latest and never a backlog.
 // Pure: `now` is given; `deadlineMs` says when to call `advance` again although nothing has been received.
 import { assert } from '../base/assert.ts';
+import { type Content, contentOf, type EncodedResource, layered, layersOf } from '../xds/content.ts';
+import type { DiscoveryMachine } from '../xds/discovery-machine.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/resource-types.ts';
-import type { Content, EncodedResource, TypeStatus } from '../xds/sotw-server.ts';
-import { contentOf, emptyAssignment, type ProxyResources } from './proxy-resources.ts';
+import type { SharedWork } from '../xds/shared-work.ts';
+import { emptyAssignment, type ProxyResources } from './proxy-resources.ts';
 
 /** The protocol machine as far as the stages look at it. */
-export interface StreamView {
-  status(typeUrl: string): TypeStatus;
-  subscribedNames(typeUrl: string): '*' | ReadonlySet<string> | undefined;
-}
+type StreamView = Pick<DiscoveryMachine, 'status' | 'subscribedNames'>;
 
 /** A client that never asks for a new cluster's endpoints does not hold up its routes longer than this. */
 const WARMING_WAIT_MS = 3000;
@@ -22,6 +21,7 @@ const ROUTING = [LISTENER_TYPE.url, ROUTE_TYPE.url] as const;
 
 export class PushStages {
   readonly #stream: StreamView;
+  readonly #shared: SharedWork;
   readonly #visible = new Map<string, Content>();
   #target: ProxyResources | undefined;
   /** Endpoint names that new routes wait for. */
@@ -31,8 +31,9 @@ export class PushStages {
   #routingSettledAtMs = Number.NEGATIVE_INFINITY;
   #deadlineMs: number | undefined;
 
-  constructor(stream: StreamView) {
+  constructor(stream: StreamView, shared: SharedWork) {
     this.#stream = stream;
+    this.#shared = shared;
   }
 
   /** What the protocol machine is to compare with what it has sent. */
@@ -55,9 +56,9 @@ export class PushStages {
     return true;
   }
 
-  retarget(target: ProxyResources, nowMs: number): void {
+  /** What to lead the client to from the next `advance` on. */
+  aim(target: ProxyResources): void {
     this.#target = target;
-    this.advance(nowMs);
   }
 
   /** After a target, a request or the deadline. The caller then refreshes the protocol machine. */
@@ -95,7 +96,7 @@ export class PushStages {
     const visible = this.#visible.get(CLUSTER_TYPE.url);
     if (!wanted || !visible || this.#stream.subscribedNames(CLUSTER_TYPE.url) === undefined) return false;
     if (this.#pending(CLUSTER_TYPE.url)) return true;
-    if (!covers(visible, wanted)) return true;
+    if (this.#shared.changes(visible, wanted).some((c) => c.changed.length > 0)) return true;
     if (this.#warming.size === 0) return false;
     if (nowMs >= this.#warmingUntilMs) {
       this.#warming.clear();
@@ -113,7 +114,7 @@ export class PushStages {
     const names = this.#stream.subscribedNames(ENDPOINT_TYPE.url);
     const shown = this.#visible.get(ENDPOINT_TYPE.url);
     if (names === undefined || !shown) return false;
-    return names === '*' || [...names].every((name) => shown.resources.has(name));
+    return this.#shared.missing(shown, names).length === 0;
   }
 
   #advanceClusters(target: ProxyResources, nowMs: number): void {
@@ -125,11 +126,17 @@ export class PushStages {
       return;
     }
     if (this.#pending(CLUSTER_TYPE.url)) return;
-    const leaving = [...visible.resources.values()].filter((r) => !wanted.resources.has(r.name));
-    const next = leaving.length > 0 && !this.#mayRemove(target, nowMs) ? withLeaving(wanted, leaving) : wanted;
+    if (visible === wanted) return;
+    const leaving = this.#leaving(visible, wanted);
+    const next = leaving.length > 0 && !this.#mayRemove(target, nowMs) ? withMore(wanted, leaving) : wanted;
     if (next.version === visible.version) return;
-    this.#beginWarming(target, visible, nowMs);
+    this.#beginWarming(wanted, visible, nowMs);
     this.#visible.set(CLUSTER_TYPE.url, next);
+  }
+
+  #leaving(visible: Content, wanted: Content): readonly EncodedResource[] {
+    const names = this.#shared.changes(visible, wanted).flatMap((c) => c.removed);
+    return names.map((name) => visible.resources.get(name)).filter((r) => r !== undefined);
   }
 
   #mayRemove(target: ProxyResources, nowMs: number): boolean {
@@ -146,13 +153,15 @@ export class PushStages {
     return false;
   }
 
-  #beginWarming(target: ProxyResources, visible: Content, nowMs: number): void {
+  #beginWarming(wanted: Content, visible: Content, nowMs: number): void {
     const names = this.#stream.subscribedNames(CLUSTER_TYPE.url);
-    for (const [cluster, endpoints] of target.endpointNames) {
-      if (names !== '*' && !names?.has(cluster)) continue;
-      if (visible.resources.has(cluster)) continue; // a changed cluster serves on while its successor warms
-      this.#warming.add(endpoints);
-      this.#warmingUntilMs = nowMs + WARMING_WAIT_MS;
+    for (const { changed } of this.#shared.changes(visible, wanted)) {
+      for (const { name, endpointsName } of changed) {
+        if (endpointsName === undefined || (names !== '*' && !names?.has(name))) continue;
+        if (visible.resources.has(name)) continue; // a changed cluster serves on while its successor warms
+        this.#warming.add(endpointsName);
+        this.#warmingUntilMs = nowMs + WARMING_WAIT_MS;
+      }
     }
     if (this.#warming.size > 0) this.#wake(this.#warmingUntilMs);
   }
@@ -162,16 +171,15 @@ export class PushStages {
     assert(wanted, 'a target has endpoints');
     if (this.#visible.has(ENDPOINT_TYPE.url) && this.#pending(ENDPOINT_TYPE.url)) return;
     const names = this.#stream.subscribedNames(ENDPOINT_TYPE.url);
-    const missing = names === undefined || names === '*' ? [] : [...names].filter((name) => !wanted.resources.has(name));
+    const missing = names === undefined ? [] : this.#shared.missing(wanted, names);
     if (missing.length === 0) {
       this.#visible.set(ENDPOINT_TYPE.url, wanted);
       return;
     }
     const shown = this.#visible.get(ENDPOINT_TYPE.url);
-    const resources = new Map(wanted.resources);
     // Endpoints that were sent once stay as they are: their cluster is about to be removed.
-    for (const name of missing) resources.set(name, shown?.resources.get(name) ?? emptyAssignment(name));
-    this.#visible.set(ENDPOINT_TYPE.url, contentOf(resources));
+    const kept = missing.map((name) => shown?.resources.get(name) ?? emptyAssignment(name));
+    this.#visible.set(ENDPOINT_TYPE.url, withMore(wanted, kept));
   }
 
   #wake(atMs: number): void {
@@ -181,10 +189,5 @@ export class PushStages {
 
 const isRouting = (url: string): boolean => ROUTING.some((routing) => routing === url);
 
-const covers = (visible: Content, wanted: Content): boolean => {
-  for (const r of wanted.resources.values()) if (visible.resources.get(r.name)?.version !== r.version) return false;
-  return true;
-};
-
-const withLeaving = (wanted: Content, leaving: readonly EncodedResource[]): Content =>
-  contentOf(new Map([...wanted.resources, ...leaving.map((r) => [r.name, r] as const)]));
+const withMore = (wanted: Content, more: readonly EncodedResource[]): Content =>
+  layered([...layersOf(wanted), contentOf(new Map(more.map((r) => [r.name, r])))]);

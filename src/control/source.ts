@@ -18,7 +18,7 @@ export interface SourceState {
 }
 
 export interface Source {
-  readonly kind: 'folder' | 'objects';
+  readonly kind: 'folder' | 'objects' | 'registrations';
   readonly state: SourceState;
   /** Reads everything, then watches. */
   start(changed: () => void): void;

@@ -9,12 +9,22 @@ import { eventually, type Rig, startRig, XdsClient } from './rig.ts';
 const object = (name: string, value: string): string => `kind: Service\nname: ${name}\nspec: {value: ${value}}\n`;
 
 /** A stage throws when the mesh's text holds `poison`. */
-const poisoned = (stage: 'parseDocuments' | 'buildSnapshot' | 'translate'): Pipeline => {
+const poisoned = (stage: 'parseDocuments' | 'buildSnapshot' | 'translatePieces'): Pipeline => {
   const pipeline = fakePipeline();
   const whole = pipeline[stage] as (...args: readonly unknown[]) => unknown;
+  const check = (text: unknown): void => {
+    if (JSON.stringify(text).includes('poison')) throw new Error(`defect of ${stage}`);
+  };
   const guarded = (...args: readonly unknown[]): unknown => {
-    if (JSON.stringify(args).includes('poison')) throw new Error(`defect of ${stage}`);
-    return whole(...args);
+    check(args);
+    const [kind, piece] = args;
+    if (typeof piece !== 'function') return whole(...args);
+    return whole(kind, (name: string, make: (...made: readonly unknown[]) => unknown) =>
+      piece(name, (...from: readonly unknown[]) => {
+        check(from);
+        return make(...from);
+      }),
+    );
   };
   return { ...pipeline, [stage]: guarded };
 };
@@ -22,7 +32,7 @@ const poisoned = (stage: 'parseDocuments' | 'buildSnapshot' | 'translate'): Pipe
 const problems = async (rig: Rig): Promise<readonly Problem[]> =>
   ((await rig.admin('GET', '/v1/status')).body as { readonly problems: readonly Problem[] }).problems;
 
-for (const stage of ['parseDocuments', 'buildSnapshot', 'translate'] as const) {
+for (const stage of ['parseDocuments', 'buildSnapshot', 'translatePieces'] as const) {
   describe(`a defect of ${stage}`, () => {
     test('is a problem; proxies keep what they have, and the next good configuration reaches them', async () => {
       const rig = await startRig({ 'a.yaml': object('a', 'one') }, { pipeline: poisoned(stage) });

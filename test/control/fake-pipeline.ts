@@ -5,6 +5,7 @@ import type { Problem } from '../../src/api/problem.ts';
 import { objectOrigin, type Resource } from '../../src/api/resource.ts';
 import type { Pipeline } from '../../src/control/pipeline.ts';
 import { parseNode } from '../../src/translate/proxy-node.ts';
+import type { ConfigPiece } from '../../src/translate/translate.ts';
 import type { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration } from '../../src/xds/gen/types.ts';
 
 interface FakeSnapshot {
@@ -65,6 +66,16 @@ const route = (r: Resource & { readonly spec: Spec }): RouteConfiguration => ({
 
 const listener = (r: Resource & { readonly spec: Spec }): Listener => ({ name: r.name, stat_prefix: r.spec.value ?? '' });
 
+const fakePiece = (s: FakeSnapshot): ConfigPiece => ({
+  clusters: ofKind(s, 'Service').map(cluster),
+  endpoints: ofKind(s, 'Service').map(endpoints),
+  listeners: ofKind(s, 'Gateway').map(listener),
+  routes: ofKind(s, 'VirtualService').map(route),
+  nameTable: {
+    table: Object.fromEntries(ofKind(s, 'Service').map((r) => [`${r.name}.default`, { ips: ['10.96.0.1'], registry: 'Kubernetes' }])),
+  },
+});
+
 export const fakePipeline = (): Pipeline =>
   ({
     parseDocuments,
@@ -77,16 +88,8 @@ export const fakePipeline = (): Pipeline =>
     }),
     parseNode,
     http2Problems: () => [],
-    translate: (snapshot: unknown) => {
-      const s = snapshot as FakeSnapshot;
-      return {
-        clusters: ofKind(s, 'Service').map(cluster),
-        endpoints: ofKind(s, 'Service').map(endpoints),
-        listeners: ofKind(s, 'Gateway').map(listener),
-        routes: ofKind(s, 'VirtualService').map(route),
-        nameTable: {
-          table: Object.fromEntries(ofKind(s, 'Service').map((r) => [`${r.name}.default`, { ips: ['10.96.0.1'], registry: 'Kubernetes' }])),
-        },
-      };
-    },
+    unenforced: () => [],
+    translatePieces: (...[, piece]: Parameters<Pipeline['translatePieces']>) => [
+      piece('all', (snapshot) => fakePiece(snapshot as unknown as FakeSnapshot)),
+    ],
   }) as unknown as Pipeline;

@@ -49,9 +49,12 @@ describe('an agent that lies', () => {
     const fake = fakePipeline();
     const pipeline = {
       ...fake,
-      translate: (...[snapshot, node]: Parameters<typeof fake.translate>) => {
-        nodes.push(node);
-        return fake.translate(snapshot, node);
+      translatePieces: (...[kind, piece]: Parameters<typeof fake.translatePieces>) => {
+        piece('node', (_, node) => {
+          nodes.push({ ...node, labels: { ...node.labels }, ipAddresses: [...node.ipAddresses] });
+          return {};
+        });
+        return fake.translatePieces(kind, piece);
       },
     };
     await withRig(

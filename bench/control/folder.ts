@@ -1,0 +1,110 @@
+// The configuration that is measured: one file an object, as a team would keep it. Pure: names and texts, no disk.
+
+export interface ConfigFile {
+  readonly name: string;
+  readonly text: string;
+}
+
+const NAMESPACE = 'bench';
+/** HTTP port of every service. */
+const PORT = 8080;
+
+const serviceName = (i: number): string => `svc-${String(i).padStart(4, '0')}`;
+const host = (i: number): string => `${serviceName(i)}.${NAMESPACE}.svc.cluster.local`;
+const address = (net: number, i: number): string => `10.${net}.${Math.floor(i / 250)}.${(i % 250) + 1}`;
+
+/** Address of a service's first endpoint: the proxy beside it calls from there. */
+export const workloadAddress = (i: number): string => address(100, i);
+
+/** A service with two endpoints, `v1` and `v2`; `moved` gives the second one another address. */
+export const serviceFile = (i: number, moved = 0): ConfigFile => ({
+  name: `service-${serviceName(i)}.yaml`,
+  text: `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: ${serviceName(i)}
+  namespace: ${NAMESPACE}
+spec:
+  hosts: [${host(i)}]
+  addresses: [${address(200, i)}]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports:
+    - number: ${PORT}
+      name: http
+      protocol: HTTP
+  endpoints:
+    - address: ${workloadAddress(i)}
+      labels: {app: ${serviceName(i)}, version: v1}
+    - address: ${address(101 + moved, i)}
+      labels: {app: ${serviceName(i)}, version: v2}
+`,
+});
+
+export const routeFile = (i: number, weight: number): ConfigFile => ({
+  name: `route-${serviceName(i)}.yaml`,
+  text: `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: ${serviceName(i)}
+  namespace: ${NAMESPACE}
+spec:
+  hosts: [${host(i)}]
+  http:
+    - route:
+        - destination: {host: ${host(i)}, subset: v1}
+          weight: ${weight}
+        - destination: {host: ${host(i)}, subset: v2}
+          weight: ${100 - weight}
+`,
+});
+
+const ruleFile = (i: number): ConfigFile => ({
+  name: `rule-${serviceName(i)}.yaml`,
+  text: `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata:
+  name: ${serviceName(i)}
+  namespace: ${NAMESPACE}
+spec:
+  host: ${host(i)}
+  subsets:
+    - name: v1
+      labels: {version: v1}
+    - name: v2
+      labels: {version: v2}
+`,
+});
+
+export const WEIGHT_AT_START = 90;
+
+export const configFiles = (n: number): ConfigFile[] => {
+  const files: ConfigFile[] = [];
+  for (let i = 0; i < n; i++) {
+    files.push(serviceFile(i));
+    if (i % 2 === 0) files.push(routeFile(i, WEIGHT_AT_START), ruleFile(i));
+  }
+  return files;
+};
+
+/** The node of a client: the proxy beside the first endpoint of a service. */
+export const clientNode = (i: number, n: number): { readonly [field: string]: unknown } => {
+  const of = i % n;
+  const ip = i < n ? workloadAddress(of) : address(99, i);
+  return {
+    id: `sidecar~${ip}~${serviceName(of)}-${i}.${NAMESPACE}~${NAMESPACE}.svc.cluster.local`,
+    cluster: `${serviceName(of)}.${NAMESPACE}`,
+    user_agent_name: 'envoy',
+    user_agent_build_version: { version: { major_number: 1, minor_number: 38, patch: 0 } },
+    metadata: {
+      NAME: `${serviceName(of)}-${i}`,
+      NAMESPACE,
+      CLUSTER_ID: 'Kubernetes',
+      ISTIO_VERSION: '1.30.3',
+      INSTANCE_IPS: ip,
+      SERVICE_ACCOUNT: 'default',
+      LABELS: { app: serviceName(of), version: 'v1' },
+      MESH_ID: 'cluster.local',
+    },
+  };
+};
