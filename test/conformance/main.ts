@@ -1,4 +1,6 @@
 // npm run conformance -- --oracle DIR [--proxy skein|envoy] [--control skein|recorded] [--only NAME] [-o json]
+// npm run conformance -- --oracle DIR --translate [--only NAME,…] [-o json]: compares configuration instead (translate.ts).
+// npm run conformance -- --corpora DIR [--only FILE,…] [-o json]: judges cases of Istio's own tests (corpora-main.ts).
 // Replays recorded behaviour against a cell of {control plane} x {proxy} and reports every difference.
 
 import { spawnSync } from 'node:child_process';
@@ -7,11 +9,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { corporaMain } from './corpora-main.ts';
 import { enterOwnNamespace } from './network.ts';
 import { envoyBinary } from './proxies.ts';
 import { type Cell, type Found, runScenario } from './run-scenario.ts';
 import { loadRecordings, loadScenarios, type RecordedXds, type Scenario } from './scenario.ts';
 import { skipReason } from './supported.ts';
+import { translateMain } from './translate-main.ts';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const USAGE =
@@ -22,6 +26,8 @@ interface Failure {
   readonly expected: unknown;
   readonly got: unknown;
 }
+
+const DEFAULT_ORACLE = process.env['SKEIN_SHARED'] ? join(process.env['SKEIN_SHARED'], 'oracle') : join(ROOT, '../shared/oracle');
 
 const options = (): { oracle: string; cell: Cell; only: string[]; json: boolean; keep: boolean } => {
   const { values } = parseArgs({
@@ -34,8 +40,7 @@ const options = (): { oracle: string; cell: Cell; only: string[]; json: boolean;
       output: { type: 'string', short: 'o' },
     },
   });
-  const oracle =
-    values.oracle ?? (process.env['SKEIN_SHARED'] ? join(process.env['SKEIN_SHARED'], 'oracle') : join(ROOT, '../shared/oracle'));
+  const oracle = values.oracle ?? DEFAULT_ORACLE;
   const fail = (why: string): never => {
     process.stderr.write(`${why}\n${USAGE}\n`);
     process.exit(2);
@@ -61,6 +66,13 @@ const makeCerts = (oracle: string, dir: string): void => {
 const RANDOM: readonly string[] = ['retries', 'timeouts', 'weights', 'canary', 'loadBalancer', 'outlier', 'fault', 'mirror'];
 
 const main = async (): Promise<void> => {
+  const args = process.argv.slice(2);
+  // Not `process.exit`, which cuts off what a pipe has not taken yet.
+  if (args.some((a) => a === '--corpora' || a.startsWith('--corpora='))) {
+    process.exitCode = corporaMain(args);
+    return;
+  }
+  if (process.argv.includes('--translate')) process.exit(translateMain(process.argv.slice(2), DEFAULT_ORACLE));
   const { oracle, cell, only, json, keep } = options();
   if (cell.proxy === 'envoy' && !envoyBinary()) throw new Error('no Envoy: set ENVOY or run test/setup');
   enterOwnNamespace();
