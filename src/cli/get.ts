@@ -74,5 +74,5 @@ const row = ({ object, origin }: Listed): readonly string[] => [
   object.metadata.namespace ?? '',
   object.metadata.name,
   age(object.metadata.creationTimestamp, Date.now()),
-  origin.source === 'applied' ? 'applied' : `${origin.file}:${origin.line}`,
+  origin.source === 'file' ? `${origin.file}:${origin.line}` : origin.source,
 ];

@@ -6,12 +6,22 @@ const KINDS: { readonly [kind: string]: readonly string[] } = {
   Gateway: ['gateways', 'gw'],
   ServiceEntry: ['serviceentries', 'se'],
   WorkloadEntry: ['workloadentries', 'we'],
+  WorkloadGroup: ['workloadgroups', 'wg'],
+  Sidecar: ['sidecars'],
+  EnvoyFilter: ['envoyfilters', 'ef'],
+  ProxyConfig: ['proxyconfigs', 'pc'],
+  Telemetry: ['telemetries'],
   PeerAuthentication: ['peerauthentications', 'pa'],
   RequestAuthentication: ['requestauthentications', 'ra'],
   AuthorizationPolicy: ['authorizationpolicies', 'ap'],
   Service: ['services', 'svc'],
   ServiceAccount: ['serviceaccounts', 'sa'],
   Namespace: ['namespaces', 'ns'],
+  Pod: ['pods', 'po'],
+  Endpoints: ['endpoints', 'ep'],
+  EndpointSlice: ['endpointslices', 'eps'],
+  Secret: ['secrets'],
+  ConfigMap: ['configmaps', 'cm'],
   Workload: ['workloads', 'wl'],
 };
 
@@ -23,7 +33,7 @@ export const kindOf = (name: string): string | undefined => {
 
 export const kindList = (): string =>
   Object.entries(KINDS)
-    .map(([kind, names]) => `${kind.toLowerCase()} (${names[1] ?? ''})`)
+    .map(([kind, [, short]]) => (short === undefined ? kind.toLowerCase() : `${kind.toLowerCase()} (${short})`))
     .join(', ');
 
 export const isClusterWide = (kind: string): boolean => kind === 'Namespace';

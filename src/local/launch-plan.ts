@@ -29,8 +29,11 @@ export const sidecarCommand = (
     ...(plan.kind === 'gateway' ? ['--gateway', '--no-dns'] : ['--bind-source', address.address]),
     ...plan.ports.flatMap(({ port }) => (plan.kind === 'gateway' ? [] : ['--app-port', String(port)])),
   ];
-  if (proxy === 'envoy') return [...skeinCommand(), 'agent', ...flags, '--', env['ENVOY'] ?? 'envoy'];
-  return [...proxyCommand(), ...flags, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
+  const { concurrency, drainTimeS } = plan.proxy;
+  const workers = concurrency === undefined ? [] : ['--concurrency', String(concurrency)];
+  if (proxy === 'envoy') return [...skeinCommand(), 'agent', ...flags, '--', env['ENVOY'] ?? 'envoy', ...workers];
+  const drain = drainTimeS === undefined ? [] : ['--drain-time-s', String(drainTimeS)];
+  return [...proxyCommand(), ...flags, ...workers, ...drain, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
 };
 
 /** What the user should know about isolation; empty when there is nothing to say. */
@@ -41,6 +44,12 @@ export const notesOf = (privilege: Privilege): string[] => {
   if (privilege.kind === 'root') return ['applications run as one user, not isolated from each other'];
   return ['rootless: applications and sidecars run as one user, not isolated from each other'];
 };
+
+/** What the workload's proxies find in their environment beside everybody's. */
+export const proxyEnvironment = ({ proxy }: SidecarRequest['plan']): Readonly<Record<string, string>> => ({
+  ...proxy.env,
+  ...(proxy.terminationDrainS === undefined ? {} : { TERMINATION_DRAIN_DURATION_SECONDS: String(proxy.terminationDrainS) }),
+});
 
 export const environmentFor = ({ env, directory, paths }: LaunchSettings): Record<string, string> => {
   const kept = Object.entries(env).flatMap(([key, value]) =>

@@ -2,11 +2,15 @@
 // the folder; a folder with an error in it gives problems and no plan, so that a half-saved file never stops a running replica.
 
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { CaptureOptions } from '../agent/capture/program.ts';
+import { effectiveProxyConfig } from '../api/effective-proxy-config.ts';
+import { defaultMeshConfig, type MeshConfig, parseMeshConfig } from '../api/mesh-config.ts';
 import { parseDocuments } from '../api/parse-documents.ts';
 import { hasErrors, type Problem } from '../api/problem.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
+import type { MeshProxyConfigSpec } from '../api/specs.ts';
+import { ownMeshConfig } from './mesh-settings.ts';
 
 export interface WorkloadPlan {
   readonly name: string;
@@ -22,6 +26,15 @@ export interface WorkloadPlan {
   readonly ports: readonly { readonly name: string; readonly port: number }[];
   readonly readiness: ReadinessPlan | undefined;
   readonly capture: Partial<CaptureOptions>;
+  readonly proxy: ProxyPlan;
+}
+
+/** How its proxies are started, where somebody says so. */
+export interface ProxyPlan {
+  readonly concurrency?: number;
+  readonly drainTimeS?: number;
+  readonly terminationDrainS?: number;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 export interface ReadinessPlan {
@@ -52,7 +65,13 @@ export const readMeshFolder = (folder: string): MeshFolder => {
   }
   const parsed = yamlFiles(folder).map((file) => parseDocuments(file, readFileSync(file, 'utf8')));
   const problems = parsed.flatMap((p) => p.problems);
-  return hasErrors(problems) ? { workloads: [], problems } : { workloads: planWorkloads(parsed.flatMap((p) => p.resources)), problems };
+  if (hasErrors(problems)) return { workloads: [], problems };
+  const planned = planWorkloads(
+    parsed.flatMap((p) => p.resources),
+    meshSettings(folder),
+  );
+  const all = [...problems, ...planned.problems];
+  return hasErrors(all) ? { workloads: [], problems: all } : { workloads: planned.workloads, problems: all };
 };
 
 /** Changes when a file below the folder does: names, sizes, times. Cheap enough to ask twice a second. */
@@ -98,16 +117,49 @@ const isFolder = (path: string, entry: Dirent): boolean => {
   }
 };
 
-export const planWorkloads = (resources: readonly Resource[]): WorkloadPlan[] => {
+/** The mesh's settings, which lie beside the folder, as the control plane will read them; what is wrong with them is the control plane's to say. */
+const meshSettings = (folder: string): MeshConfig => {
+  const file = ownMeshConfig(dirname(folder));
+  const read = file === undefined ? undefined : parseMeshConfig(file, readFileSync(file, 'utf8'));
+  return read?.ok === true ? read.value.config : defaultMeshConfig();
+};
+
+const planWorkloads = (resources: readonly Resource[], mesh: MeshConfig): MeshFolder => {
   const namespaces = new Map(ofKind(resources, 'Namespace').map((n) => [n.name, n.labels]));
-  return ofKind(resources, 'Workload')
-    .map((resource) => planWorkload(resource, namespaces.get(resource.namespace) ?? {}))
+  const sources = { policies: ofKind(resources, 'ProxyConfig'), defaults: mesh.defaultConfig, rootNamespace: mesh.rootNamespace };
+  const problems: Problem[] = [];
+  const workloads = ofKind(resources, 'Workload')
+    .map((resource) => {
+      const { config, problems: found } = effectiveProxyConfig(sources, resource);
+      problems.push(...found);
+      return planWorkload(resource, namespaces.get(resource.namespace) ?? {}, planProxy(config));
+    })
     .sort((a, b) => (`${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1));
+  return { workloads, problems };
+};
+
+/** The mesh's own defaults are the proxies' defaults: only what differs is passed on. */
+const planProxy = (config: MeshProxyConfigSpec): ProxyPlan => {
+  const { drainDuration, terminationDrainDuration } = defaultMeshConfig().defaultConfig;
+  const seconds = (text: string | undefined, otherwise: string): number | undefined =>
+    text === undefined || text === otherwise ? undefined : Math.round(Number.parseFloat(text));
+  const drainTimeS = seconds(config.drainDuration, drainDuration);
+  const terminationDrainS = seconds(config.terminationDrainDuration, terminationDrainDuration);
+  return {
+    ...(config.concurrency === undefined ? {} : { concurrency: config.concurrency }),
+    ...(drainTimeS === undefined ? {} : { drainTimeS }),
+    ...(terminationDrainS === undefined ? {} : { terminationDrainS }),
+    env: config.proxyMetadata ?? {},
+  };
 };
 
 const INJECT = 'sidecar.istio.io/inject';
 
-const planWorkload = (resource: Resource<'Workload'>, namespaceLabels: Readonly<Record<string, string>>): WorkloadPlan => {
+const planWorkload = (
+  resource: Resource<'Workload'>,
+  namespaceLabels: Readonly<Record<string, string>>,
+  proxy: ProxyPlan,
+): WorkloadPlan => {
   const { spec, annotations, labels } = resource;
   const command = spec.command ?? [];
   const gateway = command.length === 0 && annotations['inject.istio.io/templates'] === 'gateway';
@@ -126,6 +178,7 @@ const planWorkload = (resource: Resource<'Workload'>, namespaceLabels: Readonly<
     ports,
     readiness: spec.readiness === undefined ? undefined : planReadiness(spec.readiness, ports),
     capture: captureAnnotations(annotations),
+    proxy,
   };
 };
 

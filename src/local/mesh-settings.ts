@@ -7,9 +7,14 @@ import type { StatePaths } from './state.ts';
 
 const DEFAULT = '# Written by skein up; DIR/mesh-config.yaml takes its place.\naccessLogFile: /dev/stdout\naccessLogEncoding: JSON\n';
 
-export const meshConfigFile = (directory: string, paths: StatePaths): string => {
+export const ownMeshConfig = (directory: string): string | undefined => {
   const own = join(directory, 'mesh-config.yaml');
-  if (existsSync(own)) return own;
+  return existsSync(own) ? own : undefined;
+};
+
+export const meshConfigFile = (directory: string, paths: StatePaths): string => {
+  const own = ownMeshConfig(directory);
+  if (own !== undefined) return own;
   const written = join(paths.run, 'mesh-config.yaml');
   writeFileSync(written, DEFAULT, { mode: 0o644 });
   return written;

@@ -6,6 +6,7 @@ import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HUB_ADDRESS, type WorkloadAddress } from './addresses.ts';
 import type { AdminClient } from './admin-client.ts';
+import { proxyEnvironment } from './launch-plan.ts';
 import { openLog } from './log-file.ts';
 import { type Launch, ManagedProcess } from './managed-process.ts';
 import type { WorkloadPlan } from './mesh-folder.ts';
@@ -243,7 +244,7 @@ export class Replica {
     const command = this.#context.sidecar({ plan, name, address, runDir: this.#runDir, logFile });
     return {
       command: [...enterAsRoot(privilege, this.#netns()), ...command],
-      env: environment,
+      env: { ...environment, ...proxyEnvironment(plan) },
       inherited: unlinkedFile(join(this.#runDir, 'token'), token),
     };
   }

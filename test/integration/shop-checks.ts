@@ -4,6 +4,7 @@ import { hostNetwork, nftTables, processesIn } from './host-network.ts';
 import { callerKillCheck, controlPlaneKillCheck, envoyAgentKillCheck, replicaKillChecks } from './kill-checks.ts';
 import { commandChecks, recoveryCheck, refusalChecks, runtimeGatewayCheck } from './local-checks.ts';
 import { Mesh, type MeshSettings } from './mesh.ts';
+import { policyChecks } from './policy-checks.ts';
 import { securityChecks } from './security-checks.ts';
 import { eventually, expect, type Named, type Suite } from './suite.ts';
 import { proxiesInSync, trafficChecks } from './traffic-checks.ts';
@@ -56,6 +57,7 @@ export const shopChecks = async (suite: Suite, kind: Kind): Promise<void> => {
 const runningChecks = async (suite: Suite, mesh: Mesh, kind: Kind, named: Named): Promise<void> => {
   await trafficChecks(suite, mesh, named);
   await securityChecks(suite, mesh, named, { istioMetrics: kind.parts !== 'envoy' });
+  await policyChecks(suite, mesh, named, { enforced: kind.parts === 'envoy' });
   await configurationChecks(suite, mesh, named);
   if (kind.parts === 'envoy') await envoyAgentKillCheck(suite, mesh, named);
   if (kind.parts === 'all') {

@@ -17,17 +17,27 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { AddressPool } from '../../src/local/addresses.ts';
+import { AddressPool, type WorkloadAddress } from '../../src/local/addresses.ts';
 import type { InstanceDocument } from '../../src/local/admin-client.ts';
 import { findReplica } from '../../src/local/find-replica.ts';
 import { HubDns } from '../../src/local/hub-dns.ts';
+import { proxyEnvironment, sidecarCommand } from '../../src/local/launch-plan.ts';
 import { sweepLeftovers } from '../../src/local/leftovers.ts';
 import { lastLine, openLog, rotateLog } from '../../src/local/log-file.ts';
 import { folderMark, isMeshed, readMeshFolder } from '../../src/local/mesh-folder.ts';
 import { enterAsApplication, hubHolder, nsswitchText, type Privilege, resolvConfText, workloadHolder } from '../../src/local/namespaces.ts';
 import { identify, isAlive } from '../../src/local/process-identity.ts';
 import { hubTable, type ServiceDocument, servicesOf } from '../../src/local/service-table.ts';
-import { createState, lockHolder, type RunRecord, releaseLock, stateFolder, statePaths, takeLock } from '../../src/local/state.ts';
+import {
+  createState,
+  lockHolder,
+  type RunRecord,
+  releaseLock,
+  type StatePaths,
+  stateFolder,
+  statePaths,
+  takeLock,
+} from '../../src/local/state.ts';
 
 const temporary = (): string => mkdtempSync(join(tmpdir(), 'skein-'));
 
@@ -192,6 +202,30 @@ test('workloads of a folder', () => {
   assert.deepEqual(broken.workloads, []);
   assert.ok(broken.problems.some((p) => p.severity === 'error'));
   rmSync(folder, { recursive: true });
+});
+
+test('what ProxyConfig says of a workload reaches the command line and the environment of its proxy', () => {
+  const directory = temporary();
+  const folder = join(directory, 'mesh');
+  mkdirSync(folder);
+  const proxyConfig = `---
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: p, namespace: shop}
+spec: {concurrency: 3, environmentVariables: {A: b}}
+`;
+  writeFileSync(join(folder, 'mesh.yaml'), MESH + proxyConfig);
+  writeFileSync(join(directory, 'mesh-config.yaml'), 'defaultConfig: {drainDuration: 7s, terminationDrainDuration: 2s}\n');
+  const [plan] = readMeshFolder(folder).workloads;
+  assert.ok(plan);
+  assert.deepEqual(plan.proxy, { concurrency: 3, drainTimeS: 7, terminationDrainS: 2, env: { A: 'b' } });
+  const request = { plan, name: 'echo-1', address: { address: '10.0.0.1' } as WorkloadAddress, runDir: '/r', logFile: '/l' };
+  const settings = { paths: { xdsSocket: '/x' } as StatePaths, directory, env: {} };
+  const line = (proxy: 'skein' | 'envoy'): string => sidecarCommand(request, { ...settings, proxy }).join(' ');
+  assert.match(line('skein'), / --concurrency 3 --drain-time-s 7 /);
+  assert.match(line('envoy'), / -- envoy --concurrency 3$/);
+  assert.deepEqual(proxyEnvironment(plan), { A: 'b', TERMINATION_DRAIN_DURATION_SECONDS: '2' });
+  rmSync(directory, { recursive: true });
 });
 
 test('command lines of namespaces', () => {

@@ -12,7 +12,7 @@ const MAY_IMPORT: { readonly [room: string]: readonly string[] } = {
   plan: ['base', 'wire', 'identity', 'xds'],
   proxy: ['base', 'wire', 'identity', 'xds', 'plan'],
   agent: ['base', 'wire', 'identity', 'xds'],
-  api: ['base', 'identity'],
+  api: ['base', 'identity', 'xds'],
   mesh: ['base', 'identity', 'api'],
   translate: ['base', 'identity', 'api', 'mesh', 'xds'],
   control: ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'],
