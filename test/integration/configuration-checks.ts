@@ -1,9 +1,8 @@
-// What becomes of configuration that is wrong or not built yet.
+// What becomes of configuration that is wrong.
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Mesh } from './mesh.ts';
 import { eventually, expect, type Named, type Suite } from './suite.ts';
-import { recipe } from './traffic-checks.ts';
 
 const BROKEN = `apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -27,33 +26,8 @@ spec:
   - fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
     route: [{destination: {host: user-service}}]
 `;
-const LATER = ['rate-limit.yaml'];
-const BUILT = [
-  'retries.yaml',
-  'ab-test.yaml',
-  'circuit-breaker.yaml',
-  'load-balancing.yaml',
-  'ingress-by-path.yaml',
-  'ingress-by-port.yaml',
-  'protocol-by-port-name.yaml',
-];
-
 export const configurationChecks = async (suite: Suite, mesh: Mesh, named: Named): Promise<void> => {
   await suite.check(named('a broken save changes nothing and is reported with file, line and column'), () => brokenSave(mesh));
-  await suite.check(named('recipes of later versions are refused by name'), async () => {
-    for (const name of LATER) {
-      const done = await mesh.skein('apply', '-f', recipe(name));
-      expect(
-        done.code === 1 && /AuthorizationPolicy|RequestAuthentication|EnvoyFilter/.test(done.out + done.err),
-        `${name}: exit ${done.code} ${done.out}${done.err}`,
-      );
-    }
-    for (const name of BUILT) {
-      const done = await mesh.skein('apply', '-f', recipe(name), '--dry-run');
-      expect(done.code === 0, `${name}: exit ${done.code} ${done.out}${done.err}`);
-    }
-    return undefined;
-  });
 };
 
 const brokenSave = async (mesh: Mesh): Promise<undefined> => {

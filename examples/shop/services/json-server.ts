@@ -40,6 +40,14 @@ const CONTEXT = [
 ];
 const BODY_BYTES_MAX = 1024 * 1024;
 
+/** What every answer but the probe's is made to be, for exercises: late, or a failure. Set and ended by `/broken`. */
+interface Broken {
+  readonly status?: number;
+  readonly delayMs?: number;
+}
+let broken: Broken = {};
+const WORKS = ['/healthz', '/broken'];
+
 class Refusal extends Error {
   readonly status: number;
   constructor(status: number, message: string) {
@@ -52,6 +60,14 @@ export const serve = (routes: Routes): void => {
   const all: Routes = {
     'GET /version': () => ({ json: identity }),
     'GET /healthz': () => ({ json: { status: 'ok' } }),
+    'PUT /broken': ({ body }) => {
+      broken = (body ?? {}) as Broken;
+      return { json: { broken, ...identity } };
+    },
+    'DELETE /broken': () => {
+      broken = {};
+      return { json: { broken, ...identity } };
+    },
     ...routes,
   };
   const server = createServer((request, response) => {
@@ -76,6 +92,11 @@ export const serve = (routes: Routes): void => {
 const answer = async (routes: Routes, request: IncomingMessage): Promise<Reply> => {
   const url = new URL(request.url ?? '/', 'http://localhost');
   const method = request.method ?? 'GET';
+  if (!WORKS.includes(url.pathname)) {
+    const { status, delayMs = 0 } = broken;
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    if (status !== undefined) throw new Refusal(status, 'broken');
+  }
   const handler = routes[`${method} ${url.pathname}`];
   if (!handler) {
     const other = Object.keys(routes).some((key) => key.endsWith(` ${url.pathname}`));
