@@ -1,15 +1,17 @@
 // The proxy's ADS stream, carried to the control plane under the workload's credentials. Bytes pass as they are, both ways.
-// The agent adds two things: its node to a first request without one, and a subscription to the name table, whose
-// answers it keeps, acknowledges and hides from the proxy (a stream of its own would look like a second proxy).
+// The agent adds its node to a first request without one, subscriptions to the name table and to its own configuration, whose
+// answers it keeps, acknowledges and hides from the proxy (a stream of its own would look like a second proxy), and the
+// workload's health: what is known when a stream opens, and every change.
 // When the control plane goes away the proxy's stream is ended, so that the proxy comes back with its versions; until then
 // it serves on with what it has.
 import type { Log } from '../base/log.ts';
 import { GRPC } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
-import type { NameTable, Node } from '../xds/gen/types.ts';
-import { ADS_METHOD, NAME_TABLE_TYPE } from '../xds/resource-types.ts';
+import type { NameTable, Node, ProxyConfig } from '../xds/gen/types.ts';
+import { ADS_METHOD, HEALTH_TYPE_URL, NAME_TABLE_TYPE, PROXY_CONFIG_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
 import { Reader, WireError } from '../xds/wire-format.ts';
+import type { HealthReport, HealthState } from './health-report.ts';
 
 const DELTA_ADS_METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 
@@ -18,16 +20,32 @@ export interface AdsRelayOptions {
   readonly node: Node;
   /** Undefined: the name table is not asked for. */
   readonly onNameTable: ((table: NameTable) => void) | undefined;
+  /** Undefined: it is not asked for. Called without one when the control plane has none. */
+  readonly onProxyConfig?: ((config: ProxyConfig | undefined) => void) | undefined;
+  readonly health?: HealthReport;
   readonly log: Log;
 }
 
+/** A type that the agent asks for itself. */
+interface OwnType {
+  readonly url: string;
+  readonly take: (resource: object | undefined) => void;
+  /** Last taken, over all streams: a new stream starts from it. */
+  version: string;
+}
+
 export const adsRelay = (options: AdsRelayOptions): XdsTransport => {
-  /** Version of the name table last taken, over all streams: a new stream starts from it. */
-  const names = { version: '' };
+  const { onNameTable, onProxyConfig } = options;
+  const own: readonly OwnType[] = [
+    ...(onNameTable ? [{ url: NAME_TABLE_TYPE.url, take: (r: object | undefined) => r && onNameTable(r as NameTable), version: '' }] : []),
+    ...(onProxyConfig
+      ? [{ url: PROXY_CONFIG_TYPE.url, take: (r: object | undefined) => onProxyConfig(r as ProxyConfig | undefined), version: '' }]
+      : []),
+  ];
   return {
     open: (method, events) => {
-      if (method === ADS_METHOD) return new RelayedStream(options, method, events, names);
-      if (method === DELTA_ADS_METHOD) return new RelayedStream({ ...options, onNameTable: undefined }, method, events, names);
+      if (method === ADS_METHOD) return new RelayedStream(options, method, events, own);
+      if (method === DELTA_ADS_METHOD) return new RelayedStream(options, method, events, []);
       queueMicrotask(() => events.end({ code: GRPC.UNIMPLEMENTED, message: `${method} is not relayed` }));
       return { send: () => {}, close: () => {} };
     },
@@ -37,20 +55,24 @@ export const adsRelay = (options: AdsRelayOptions): XdsTransport => {
 class RelayedStream implements XdsStream {
   readonly #options: AdsRelayOptions;
   readonly #method: string;
-  readonly #names: { version: string };
+  readonly #own: readonly OwnType[];
   readonly #upstream: XdsStream;
   #first = true;
+  #unwatch: () => void = () => {};
 
-  constructor(options: AdsRelayOptions, method: string, events: StreamEvents, names: { version: string }) {
+  constructor(options: AdsRelayOptions, method: string, events: StreamEvents, own: readonly OwnType[]) {
     this.#options = options;
     this.#method = method;
-    this.#names = names;
+    this.#own = own;
     this.#upstream = options.upstream.open(method, {
       message: (bytes) => {
-        if (options.onNameTable && textIn(bytes, TYPE_URL_FIELD) === NAME_TABLE_TYPE.url) this.#takeNames(bytes, options.onNameTable);
+        const url = own.length === 0 ? '' : textIn(bytes, TYPE_URL_FIELD);
+        const type = own.find((t) => t.url === url);
+        if (type) this.#take(type, bytes);
         else events.message(bytes);
       },
       end: (status) => {
+        this.#unwatch();
         options.log.info('xDS stream ended by the control plane', { code: status.code, reason: status.message });
         // OK would read as "nothing more to say"; the proxy is to come back.
         events.end(status.code === GRPC.OK ? { code: GRPC.UNAVAILABLE, message: 'the control plane closed the stream' } : status);
@@ -65,36 +87,46 @@ class RelayedStream implements XdsStream {
     }
     this.#first = false;
     this.#upstream.send(withNode(bytes, this.#options.node, this.#method === DELTA_ADS_METHOD));
-    if (this.#options.onNameTable) this.#upstream.send(nameRequest(this.#names.version, ''));
+    for (const type of this.#own) this.#upstream.send(ownRequest(type, ''));
+    this.#unwatch = this.#options.health?.watch((state) => this.#upstream.send(healthRequest(state, this.#method))) ?? this.#unwatch;
   }
 
   close(): void {
+    this.#unwatch();
     this.#upstream.close();
   }
 
-  #takeNames(bytes: Uint8Array, take: (table: NameTable) => void): void {
+  #take(type: OwnType, bytes: Uint8Array): void {
     const nonce = textIn(bytes, NONCE_FIELD);
     try {
       const response = decode('envoy.service.discovery.v3.DiscoveryResponse', bytes);
-      const [table] = response.resources ?? [];
-      if (table) take(table as NameTable);
-      this.#names.version = response.version_info ?? '';
-      this.#upstream.send(nameRequest(this.#names.version, nonce));
+      type.take(response.resources?.[0]);
+      type.version = response.version_info ?? '';
+      this.#upstream.send(ownRequest(type, nonce));
     } catch (e) {
       const message = e instanceof Error ? e.message : String(e);
-      this.#options.log.warning('name table refused', { problem: message });
-      this.#upstream.send(nameRequest(this.#names.version, nonce, message));
+      const what = type.url === NAME_TABLE_TYPE.url ? 'name table refused' : "the agent's configuration refused";
+      this.#options.log.warning(what, { problem: message });
+      this.#upstream.send(ownRequest(type, nonce, message));
     }
   }
 }
 
-const nameRequest = (version: string, nonce: string, problem?: string): Uint8Array =>
+const ownRequest = ({ url, version }: OwnType, nonce: string, problem?: string): Uint8Array =>
   encode('envoy.service.discovery.v3.DiscoveryRequest', {
     version_info: version,
-    type_url: NAME_TABLE_TYPE.url,
+    type_url: url,
     response_nonce: nonce,
     ...(problem === undefined ? {} : { error_detail: { code: GRPC.INVALID_ARGUMENT, message: problem } }),
   });
+
+/** As Istio's agents say it; the code is theirs too. */
+const healthRequest = ({ healthy, message }: HealthState, method: string): Uint8Array => {
+  const said = { type_url: HEALTH_TYPE_URL, ...(healthy ? {} : { error_detail: { code: 500, message } }) };
+  return method === DELTA_ADS_METHOD
+    ? encode('envoy.service.discovery.v3.DeltaDiscoveryRequest', said)
+    : encode('envoy.service.discovery.v3.DiscoveryRequest', said);
+};
 
 /** Field numbers: `type_url` and `nonce` of either response; `node` of the two requests. */
 const TYPE_URL_FIELD = 4;

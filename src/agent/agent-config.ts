@@ -47,6 +47,8 @@ export interface AgentConfig {
   readonly gateway: boolean;
   /** Merged over the metadata made here. */
   readonly metadata: { readonly [key: string]: unknown };
+  /** Commands that a probe of the control plane names may be run here; those of an own probe always are. */
+  readonly execProbes?: boolean;
   /** Source address of connections that leave the sidecar: capture lets packets from it pass. */
   readonly bindSource: string | undefined;
   readonly appPorts: readonly number[];

@@ -3,6 +3,7 @@ import { closeSync, readFileSync, readSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { type AgentConfig, AgentConfigError, type DnsConfig, type HostPort } from './agent-config.ts';
+import { readProbe } from './workload-probe.ts';
 
 export interface ParsedAgentFlags {
   readonly config: AgentConfig;
@@ -49,6 +50,14 @@ const FLAGS: readonly Flag[] = [
   { name: 'prometheus-port', value: 'PORT', help: "the proxy's metrics (default 15090)" },
   { name: 'gateway', help: 'a gateway, not a sidecar' },
   { name: 'metadata-json', value: 'JSON', help: 'node metadata, merged over what is made here' },
+  { name: 'auto-register-group', value: 'NAME', help: 'WorkloadGroup to register with', env: 'ISTIO_META_AUTO_REGISTER_GROUP' },
+  {
+    name: 'proxy-config',
+    value: 'JSON',
+    help: "Istio's ProxyConfig; its readinessProbe is run here, an Envoy is started with the rest",
+    env: 'PROXY_CONFIG',
+  },
+  { name: 'exec-probes', help: 'a probe of the WorkloadGroup may run commands here' },
   { name: 'bind-source', value: 'IP', help: 'source address of connections that leave the sidecar' },
   { name: 'app-port', value: 'PORT', help: 'port of the application; may be repeated', repeat: true },
   { name: 'certificate-ttl', value: 'SECONDS', help: 'life asked for a certificate (default 86400)', env: 'SKEIN_CERTIFICATE_TTL' },
@@ -106,7 +115,8 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
     adminPort: flags.port('admin-port', 15000),
     prometheusPort: flags.port('prometheus-port', 15090),
     gateway: flags.has('gateway'),
-    metadata: flags.json('metadata-json'),
+    metadata: metadataOf(flags),
+    ...(flags.has('exec-probes') ? { execProbes: true } : {}),
     bindSource,
     appPorts: flags
       .all('app-port')
@@ -114,6 +124,20 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
       .map((v) => flags.portOf('app-port', v)),
     statusListener,
     certificateTtlS: flags.positive('certificate-ttl', 86_400),
+  };
+};
+
+/** As Istio's agents send them. */
+const metadataOf = (flags: FlagValues): AgentConfig['metadata'] => {
+  const group = flags.one('auto-register-group');
+  const proxyConfig = flags.json('proxy-config');
+  const probe = proxyConfig['readinessProbe'];
+  const read = probe === undefined ? undefined : readProbe(probe);
+  if (read?.ok === false) throw new AgentConfigError(`--proxy-config: readinessProbe: ${read.error}`);
+  return {
+    ...(group === undefined ? {} : { AUTO_REGISTER_GROUP: group }),
+    ...(Object.keys(proxyConfig).length === 0 ? {} : { PROXY_CONFIG: proxyConfig }),
+    ...flags.json('metadata-json'),
   };
 };
 

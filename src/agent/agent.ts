@@ -8,7 +8,7 @@ import type { XdsTransport } from '../xds/transport.ts';
 import { type AdminRequest, type AdminResponse, adminOverHttp } from './admin-client.ts';
 import { adsRelay } from './ads-relay.ts';
 import { type AgentConfig, identityOf } from './agent-config.ts';
-import { makeBootstrap, makeNode, xdsSocketPath } from './bootstrap.ts';
+import { makeBootstrap, makeNode, takesProbe, xdsSocketPath } from './bootstrap.ts';
 import { DnsServer } from './dns-server.ts';
 import { GrpcChannel } from './grpc-channel.ts';
 import { type GrpcServer, serveGrpc } from './grpc-server.ts';
@@ -18,6 +18,7 @@ import { READY_POLL_MS } from './limits.ts';
 import { Operator } from './operator.ts';
 import { SecretServer } from './sds.ts';
 import type { SocketSource } from './socket-source.ts';
+import { WorkloadHealth } from './workload-health.ts';
 import { WorkloadIdentity } from './workload-identity.ts';
 
 export interface ProxyStatus {
@@ -84,6 +85,7 @@ class NodeAgent implements Agent {
   readonly #dns: DnsServer | undefined;
   readonly #health: HealthServers;
   readonly #operator: Operator;
+  readonly #probe: WorkloadHealth;
   #server: GrpcServer | undefined;
   #admin: (request: AdminRequest) => Promise<AdminResponse>;
   #proxyStatus: (() => ProxyStatus) | undefined;
@@ -112,10 +114,13 @@ class NodeAgent implements Agent {
     });
     const { namespace, domain, bindSource } = config;
     this.#dns = config.dns && new DnsServer({ dns: config.dns, namespace, domain, bindSource, sockets, log: log.scope('dns') });
+    this.#probe = new WorkloadHealth(config, () => this.#notReady(), log.scope('probe'));
     const ads = adsRelay({
       upstream: this.#channel,
       node: makeNode(config),
       onNameTable: this.#dns && ((table) => this.#dns?.setNames(table)),
+      onProxyConfig: takesProbe(config) ? (sent) => this.#probe.sent(sent?.readiness_probe) : undefined,
+      health: this.#probe.report,
       log: log.scope('ads'),
     });
     this.transports = { ads, sds: this.#secrets };
@@ -195,6 +200,7 @@ class NodeAgent implements Agent {
     clearTimeout(this.#pollTimer);
     this.#identity.stop();
     this.#operator.stop();
+    this.#probe.stop();
     this.#secrets.close();
     this.#channel.close();
     await Promise.all([this.#server?.close(), this.#dns?.stop(), this.#health.stop()]);

@@ -1,6 +1,7 @@
 // The proxy's bootstrap as Istio's agent writes it: who it is, where its control plane and its secrets are (our socket), its
 // admin, metrics and readiness. One value for Envoy (written as JSON) and for the proxy in this process. Pure.
 import { join } from 'node:path';
+import { TAKES_PROBES } from '../xds/client-features.ts';
 import type {
   AnyMessage,
   BindConfig,
@@ -8,12 +9,12 @@ import type {
   Cluster,
   ConfigSource,
   JsonObject,
-  LayeredRuntime,
   Listener,
   Node,
   StatsConfig,
 } from '../xds/gen/types.ts';
 import type { AgentConfig } from './agent-config.ts';
+import { bootstrapSettings } from './bootstrap-settings.ts';
 
 export const XDS_CLUSTER = 'xds-grpc';
 export const SDS_CLUSTER = 'sds-grpc';
@@ -24,11 +25,25 @@ export const xdsSocketPath = (runDir: string): string => join(runDir, 'xds.sock'
 export const makeBootstrap = (config: AgentConfig): Bootstrap => {
   const socket = xdsSocketPath(config.runDir);
   const adsSource: ConfigSource = { ads: {}, initial_fetch_timeout: '0s', resource_api_version: 'V3' };
+  const node = makeNode(config);
+  const envoy = config.statusListener === 'proxy' ? config.metadata['PROXY_CONFIG'] : undefined;
+  const { matcher, tags, runtime, tracing, sinks, clusters } = bootstrapSettings(envoy, node.cluster ?? '');
   return {
-    node: makeNode(config),
+    node,
     admin: { address: { socket_address: { address: '127.0.0.1', port_value: config.adminPort } }, profile_path: '/dev/null' },
-    layered_runtime: LAYERED_RUNTIME,
-    stats_config: STATS_CONFIG,
+    layered_runtime: {
+      layers: [
+        { name: 'static', static_layer: { ...STATIC_LAYER, ...runtime } },
+        { name: 'admin', admin_layer: {} },
+      ],
+    },
+    stats_config: {
+      ...STATS_CONFIG,
+      stats_tags: [...(STATS_CONFIG.stats_tags ?? []), ...tags],
+      ...(matcher === undefined ? {} : { stats_matcher: matcher }),
+    },
+    ...(tracing === undefined ? {} : { tracing }),
+    ...(sinks.length === 0 ? {} : { stats_sinks: sinks }),
     dynamic_resources: {
       lds_config: adsSource,
       cds_config: adsSource,
@@ -50,6 +65,7 @@ export const makeBootstrap = (config: AgentConfig): Bootstrap => {
         localHttpCluster('agent', config.statsPort),
         // A proxy in this process is given the transports of these two names instead.
         ...(config.statusListener === 'proxy' ? [socketCluster(SDS_CLUSTER, socket), socketCluster(XDS_CLUSTER, socket)] : []),
+        ...clusters,
       ],
       listeners: [
         staticListener('metrics', config.prometheusPort, '/stats/prometheus', 'prometheus_stats'),
@@ -83,6 +99,7 @@ export const makeNode = (config: AgentConfig): Node => {
       ? { POD_PORTS: JSON.stringify(config.appPorts.map((p) => ({ containerPort: p, protocol: 'TCP' }))) }
       : {}),
     ...(config.metadata as JsonObject),
+    ...(takesProbe(config) ? { [TAKES_PROBES]: 'true' } : {}),
   };
   return {
     id: `${kind}~${config.ips[0] ?? ''}~${name}.${namespace}~${namespace}.svc.${domain}`,
@@ -91,6 +108,14 @@ export const makeNode = (config: AgentConfig): Node => {
     metadata,
   };
 };
+
+/** It registers, and has no probe of its own: its group's is asked for. */
+export const takesProbe = ({ metadata }: Pick<AgentConfig, 'metadata'>): boolean =>
+  typeof metadata['AUTO_REGISTER_GROUP'] === 'string' && metadata['AUTO_REGISTER_GROUP'] !== '' && ownProbe(metadata) === undefined;
+
+/** Of the ProxyConfig that the agent was started with. */
+export const ownProbe = (metadata: AgentConfig['metadata']): unknown =>
+  (metadata['PROXY_CONFIG'] as { readonly readinessProbe?: unknown } | null | undefined)?.readinessProbe ?? undefined;
 
 const bindTo = (address: string): BindConfig => ({ source_address: { address, port_value: 0 } });
 
@@ -149,19 +174,11 @@ const staticListener = (name: string, port: number, path: string, cluster: strin
   ],
 });
 
-const LAYERED_RUNTIME: LayeredRuntime = {
-  layers: [
-    {
-      name: 'static',
-      static_layer: {
-        // Without a number Envoy warns at each start; the limit is the operating system's.
-        'overload.global_downstream_max_connections': '2147483647',
-        // Long alternations in host and path rules are legal.
-        're2.max_program_size.error_level': '32768',
-      },
-    },
-    { name: 'admin', admin_layer: {} },
-  ],
+const STATIC_LAYER: JsonObject = {
+  // Without a number Envoy warns at each start; the limit is the operating system's.
+  'overload.global_downstream_max_connections': '2147483647',
+  // Long alternations in host and path rules are legal.
+  're2.max_program_size.error_level': '32768',
 };
 
 const STATS_CONFIG: StatsConfig = {

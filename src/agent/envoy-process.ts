@@ -5,6 +5,8 @@ import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '../base/log.ts';
 import type { Bootstrap } from '../xds/gen/types.ts';
+// The bootstrap may name extensions that only Envoy has.
+import '../xds/control-types.ts';
 import { toJson } from '../xds/json.ts';
 import type { AdminRequest, AdminResponse } from './admin-client.ts';
 import { BackOff } from './back-off.ts';

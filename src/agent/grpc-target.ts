@@ -26,4 +26,4 @@ export const targetOf = (config: Pick<AgentConfig, 'xds' | 'xdsCaPem' | 'bindSou
 export const tokenMayTravel = (target: GrpcTarget): boolean =>
   target.kind === 'unix' || target.caPem !== undefined || isLoopback(target.host);
 
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);
+export const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || /^127\.\d+\.\d+\.\d+$/.test(host);

@@ -53,3 +53,10 @@ export const HTTP_CONNECTIONS_MAX = 128;
 export const HTTP_PHASE_MS = { idle: 30_000, request: 10_000, answer: 60_000, write: 30_000, over: 1_000 } as const;
 /** Who is being answered while the ports close has this long. */
 export const LAST_ANSWERS_MS = 500;
+
+/** A proxy that is to be ready before the first probe is looked at so often. */
+export const PROBE_START_MS = 200;
+/** Until the status line of a probe's answer. */
+export const PROBE_ANSWER_BYTES_MAX = 4 * 1024;
+/** The longest wait of a timer, 24 days: a probe with a longer period is run that often. */
+export const PROBE_WAIT_MS_MAX = 2 ** 31 - 1;

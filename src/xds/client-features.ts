@@ -3,3 +3,6 @@
 
 /** HTTP/2 on both sides of the proxy. */
 export const HTTP2_FEATURE = 'skein.http2';
+
+/** Key of a node's metadata by which an agent says that it runs the probe of its WorkloadGroup, which it takes as Istio's ProxyConfig. */
+export const TAKES_PROBES = 'SKEIN_PROBES';

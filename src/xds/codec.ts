@@ -3,6 +3,7 @@
 // numbers. Unset fields are absent. Durations are "1.5s", enums are value names, wrappers are bare values, an Any
 // of a known type is expanded with its "@type" and encoded from that form.
 import { type Descriptor, descriptor, enumDescriptor, type Field, type ScalarType } from './descriptor.ts';
+import { EncodedMessage } from './encoded-message.ts';
 import type { MessageTypes } from './gen/types.ts';
 import { formatDuration, formatTimestamp, parseDuration, parseTimestamp } from './well-known.ts';
 import { Reader, WireError, Writer } from './wire-format.ts';
@@ -325,6 +326,11 @@ const isObject = (v: unknown): v is Raw => typeof v === 'object' && v !== null &
 
 const writeMessage = (w: Writer, type: string, value: unknown, path: string, depth: number): void => {
   if (depth > NESTING_MAX) throw new CodecError(path, `nested deeper than ${NESTING_MAX}`);
+  if (value instanceof EncodedMessage) {
+    if (value.type !== type) throw new CodecError(path, `${value.type} is no ${type}`);
+    w.raw(value.bytes);
+    return;
+  }
   const d = requireDescriptor(type);
   const raw = toRaw(type, value, path, depth);
   if (!isObject(raw)) throw new CodecError(path, `${type} is an object`);

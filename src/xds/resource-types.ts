@@ -32,17 +32,20 @@ export const NAME_TABLE_TYPE = row('NDS', 'istio.networking.nds.v1.NameTable', t
 
 const SPOKEN: readonly ResourceType[] = [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, NAME_TABLE_TYPE];
 
-/** A type that a server has; our own proxy asks for no extension by name. */
-export type ServedType = Omit<ResourceType, 'shortName'> & { readonly shortName: ResourceShortName | 'ECDS' };
+/** A type that a server has; our own proxy asks for no extension by name, and its agent alone for its configuration. */
+export type ServedType = Omit<ResourceType, 'shortName'> & { readonly shortName: ResourceShortName | 'ECDS' | 'PCDS' };
 
 /** Configurations of filters that a listener names instead of holding. */
 export const EXTENSION_TYPE: ServedType = { ...row('SDS', 'envoy.config.core.v3.TypedExtensionConfig', false), shortName: 'ECDS' };
+
+/** What an agent is to do beside its proxy. */
+export const PROXY_CONFIG_TYPE: ServedType = { ...row('NDS', 'istio.mesh.v1alpha1.ProxyConfig', true, undefined), shortName: 'PCDS' };
 
 /** Requests of this type carry no subscription: an agent says that its workload is healthy, or in `error_detail` why it is not. */
 export const HEALTH_TYPE_URL = `${TYPE_URL_PREFIX}istio.v1.HealthInformation`;
 
 /** In push order. */
-export const RESOURCE_TYPES: readonly ServedType[] = [...SPOKEN, EXTENSION_TYPE];
+export const RESOURCE_TYPES: readonly ServedType[] = [...SPOKEN, EXTENSION_TYPE, PROXY_CONFIG_TYPE];
 
 const byUrl = new Map(SPOKEN.map((t) => [t.url, t]));
 

@@ -178,6 +178,10 @@ export class Writer {
   }
   bytes(value: Uint8Array): void {
     this.varint(value.length);
+    this.raw(value);
+  }
+  /** What is encoded already. */
+  raw(value: Uint8Array): void {
     this.#grow(value.length);
     this.#buf.set(value, this.#pos);
     this.#pos += value.length;

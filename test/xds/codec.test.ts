@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import protobuf from 'protobufjs';
 import { CodecError, decode, decodeNamed, encode, encodeNamed, typeOfUrl, typeUrl } from '../../src/xds/codec.ts';
+import { EncodedMessage } from '../../src/xds/encoded-message.ts';
 import { readResponse, writeResponse } from '../../src/xds/envelope.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE } from '../../src/xds/resource-types.ts';
@@ -46,6 +47,16 @@ describe('codec', () => {
     assert.deepEqual(decode(CLUSTER, bytes), cluster);
     const shuffled = Object.fromEntries(Object.entries(cluster).reverse()) as Cluster;
     assert.deepEqual(encode(CLUSTER, shuffled), bytes);
+  });
+
+  test('a message that is encoded already stands for its object', () => {
+    const thresholds = { max_connections: 7, max_retries: 0 };
+    const type = 'envoy.config.cluster.v3.CircuitBreakers.Thresholds';
+    const known = new EncodedMessage(type, encode(type, thresholds), 'hash');
+    const of = (t: unknown): Cluster => ({ ...cluster, circuit_breakers: { thresholds: [{}, t, {}] } }) as Cluster;
+    assert.deepEqual(encode(CLUSTER, of(known)), encode(CLUSTER, of(thresholds)));
+    const other = new EncodedMessage('envoy.config.core.v3.Address', new Uint8Array(), 'hash');
+    assert.throws(() => encode(CLUSTER, of(other)), /circuit_breakers.thresholds\[1\]: envoy.config.core.v3.Address is no/);
   });
 
   test('another implementation reads what it writes, and the other way round', () => {
