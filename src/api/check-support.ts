@@ -4,6 +4,7 @@ import { child, item } from './field-path.ts';
 import type { Findings } from './findings.ts';
 import type { Kind } from './resource.ts';
 import { type KindSupport, support, type ValueNote } from './support.ts';
+import { expandBraces } from './support-path.ts';
 
 export const checkSupport = (kind: Kind, spec: unknown, path: string, findings: Findings): void => {
   const entry = support[kind];
@@ -56,7 +57,9 @@ const hasNotesBelow = (place: Place): boolean =>
 
 const refuse = (name: string, path: string, place: Place): void => {
   if (!place.strict) {
-    place.findings.add('warning', 'FIELD_NOT_YET_EFFECTIVE', path, `field "${name}" of ${place.name} has no effect yet`);
+    const instead = place.entry.warned?.find((n) => n.path === place.trail && n.values === undefined)?.message;
+    const message = `field "${name}" of ${place.name} has no effect${instead === undefined ? ' yet' : `: ${instead}`}`;
+    place.findings.add('warning', 'FIELD_NOT_YET_EFFECTIVE', path, message);
     return;
   }
   const words = place.entry.refused?.find((n) => n.path === place.trail && n.values === undefined)?.message;
@@ -107,12 +110,4 @@ const compiled = (entry: KindSupport): Trie => {
   }
   tries.set(entry, root);
   return root;
-};
-
-export const expandBraces = (pattern: string): string[] => {
-  const open = pattern.indexOf('{');
-  if (open === -1) return [pattern];
-  const close = pattern.indexOf('}', open);
-  const alternatives = pattern.slice(open + 1, close).split(',');
-  return alternatives.flatMap((a) => expandBraces(`${pattern.slice(0, open)}${a}${pattern.slice(close + 1)}`));
 };

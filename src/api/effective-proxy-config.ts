@@ -14,7 +14,10 @@ import { readYaml } from './yaml-documents.ts';
 export const PROXY_CONFIG_ANNOTATION = 'proxy.istio.io/config';
 
 /** Fields of the annotation that change how a proxy is started. */
-const EFFECTIVE = ['concurrency', 'drainDuration', 'terminationDrainDuration', 'proxyMetadata.**'];
+const EFFECTIVE = [
+  '{concurrency,drainDuration,terminationDrainDuration,proxyMetadata,proxyStatsMatcher,extraStatTags,runtimeValues,statsdUdpAddress}.**',
+  'tracing.{zipkin,datadog}.**',
+];
 
 export interface ProxyConfigSources {
   readonly policies: readonly Resource<'ProxyConfig'>[];

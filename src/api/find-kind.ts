@@ -28,7 +28,7 @@ export const findKind = (apiVersion: string, kind: string): KindSearch => {
     if (known.versions.length > 0 && !known.versions.includes(version)) return unknownVersion(kind, apiVersion, known);
     return notSupported(kind, apiVersion, known.hint);
   }
-  const foreign = refusedGroups[group];
+  const foreign = Object.hasOwn(refusedGroups, group) ? refusedGroups[group] : undefined;
   return foreign === undefined ? unknownKind(kind, apiVersion, group) : notSupported(kind, apiVersion, foreign);
 };
 

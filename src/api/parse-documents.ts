@@ -13,7 +13,7 @@ import type { Problem } from './problem.ts';
 import { textEntry } from './read-value.ts';
 import { referenceHint } from './reference-hint.ts';
 import { type Kind, type Origin, type Resource, resourceKey, type Specs } from './resource.ts';
-import { type Position, readYaml, type YamlDocument } from './yaml-documents.ts';
+import { type Position, readYaml, type YamlDocument, type YamlText } from './yaml-documents.ts';
 
 export interface ParseOptions {
   /** For objects of namespaced kinds that name none; `default` when absent. */
@@ -142,17 +142,25 @@ class Reader {
     }
   }
 
-  /** Keeps the document's text, not its tree: positions are asked for rarely. */
+  /** Keeps the document's text; its tree only while many positions are asked for at once. What was found once is kept. */
   #origin(node: MapNode, place: Place): Origin {
     const { start, end } = place.document;
     const file = this.#file;
     const text = this.#text;
     const first = this.#position(start);
-    const at = (path: string): Position => {
-      const again = readYaml(file, text.slice(start, end));
+    const known = new Map<string, Position>();
+    let tree: WeakRef<YamlText> | undefined;
+    const locate = (path: string): Position => {
+      const again = tree?.deref() ?? readYaml(file, text.slice(start, end));
+      tree = new WeakRef(again);
       const root = again.documents.find((d) => d.root)?.root;
       const found = again.position(root ? offsetAt(root, joinPath(place.prefix, path)) : 0);
       return { line: first.line + found.line - 1, column: found.line === 1 ? first.column + found.column - 1 : found.column };
+    };
+    const at = (path: string): Position => {
+      const position = known.get(path) ?? locate(path);
+      known.set(path, position);
+      return position;
     };
     return { file, line: this.#position(node.offset).line, at };
   }

@@ -31,6 +31,7 @@ const policyBlocks = [
   'connectionPool.http.{h2UpgradePolicy,useClientProtocol,maxConcurrentStreams,http2KeepAlive.**}',
   'outlierDetection.{consecutive5xxErrors,consecutiveGatewayErrors,splitExternalLocalOriginErrors,consecutiveLocalOriginFailures}',
   'outlierDetection.{interval,baseEjectionTime,maxEjectionPercent,minHealthPercent,consecutiveErrors}',
+  'outlierDetection.outlierDetectionHttpErrorCodes',
   'tls.{mode,clientCertificate,privateKey,caCertificates,caCrl,credentialName,subjectAltNames,sni,insecureSkipVerify}',
 ];
 const trafficPolicy = [
@@ -51,7 +52,7 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       '{hosts,gateways,exportTo}',
       'http.name',
       'http.match.{name,uri,scheme,method,authority,headers,withoutHeaders,queryParams}.**',
-      'http.match.{ignoreUriCase,port,sourceLabels,sourceNamespace,gateways}.**',
+      'http.match.{ignoreUriCase,port,sourceLabels,sourceNamespace,gateways,statPrefix}.**',
       'http.route.{destination.host,destination.subset,destination.port.number,weight,headers.**}',
       'http.{redirect,directResponse,rewrite,retries,corsPolicy,headers,delegate}.**',
       'http.{mirror,mirrors,mirrorPercentage,mirrorPercent}.**',
@@ -62,6 +63,13 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       'tls.match.{sniHosts,port,destinationSubnets,sourceLabels,sourceNamespace,gateways}.**',
       'tls.route.{destination.**,weight}',
     ],
+    warned: [
+      {
+        path: 'http.redirect.redirectCode',
+        values: Array.from({ length: 100 }, (_, i) => 300 + i).filter((code) => ![301, 302, 303, 307, 308].includes(code)),
+        message: 'proxies have no such redirect and answer 301; write 301, 302, 303, 307 or 308',
+      },
+    ],
     refused: [{ path: 'tcp.match.sourceSubnet', message: 'sourceSubnet is ignored by Istio itself; use sourceLabels or sourceNamespace' }],
   },
   DestinationRule: {
@@ -71,6 +79,12 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       ...below('trafficPolicy', trafficPolicy),
       ...below('subsets.trafficPolicy', trafficPolicy),
     ],
+    warned: ['trafficPolicy', 'trafficPolicy.portLevelSettings', 'subsets.trafficPolicy', 'subsets.trafficPolicy.portLevelSettings'].map(
+      (at) => ({
+        path: `${at}.outlierDetection.outlierDetectionHttpErrorCodes`,
+        message: "has no effect in Skein's own proxies, which count 5xx: only Envoy counts the listed codes",
+      }),
+    ),
   },
   Gateway: {
     supported: [
@@ -79,14 +93,19 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
       'servers.port.{number,name,protocol}',
       'servers.tls.{httpsRedirect,mode,serverCertificate,privateKey,caCertificates,caCrl,tlsCertificates.**,subjectAltNames}',
       'servers.tls.{credentialName,credentialNames,caCertCredentialName,verifyCertificateSpki,verifyCertificateHash}',
-      'servers.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites}',
+      'servers.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites,insecureSkipVerify}',
+      'servers.defaultEndpoint',
+    ],
+    warned: [{ path: 'servers.defaultEndpoint', message: 'has no effect, as in Istio: route to the endpoint with a VirtualService' }],
+    refused: [
+      { path: 'servers.port.targetPort', message: 'targetPort has no effect on a Gateway: it listens on the targetPort of its Service' },
     ],
   },
   ServiceEntry: {
     supported: [
       '{hosts,addresses,location,resolution,exportTo,subjectAltNames}',
       '{ports,workloadSelector}.**',
-      'endpoints.{address,ports,labels,locality,weight,serviceAccount}.**',
+      'endpoints.{address,ports,labels,locality,weight,serviceAccount,network}.**',
     ],
     warned: [
       {
@@ -95,29 +114,34 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
         message: "is NONE for Skein's own proxies: only Envoy resolves each name it is asked for",
       },
     ],
-    refused: [{ path: 'endpoints.network', message: 'several networks are not yet supported' }],
   },
   WorkloadEntry: {
-    supported: ['{address,ports,labels,locality,weight,serviceAccount}.**'],
-    refused: [{ path: 'network', message: 'several networks are not yet supported' }],
+    supported: ['{address,ports,labels,locality,weight,serviceAccount,network}.**'],
   },
-  WorkloadGroup: { supported: [] },
+  WorkloadGroup: {
+    supported: ['metadata.{labels,annotations}.**', 'template.{address,ports,labels,locality,weight,serviceAccount}.**', 'probe.**'],
+    refused: [{ path: 'template.network', message: 'several networks are not yet supported; a workload names its own' }],
+    warned: [{ path: 'template.address', message: 'has no effect, as in Istio: each workload brings its own' }],
+  },
   Sidecar: {
     supported: [
       'workloadSelector.**',
       'ingress.port.{number,protocol,name}',
       'ingress.{bind,captureMode,defaultEndpoint,connectionPool.**}',
       'ingress.tls.{mode,serverCertificate,privateKey,caCertificates,caCrl,tlsCertificates.**,subjectAltNames}',
-      'ingress.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites,verifyCertificateSpki,verifyCertificateHash}',
+      'ingress.tls.{minProtocolVersion,maxProtocolVersion,cipherSuites,verifyCertificateSpki,verifyCertificateHash,insecureSkipVerify}',
       'egress.port.{number,protocol,name}',
       'egress.{bind,captureMode,hosts}',
       'outboundTrafficPolicy.{mode,egressProxy.**}',
       'inboundConnectionPool.**',
     ],
-    refused: [{ path: 'ingress.tls.credentialName', message: 'sidecars take certificates from files: serverCertificate and privateKey' }],
-    warned: [
-      { path: 'ingress.port.targetPort', message: 'has no effect, as in Istio' },
-      { path: 'egress.port.targetPort', message: 'has no effect, as in Istio' },
+    refused: [
+      { path: 'ingress.port.targetPort', message: 'targetPort has no effect on a Sidecar: write defaultEndpoint' },
+      { path: 'egress.port.targetPort', message: 'targetPort has no effect on a Sidecar' },
+      { path: 'ingress.tls.httpsRedirect', message: 'only a Gateway redirects to HTTPS' },
+      { path: 'ingress.tls.credentialName', message: 'sidecars take certificates from files: serverCertificate and privateKey' },
+      { path: 'ingress.tls.credentialNames', message: 'sidecars take certificates from files: tlsCertificates' },
+      { path: 'ingress.tls.caCertCredentialName', message: 'sidecars take certificates from files: caCertificates' },
     ],
   },
   EnvoyFilter: {
@@ -158,7 +182,25 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
         values: ['ClientIP'],
         message: 'sessionAffinity is not supported; write a DestinationRule with consistentHash',
       },
-      { path: 'internalTrafficPolicy', values: ['Local'], message: 'internalTrafficPolicy Local is not supported' },
+      {
+        path: 'internalTrafficPolicy',
+        values: ['Local'],
+        message: 'internalTrafficPolicy Local is not supported: write trafficDistribution PreferSameNode, which falls back to other nodes',
+      },
+      {
+        path: 'sessionAffinityConfig',
+        message:
+          'sessionAffinityConfig is not supported; write a DestinationRule with consistentHash, or label the Service istio.io/persistent-session',
+      },
+      { path: 'externalIPs', message: 'externalIPs are not served; write a ServiceEntry with those addresses' },
+      ...['loadBalancerIP', 'loadBalancerClass'].map((path) => ({
+        path,
+        message: `${path} is not supported: nothing here balances load from outside but a Gateway`,
+      })),
+      {
+        path: 'loadBalancerSourceRanges',
+        message: 'loadBalancerSourceRanges are not enforced; write an AuthorizationPolicy with remoteIpBlocks for the gateway',
+      },
       { path: 'ports.protocol', values: ['SCTP'], message: 'SCTP is not supported' },
     ],
     warned: [
@@ -177,7 +219,7 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
     supported: ['**'],
     warned: ['data', 'binaryData'].map((path) => ({
       path,
-      message: 'nothing reads ConfigMaps yet; MeshConfig is named on the command line',
+      message: 'is read for roots alone (credentialName: configmap://NAME, key ca.crt); mesh settings go to --mesh-config',
     })),
   },
   Workload: {

@@ -54,8 +54,10 @@ const checkRule = (rule: Rule, path: string, findings: Findings): void => {
     else if (!condition.values?.length && !condition.notValues?.length) {
       findings.error(at, `at least one of \`values\` or \`notValues\` must be set for key ${key}`);
     } else {
-      findings.unless(child(at, 'values'), checkAttribute(key, condition.values ?? []));
-      findings.unless(child(at, 'notValues'), checkAttribute(key, condition.notValues ?? []));
+      for (const field of ['values', 'notValues'] as const) {
+        const values = condition[field] ?? [];
+        if (values.length > 0) findings.unless(child(at, field), checkAttribute(key, values));
+      }
     }
   }
 };

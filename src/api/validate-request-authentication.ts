@@ -40,7 +40,9 @@ const checkNotEmpty = (values: readonly string[] | undefined, path: string, find
     if (value === '') findings.error(item(path, index), `${what} must be non-empty string`);
 };
 
+/** A password in the address is repeated by no message. */
 export const checkJwksUri = (text: string): string | undefined => {
+  if (/^https?:\/\/[^/?#]*:[^/?#]*@/.test(text)) return 'an address may not hold a password';
   const found = /^(https?):\/\/(\[[^\]]+\]|[^/:?#\s]+)(?::([^/?#]*))?(?:[/?#]\S*)?$/.exec(text);
   if (!found) return `${JSON.stringify(text)} is not an http:// or https:// address`;
   const port = found[3];

@@ -85,7 +85,6 @@ const checkConfigMap = (name: string, path: string, findings: Findings, namespac
       path,
       `invalid configmap:// credentialName: namespace must match the configuration namespace ${JSON.stringify(namespace)}`,
     );
-  else findings.add('error', 'FIELD_NOT_SUPPORTED', path, 'certificates in ConfigMaps are not yet supported', 'name a Secret');
 };
 
 /** `namespace`: of the rule; empty where there is none. */

@@ -1,9 +1,18 @@
 // Results kept by what they were made from: the same inputs give the same object again. Inputs are compared by identity, lists by the
 // identity of their items. One result a name is kept, the last.
 
+interface Kept {
+  readonly inputs: readonly unknown[];
+  readonly result: unknown;
+}
+
+/** One result an item: what it was the last time, if it is made from the same. `make` must depend on the item and the inputs alone. */
+export type Pass = <T>(item: object, inputs: readonly unknown[], make: () => T) => T;
+
 export class Memo {
+  readonly #passes = new Map<string, ReadonlyMap<object, Kept>>();
   readonly #settled = new Map<string, ReadonlyMap<string, object>>();
-  readonly #kept = new Map<string, { readonly inputs: readonly unknown[]; readonly result: unknown }>();
+  readonly #kept = new Map<string, Kept>();
 
   /** `make` must depend on the inputs alone; a name stands for one `make`. */
   use<T>(name: string, inputs: readonly unknown[], make: () => T): T {
@@ -12,6 +21,19 @@ export class Memo {
     const result = make();
     this.#kept.set(name, { inputs, result });
     return result;
+  }
+
+  /** Goes once through all items there are: the next pass of the name knows those that this one was asked for. */
+  pass(name: string): Pass {
+    const before = this.#passes.get(name);
+    const now = new Map<object, Kept>();
+    this.#passes.set(name, now);
+    return <T>(item: object, inputs: readonly unknown[], make: () => T): T => {
+      const known = before?.get(item);
+      const kept = known && sameAll(known.inputs, inputs) ? known : { inputs, result: make() };
+      now.set(item, kept);
+      return kept.result as T;
+    };
   }
 
   /** The list, but an item that says the same as the item of the same key did the last time is that one. */
@@ -31,7 +53,7 @@ export class Memo {
 }
 
 /** Equal in all that they hold, however deep; functions by identity. */
-const equal = (a: unknown, b: unknown): boolean => {
+export const equal = (a: unknown, b: unknown): boolean => {
   if (Object.is(a, b)) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
   if (Array.isArray(a) || Array.isArray(b)) {

@@ -9,6 +9,8 @@ import { type Endpoint, NO_LOCALITY, parseLocality } from './service.ts';
 const TLS_MODE_LABEL = 'security.istio.io/tlsMode';
 /** Label of a Pod that says where it runs; dots stand for slashes. */
 const LOCALITY_LABEL = 'istio-locality';
+/** Label of an endpoint that says on which network it is; failover by labels looks at it. */
+export const NETWORK_LABEL = 'topology.istio.io/network';
 
 export interface Backend {
   readonly name: string;
@@ -46,7 +48,8 @@ export const ofPod = (r: Resource<'Pod'>): Backend | undefined => {
   return {
     name: r.name,
     kind: 'instance',
-    ports: new Map(containers.flatMap((c) => (c.ports ?? []).map((p): [string, number] => [p.name ?? '', p.containerPort]))),
+    // Of ports with one name the first counts, as in Kubernetes.
+    ports: new Map(containers.flatMap((c) => (c.ports ?? []).map((p): [string, number] => [p.name ?? '', p.containerPort])).reverse()),
     endpoint: {
       address,
       labels: r.labels,
@@ -72,7 +75,7 @@ const workloadOf = (r: Resource<'Pod'>): string => {
 export const ofEntry = (name: string, namespace: string, e: WorkloadEntry, ready = true): Backend | undefined => {
   const address = e.address ?? '';
   if (address === '') return undefined;
-  const labels = e.labels ?? {};
+  const labels = (e.network ?? '') === '' ? (e.labels ?? {}) : { ...e.labels, [NETWORK_LABEL]: e.network ?? '' };
   const mode = labels[TLS_MODE_LABEL];
   return {
     name,

@@ -1,12 +1,57 @@
 // Gateways that name a credential nobody has: handshakes that need it fail, and the client is not told why. Of Secrets it is said which
 // entries are missing, never what the others hold. In which namespace a gateway runs is not known here, so any namespace's Secret counts.
+// And rules whose credential no sidecar is given.
 
 import type { Problem } from '../api/problem.ts';
+import type { DestinationRule } from '../api/specs.ts';
 import type { Snapshot } from './snapshot.ts';
+import { MESH_GATEWAY, type VirtualServiceRule } from './virtual-services.ts';
 
 const CODE = 'CREDENTIAL_UNKNOWN';
+const UNUSED = 'CREDENTIAL_UNUSED';
 
-export const credentialProblems = ({ gateways, secrets }: Snapshot): readonly Problem[] =>
+export const credentialProblems = (snapshot: Snapshot): readonly Problem[] => [
+  ...unknownCredentials(snapshot),
+  ...unusedCredentials(snapshot),
+];
+
+/** A rule for everybody that names a credential: gateways take it, sidecars speak plaintext instead, as under Istio. */
+const unusedCredentials = ({ destinationRules, virtualServices }: Snapshot): readonly Problem[] => {
+  const behindGateways = new Set(virtualServices.all.filter((r) => r.gateways.some((g) => g !== MESH_GATEWAY)).flatMap(destinationsOf));
+  return destinationRules.all
+    .filter((rule) => rule.workloadSelector === undefined && !behindGateways.has(rule.host))
+    .flatMap((rule) => rule.sources)
+    .flatMap((resource) =>
+      tlsBlocks(resource.spec).map(({ path, name }): Problem => {
+        const message = `sidecars are not given credential ${name}: they call ${resource.spec.host} in plaintext`;
+        const hint =
+          'select the workloads that need it (workloadSelector.matchLabels), or name files: clientCertificate, privateKey, caCertificates';
+        return { code: UNUSED, severity: 'warning', file: resource.origin.file, ...resource.origin.at(path), path, message, hint };
+      }),
+    );
+};
+
+const destinationsOf = ({ http, tcp, tls }: VirtualServiceRule): readonly string[] =>
+  [...http, ...tcp, ...tls].flatMap((r) => (r.route ?? []).map((d) => d.destination.host));
+
+type Policy = NonNullable<DestinationRule['trafficPolicy']>;
+
+const tlsBlocks = (spec: DestinationRule): readonly { readonly path: string; readonly name: string }[] => {
+  const policies: readonly (readonly [string, Policy | undefined])[] = [
+    ['spec.trafficPolicy', spec.trafficPolicy],
+    ...(spec.subsets ?? []).map((s, i) => [`spec.subsets[${i}].trafficPolicy`, s.trafficPolicy] as const),
+  ];
+  const blocks = policies.flatMap(([at, policy]) => [
+    [at, policy?.tls] as const,
+    ...(policy?.portLevelSettings ?? []).map((p, i) => [`${at}.portLevelSettings[${i}]`, p.tls] as const),
+  ]);
+  return blocks.flatMap(([at, tls]) => {
+    const name = tls?.mode === 'SIMPLE' || tls?.mode === 'MUTUAL' ? (tls.credentialName ?? '') : '';
+    return name === '' ? [] : [{ path: `${at}.tls.credentialName`, name }];
+  });
+};
+
+const unknownCredentials = ({ gateways, secrets }: Snapshot): readonly Problem[] =>
   gateways.flatMap((gateway) =>
     gateway.servers.flatMap((server, i) => {
       const { tls } = server;

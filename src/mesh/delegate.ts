@@ -36,9 +36,6 @@ const mergeRoute = (root: HttpRoute, d: HttpRoute, match: Matches): HttpRoute =>
   const { delegate: _delegate, ...inherited } = root;
   const name = joined(root.name, d.name);
   const merged: Record<string, unknown> = { ...inherited, ...definedOf(d), match };
-  // `mirror` and `mirrors` are two spellings of one thing; whichever the delegate uses replaces the root's.
-  if (d.mirror !== undefined) delete merged['mirrors'];
-  if (d.mirrors !== undefined) for (const k of ['mirror', 'mirrorPercent', 'mirrorPercentage']) delete merged[k];
   if (match.length === 0) delete merged['match'];
   if (name !== '') merged['name'] = name;
   if (d.headers !== undefined || root.headers !== undefined) merged['headers'] = d.headers ?? root.headers;
@@ -69,18 +66,16 @@ const union = <K extends string, V>(
 ): Partial<Record<K, Record<string, V>>> =>
   a === undefined && b === undefined ? {} : ({ [key]: { ...a, ...b } } as Record<K, Record<string, V>>);
 
-const isRegex = (m: StringMatch | undefined): boolean => m?.regex !== undefined;
-
-/** Can no request satisfy both? Regular expressions are never compared: any beside another matcher is a conflict. */
+/**
+ * Does the leaf not lie within the root? Only texts are compared: a regular expression, a presence or an empty text beside any other
+ * matcher is a conflict.
+ */
 const stringConflict = (root: StringMatch | undefined, leaf: StringMatch | undefined): boolean => {
   if (root === undefined || leaf === undefined) return false;
-  if (isRegex(root) || isRegex(leaf)) return true;
-  if (root.exact !== undefined) return leaf.exact !== root.exact;
-  if (root.prefix !== undefined) {
-    const value = leaf.exact ?? leaf.prefix;
-    return value === undefined || !value.startsWith(root.prefix);
-  }
-  return false;
+  const { exact = '', prefix = '' } = leaf;
+  if ((root.exact ?? '') !== '') return exact !== root.exact;
+  const value = prefix === '' ? exact : prefix;
+  return (root.prefix ?? '') === '' || value === '' || !value.startsWith(root.prefix ?? '');
 };
 
 const mapConflict = (
@@ -89,7 +84,7 @@ const mapConflict = (
 ): boolean => Object.entries(leaf ?? {}).some(([k, v]) => stringConflict(root?.[k], v));
 
 export const matchesConflict = (root: HttpMatchRequest, leaf: HttpMatchRequest): boolean => {
-  if (root.uri !== undefined && leaf.uri !== undefined && (root.ignoreUriCase ?? false) !== (leaf.ignoreUriCase ?? false)) return true;
+  if ((root.ignoreUriCase ?? false) !== (leaf.ignoreUriCase ?? false)) return true;
   if (
     [
       [root.uri, leaf.uri],

@@ -4,6 +4,7 @@
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { DestinationRule } from '../api/specs.ts';
+import { Memo } from '../base/memo.ts';
 import { compareSpecificity, hostSubsetOf, isWildcard, resolveShortName } from './host.ts';
 import { compareAge, creationMsOf } from './order.ts';
 import type { Service } from './service.ts';
@@ -44,24 +45,17 @@ export const buildDestinationRules = (
   resources: readonly Resource<'DestinationRule'>[],
   mesh: MeshConfig,
   domain: string,
+  memo = new Memo(),
 ): DestinationRuleIndex => {
+  const ruleAgain = memo.pass('destination rule');
+  const mergedAgain = memo.pass('merged destination rule');
   const aged = resources
     .map((r) => ({ name: r.name, namespace: r.namespace, creationMs: creationMsOf(r.creationTimestamp), r }))
     .sort(compareAge);
   const byNamespace = new Map<string, HostRules>();
   const shadowed: ShadowedPart[] = [];
   for (const { r } of aged) {
-    const rule: MergedRule = {
-      host: resolveShortName(r.spec.host, r.namespace, domain),
-      namespace: r.namespace,
-      exportTo:
-        r.spec.workloadSelector === undefined
-          ? resolveExportTo(r.spec.exportTo, r.namespace, mesh.defaultDestinationRuleExportTo)
-          : [r.namespace],
-      workloadSelector: r.spec.workloadSelector?.matchLabels,
-      spec: r.spec,
-      sources: [r],
-    };
+    const rule = ruleAgain(r, [mesh, domain], () => ruleOf(r, mesh, domain));
     const own = byNamespace.get(r.namespace) ?? { byHost: new Map<string, MergedRule[]>(), wildcards: [] };
     byNamespace.set(r.namespace, own);
     const list = own.byHost.get(rule.host) ?? [];
@@ -70,7 +64,11 @@ export const buildDestinationRules = (
     const at = list.findIndex((o) => sameList(o.exportTo, rule.exportTo) && sameLabels(o.workloadSelector, rule.workloadSelector));
     const older = list[at];
     if (older === undefined) list.push(rule);
-    else list[at] = merge(older, rule, r, shadowed);
+    else {
+      const merged = mergedAgain(r, [older, rule], () => merge(older, rule, r));
+      list[at] = merged.rule;
+      shadowed.push(...merged.shadowed);
+    }
   }
   for (const { wildcards } of byNamespace.values()) wildcards.sort(compareSpecificity);
   return {
@@ -82,13 +80,30 @@ export const buildDestinationRules = (
   };
 };
 
+const ruleOf = (r: Resource<'DestinationRule'>, mesh: MeshConfig, domain: string): MergedRule => ({
+  host: resolveShortName(r.spec.host, r.namespace, domain),
+  namespace: r.namespace,
+  exportTo:
+    r.spec.workloadSelector === undefined
+      ? resolveExportTo(r.spec.exportTo, r.namespace, mesh.defaultDestinationRuleExportTo)
+      : [r.namespace],
+  workloadSelector: r.spec.workloadSelector?.matchLabels,
+  spec: r.spec,
+  sources: [r],
+});
+
 /** Of one namespace: rules by host, each list oldest first; wildcard hosts, the narrowest first. */
 interface HostRules {
   readonly byHost: Map<string, MergedRule[]>;
   readonly wildcards: string[];
 }
 
-const merge = (older: MergedRule, rule: MergedRule, r: Resource<'DestinationRule'>, shadowed: ShadowedPart[]): MergedRule => {
+const merge = (
+  older: MergedRule,
+  rule: MergedRule,
+  r: Resource<'DestinationRule'>,
+): { readonly rule: MergedRule; readonly shadowed: readonly ShadowedPart[] } => {
+  const shadowed: ShadowedPart[] = [];
   const winner = older.sources[0]?.name ?? '';
   const subsets = [...(older.spec.subsets ?? [])];
   for (const [index, s] of (rule.spec.subsets ?? []).entries()) {
@@ -98,11 +113,8 @@ const merge = (older: MergedRule, rule: MergedRule, r: Resource<'DestinationRule
   if (older.spec.trafficPolicy !== undefined && rule.spec.trafficPolicy !== undefined)
     shadowed.push({ resource: r, part: 'policy', path: 'spec.trafficPolicy', winner });
   const trafficPolicy = older.spec.trafficPolicy ?? rule.spec.trafficPolicy;
-  return {
-    ...older,
-    spec: { ...older.spec, ...(subsets.length === 0 ? {} : { subsets }), ...(trafficPolicy === undefined ? {} : { trafficPolicy }) },
-    sources: [...older.sources, r],
-  };
+  const spec = { ...older.spec, ...(subsets.length === 0 ? {} : { subsets }), ...(trafficPolicy === undefined ? {} : { trafficPolicy }) };
+  return { rule: { ...older, spec, sources: [...older.sources, r] }, shadowed };
 };
 
 const sameList = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((x) => b.includes(x));
@@ -133,7 +145,8 @@ const lookUp = (
   const isRoot = clientNamespace === rootNamespace;
   const own = pick(clientNamespace, isRoot ? (r) => isPrivate(r.exportTo, r.namespace) : visible);
   if (own.length > 0) return own;
-  const shared = (namespace: string): readonly MergedRule[] => pick(namespace, (r) => visible(r) && !isPrivate(r.exportTo, r.namespace));
+  // The narrowest host that anything is exported for decides; whether the client may see its rules comes after.
+  const shared = (namespace: string): readonly MergedRule[] => pick(namespace, (r) => !isPrivate(r.exportTo, r.namespace)).filter(visible);
   const ofService = service.namespace === '' ? [] : shared(service.namespace);
   return ofService.length > 0 ? ofService : shared(rootNamespace);
 };

@@ -1,11 +1,8 @@
 // How far a ServiceEntry may be seen whatever it says itself: the mesh's policies by namespace, in order, the first that fits.
 
 import type { MeshConfig } from '../api/mesh-config.ts';
+import { labelsSelected, NAMESPACE_NAME_LABEL } from './label-selector.ts';
 import { isPublic } from './visibility.ts';
-
-type Policies = NonNullable<MeshConfig['serviceEntryVisibility']>;
-type Policy = NonNullable<Policies['policies']>[number];
-type Selector = NonNullable<NonNullable<NonNullable<Policy['matchingRules']>[number]>['namespaceSelector']>;
 
 export type Visibility = 'PUBLIC' | 'NAMESPACE' | 'NONE';
 
@@ -25,27 +22,8 @@ export const clampExportTo = (exportTo: readonly string[], namespace: string, vi
 export const entryVisibility = (mesh: MeshConfig, namespace: string, labels: Readonly<Record<string, string>>): Visibility => {
   const policies = mesh.serviceEntryVisibility;
   if (policies?.applyToSidecars !== true) return 'PUBLIC';
-  const named = { 'kubernetes.io/metadata.name': namespace, ...labels };
-  const policy = (policies.policies ?? []).find((p) => (p.matchingRules ?? []).every((r) => selected(r.namespaceSelector, named)));
+  const named = { [NAMESPACE_NAME_LABEL]: namespace, ...labels };
+  const policy = (policies.policies ?? []).find((p) => (p.matchingRules ?? []).every((r) => labelsSelected(r.namespaceSelector, named)));
   const said = policy?.visibility ?? policies.defaultVisibility;
   return said === undefined || said === 'VISIBILITY_UNSPECIFIED' ? 'PUBLIC' : said;
 };
-
-const selected = (selector: Selector | undefined, labels: Readonly<Record<string, string>>): boolean =>
-  selector !== undefined &&
-  Object.entries(selector.matchLabels ?? {}).every(([k, v]) => labels[k] === v) &&
-  (selector.matchExpressions ?? []).every(({ key = '', operator, values = [] }) => {
-    const value = labels[key];
-    switch (operator) {
-      case 'In':
-        return value !== undefined && values.includes(value);
-      case 'NotIn':
-        return value === undefined || !values.includes(value);
-      case 'Exists':
-        return value !== undefined;
-      case 'DoesNotExist':
-        return value === undefined;
-      default:
-        return false;
-    }
-  });

@@ -6,6 +6,7 @@ import type { Resource } from '../api/resource.ts';
 import type { Destination } from '../api/specs.ts';
 import { credentialProblems } from './credential-findings.ts';
 import { envoyFilterProblems } from './envoy-filter-findings.ts';
+import { shadowedCatchAlls } from './gateway-route-findings.ts';
 import { gatewayKey, serverConflicts } from './gateways.ts';
 import { isWildcard } from './host.ts';
 import { compareText } from './order.ts';
@@ -13,6 +14,7 @@ import { policyProblems } from './policy-findings.ts';
 import { isHttp2 } from './protocol.ts';
 import { type Endpoint, endpointsOf, type Service, selects } from './service.ts';
 import { canJoin } from './service-merge.ts';
+import { sessionProblems } from './sessions.ts';
 import type { Snapshot } from './snapshot.ts';
 import { telemetryProblems } from './telemetry-findings.ts';
 import { MESH_GATEWAY, type MissingDelegate, type VirtualServiceRule } from './virtual-services.ts';
@@ -25,7 +27,8 @@ export const meshProblemCodes = {
   PORT_UNKNOWN: 'a route goes to a port the service does not have; requests get 503',
   GATEWAY_UNKNOWN: 'a rule is bound to a gateway that does not exist',
   DELEGATE_UNKNOWN: 'a rule delegates to a VirtualService that does not exist or is not exported to it; the rule is dropped',
-  ROUTE_SHADOWED: 'an older VirtualService owns the same host in the mesh; this one has no effect there',
+  ROUTE_SHADOWED:
+    'an older VirtualService owns the same host in the mesh, or takes the rest of it at a gateway; this one has no effect there',
   SUBSET_SHADOWED: 'an older DestinationRule defines the same subset; this one has no effect',
   POLICY_SHADOWED: 'an older DestinationRule of the same host has a traffic policy; this one has no effect',
   SIDECAR_SHADOWED: 'an older Sidecar is for the same workloads; this one has no effect',
@@ -37,6 +40,7 @@ export const meshProblemCodes = {
 export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelegate[]): readonly Problem[] => {
   const problems: Problem[] = [];
   const gateways = new Set(snapshot.gateways.map(gatewayKey));
+  const subsets = subsetNames(snapshot);
   for (const m of missing)
     problems.push(
       problem('DELEGATE_UNKNOWN', m.root, m.path, `no VirtualService ${m.delegate} to delegate to is visible from ${m.root.namespace}`),
@@ -46,9 +50,10 @@ export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelega
       if (g !== MESH_GATEWAY && !gateways.has(g))
         problems.push(problem('GATEWAY_UNKNOWN', rule.resource, `spec.gateways[${i}]`, `no Gateway ${g}`));
     }
-    checkDestinations(snapshot, rule, problems);
+    checkDestinations(snapshot, subsets, rule, problems);
   }
   findShadowed(snapshot, problems);
+  for (const s of shadowedCatchAlls(snapshot)) problems.push(problem('ROUTE_SHADOWED', s.rule.resource, s.path, s.message));
   for (const s of snapshot.destinationRules.shadowed) {
     const [code, what] =
       s.part === 'subset'
@@ -62,7 +67,7 @@ export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelega
     );
   findShadowedServices(snapshot, problems);
   for (const c of serverConflicts(snapshot.gateways)) problems.push(problem('SERVER_CONFLICT', c.gateway.resource, c.path, c.message));
-  problems.push(...credentialProblems(snapshot));
+  problems.push(...credentialProblems(snapshot), ...sessionProblems(snapshot.services.all));
   problems.push(...policyProblems(snapshot), ...telemetryProblems(snapshot), ...envoyFilterProblems(snapshot.envoyFilters));
   return problems.sort(
     (a, b) =>
@@ -93,11 +98,35 @@ const problem = (code: keyof typeof meshProblemCodes, resource: Resource, path: 
   return { code, severity: 'warning', file: resource.origin.file, line, column, path, message };
 };
 
-const checkDestinations = (snapshot: Snapshot, rule: VirtualServiceRule, problems: Problem[]): void => {
+/** Names of the subsets that some rule defines, by host; those of wildcard hosts by what names end with. */
+interface SubsetNames {
+  readonly exact: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly endings: ReadonlyMap<string, ReadonlySet<string>>;
+}
+
+const subsetNames = (snapshot: Snapshot): SubsetNames => {
+  const exact = new Map<string, Set<string>>();
+  const endings = new Map<string, Set<string>>();
+  const add = (to: Map<string, Set<string>>, key: string, name: string): void => {
+    to.set(key, (to.get(key) ?? new Set()).add(name));
+  };
+  for (const { host, spec } of snapshot.destinationRules.all) {
+    for (const { name } of spec.subsets ?? []) {
+      add(exact, host, name);
+      if (isWildcard(host)) add(endings, host.slice(1), name);
+    }
+  }
+  return { exact, endings };
+};
+
+const definesSubset = ({ exact, endings }: SubsetNames, host: string, subset: string): boolean =>
+  exact.get(host)?.has(subset) === true || [...endings].some(([ending, names]) => host.endsWith(ending) && names.has(subset));
+
+const checkDestinations = (snapshot: Snapshot, subsets: SubsetNames, rule: VirtualServiceRule, problems: Problem[]): void => {
   // Rules that came in through a delegate are the delegate's own and have no path in this document.
   const delegating =
     rule.http.length !== (rule.resource.spec.http ?? []).length || (rule.resource.spec.http ?? []).some((h) => h.delegate !== undefined);
-  const check = (d: Destination, path: string): void => checkDestination(snapshot, rule, d, path, problems);
+  const check = (d: Destination, path: string): void => checkDestination(snapshot, subsets, rule, d, path, problems);
   if (!delegating) {
     for (const [i, h] of rule.http.entries()) {
       for (const [j, d] of (h.route ?? []).entries()) check(d.destination, `spec.http[${i}].route[${j}].destination`);
@@ -111,7 +140,14 @@ const checkDestinations = (snapshot: Snapshot, rule: VirtualServiceRule, problem
     for (const [j, d] of (t.route ?? []).entries()) check(d.destination, `spec.tls[${i}].route[${j}].destination`);
 };
 
-const checkDestination = (snapshot: Snapshot, rule: VirtualServiceRule, d: Destination, path: string, problems: Problem[]): void => {
+const checkDestination = (
+  snapshot: Snapshot,
+  subsets: SubsetNames,
+  rule: VirtualServiceRule,
+  d: Destination,
+  path: string,
+  problems: Problem[],
+): void => {
   const service = snapshot.services.find(d.host, rule.namespace);
   if (service === undefined) {
     if (!isWildcard(d.host))
@@ -125,11 +161,7 @@ const checkDestination = (snapshot: Snapshot, rule: VirtualServiceRule, d: Desti
     problems.push(problem('PORT_UNKNOWN', rule.resource, `${path}.port.number`, `service ${d.host} has no port ${port}`));
   }
   if (d.subset === undefined || d.subset === '') return;
-  const known = snapshot.destinationRules.all.some(
-    (r) =>
-      (r.host === d.host || (isWildcard(r.host) && d.host.endsWith(r.host.slice(1)))) && r.spec.subsets?.some((s) => s.name === d.subset),
-  );
-  if (!known)
+  if (!definesSubset(subsets, d.host, d.subset))
     problems.push(problem('SUBSET_UNKNOWN', rule.resource, `${path}.subset`, `no DestinationRule defines subset ${d.subset} of ${d.host}`));
 };
 

@@ -1,4 +1,4 @@
-// Keys, certificates and roots that Secrets carry for gateways, by namespace. Both ways of naming a Secret's entries are read; roots may
+// Keys, certificates and roots that Secrets carry for gateways, and roots that ConfigMaps do, by namespace. Both ways of naming a Secret's entries are read; roots may
 // stand in a Secret of their own, called as the other with `-cacert` behind it.
 
 import type { Resource } from '../api/resource.ts';
@@ -18,13 +18,15 @@ export interface SecretIndex {
   /** In any namespace. */
   hasKeyPair(name: string): boolean;
   hasRoots(name: string): boolean;
+  /** Of a ConfigMap: roots are no secret. */
+  publicRoots(namespace: string, name: string): Roots | undefined;
   /** `name` is the credential's, without suffix. */
   roots(namespace: string, name: string): Roots | undefined;
 }
 
 const CA_SUFFIX = '-cacert';
 
-export const buildSecrets = (resources: readonly Resource<'Secret'>[]): SecretIndex => {
+export const buildSecrets = (resources: readonly Resource<'Secret'>[], configMaps: readonly Resource<'ConfigMap'>[] = []): SecretIndex => {
   const byName = new Map(resources.map((r) => [`${r.namespace}/${r.name}`, r.spec]));
   const entry = (spec: Resource<'Secret'>['spec'] | undefined, key: string): Uint8Array | undefined => {
     // What is written as text is put on top of what is written encoded.
@@ -52,6 +54,13 @@ export const buildSecrets = (resources: readonly Resource<'Secret'>[]): SecretIn
     hasRoots: (name) => namespaces.some((n) => roots(n, name) !== undefined),
     keyPair,
     roots,
+    publicRoots: (namespace, name) => {
+      const { data } = configMaps.find((r) => r.namespace === namespace && r.name === name)?.spec ?? {};
+      const pem = data?.['cacert'] ?? data?.['ca.crt'] ?? '';
+      const crl = data?.['crl'] ?? data?.['ca.crl'] ?? '';
+      const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+      return pem === '' ? undefined : { certificatesPem: bytes(pem), revokedPem: crl === '' ? undefined : bytes(crl) };
+    },
   };
 };
 

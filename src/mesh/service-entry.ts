@@ -23,7 +23,8 @@ type EntryPort = NonNullable<Resource<'ServiceEntry'>['spec']['ports']>[number];
 
 export const fromServiceEntry = (
   r: Resource<'ServiceEntry'>,
-  backends: ReadonlyMap<string, readonly Backend[]>,
+  /** Those of its namespace, for a selector. */
+  candidates: readonly Backend[],
   mesh: MeshConfig,
 ): readonly Service[] => {
   const spec = r.spec;
@@ -35,8 +36,7 @@ export const fromServiceEntry = (
   }));
   const listed = (spec.endpoints ?? []).flatMap((e, i) => ofEntry(`${r.name}-${i}`, r.namespace, e) ?? []);
   const selector = spec.workloadSelector === undefined ? undefined : (spec.workloadSelector.labels ?? {});
-  const found =
-    selector === undefined ? listed : [...listed, ...(backends.get(r.namespace) ?? []).filter((b) => selects(selector, b.endpoint.labels))];
+  const found = selector === undefined ? listed : [...listed, ...candidates.filter((b) => selects(selector, b.endpoint.labels))];
   const resolved = resolution === 'dns' || resolution === 'dns-round-robin';
   return spec.hosts.map((host) => ({
     host,
@@ -60,7 +60,7 @@ export const fromServiceEntry = (
         p.number,
         // Nobody listed: the name itself is resolved.
         resolved && listed.length === 0 && selector === undefined
-          ? [hostEndpoint(host, p.targetPort ?? p.number, r)]
+          ? [hostEndpoint(host, p.targetPort || p.number, r)]
           : found.map((b) => at(b, portOf(b, p))),
       ]),
     ),
@@ -68,9 +68,9 @@ export const fromServiceEntry = (
   }));
 };
 
-/** The backend's own word for the port's name, the entry's target, the port itself. */
+/** The backend's own word for the port's name, the entry's target, the port itself; a zero says nothing. */
 const portOf = (b: Backend, p: EntryPort): number =>
-  b.endpoint.address.startsWith('unix:') ? 0 : (b.ports.get(p.name) ?? ((p.targetPort ?? 0) === 0 ? p.number : (p.targetPort ?? 0)));
+  b.endpoint.address.startsWith('unix:') ? 0 : b.ports.get(p.name) || p.targetPort || p.number;
 
 /** A range of one address is that address. */
 const withoutFullLength = (address: string): string => address.replace(address.includes(':') ? /\/128$/ : /\/32$/, '');

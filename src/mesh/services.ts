@@ -2,6 +2,7 @@
 
 import type { MeshConfig } from '../api/mesh-config.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
+import { Memo } from '../base/memo.ts';
 import { autoAddresses } from './auto-address.ts';
 import { type Backend, ofEntry, ofInstance, ofPod } from './backend.ts';
 import { clampExportTo, entryVisibility } from './entry-visibility.ts';
@@ -16,9 +17,12 @@ export interface ServicesInput {
   readonly resources: readonly Resource[];
   readonly instances: readonly Instance[];
   readonly meshConfig: MeshConfig;
+  readonly memo?: Memo;
 }
 
-export const buildServices = ({ resources, instances, meshConfig }: ServicesInput): readonly Service[] => {
+export const buildServices = ({ resources, instances, meshConfig, memo = new Memo() }: ServicesInput): readonly Service[] => {
+  const entryAgain = memo.pass('service entry');
+  const completeAgain = memo.pass('complete service');
   const backends = backendsOf(resources, instances);
   const kubernetes = ofKind(resources, 'Service');
   const labels = new Map(ofKind(resources, 'Namespace').map((n) => [n.name, n.labels]));
@@ -35,8 +39,10 @@ export const buildServices = ({ resources, instances, meshConfig }: ServicesInpu
   const kubernetesHosts = new Map(services.map((s, i) => [`${s.namespace}/${s.host}`, i]));
   for (const r of byAge(ofKind(resources, 'ServiceEntry'))) {
     const visibility = entryVisibility(meshConfig, r.namespace, labels.get(r.namespace) ?? {});
-    for (const entry of fromServiceEntry(r, backends, meshConfig)) {
-      const service = { ...entry, exportTo: clampExportTo(entry.exportTo, entry.namespace, visibility) };
+    const candidates = r.spec.workloadSelector === undefined ? undefined : backends.get(r.namespace);
+    for (const entry of entryAgain(r, [meshConfig, candidates], () => fromServiceEntry(r, candidates ?? [], meshConfig))) {
+      const exportTo = clampExportTo(entry.exportTo, entry.namespace, visibility);
+      const service = exportTo === entry.exportTo ? entry : { ...entry, exportTo };
       const at = kubernetesHosts.get(`${service.namespace}/${service.host}`);
       const decorated = at === undefined ? undefined : services[at];
       // An entry for the host of a Service only adds the names that may be proven.
@@ -48,7 +54,11 @@ export const buildServices = ({ resources, instances, meshConfig }: ServicesInpu
   const aliases = aliasesOf(kubernetes);
   const addresses = autoAddresses(services);
   return services
-    .map((s) => ({ ...s, aliases: aliases.get(s.host) ?? [], autoAddress: addresses.get(`${s.namespace}/${s.host}`) }))
+    .map((s) => {
+      const names = aliases.get(s.host) ?? [];
+      const autoAddress = addresses.get(`${s.namespace}/${s.host}`);
+      return completeAgain(s, [names, autoAddress?.v4, autoAddress?.v6], () => ({ ...s, aliases: names, autoAddress }));
+    })
     .sort((a, b) => compareAge(a, b) || compareText(a.host, b.host));
 };
 
@@ -77,7 +87,7 @@ const backendsOf = (resources: readonly Resource[], instances: readonly Instance
   };
   add(
     byName(ofKind(resources, 'WorkloadEntry')).map((r) =>
-      ofEntry(r.name, r.namespace, { ...r.spec, labels: { ...r.labels, ...r.spec.labels } }, r.ready),
+      ofEntry(r.name, r.namespace, { ...r.spec, labels: { ...r.spec.labels, ...r.labels } }, r.ready),
     ),
   );
   add(byName(ofKind(resources, 'Pod')).map(ofPod));

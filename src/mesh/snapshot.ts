@@ -7,6 +7,7 @@ import { type Kind, ofKind, type Resource } from '../api/resource.ts';
 import { Memo } from '../base/memo.ts';
 import { type AuthorizationIndex, buildAuthorization } from './authorization.ts';
 import { buildDestinationRules, type DestinationRuleIndex } from './destination-rules.ts';
+import { discovered } from './discovery.ts';
 import { buildEnvoyFilters, type EnvoyFilterIndex } from './envoy-filters.ts';
 import { findProblems } from './findings.ts';
 import { buildGateways, type GatewayRule } from './gateways.ts';
@@ -18,6 +19,7 @@ import { buildRequestAuthentication, type RequestAuthenticationIndex } from './r
 import { buildSecrets, type SecretIndex } from './secrets.ts';
 import { buildServiceIndex, type ServiceIndex } from './service-index.ts';
 import { buildServices } from './services.ts';
+import { type SessionService, sessionServices } from './sessions.ts';
 import { buildSidecarScopes, type SidecarScopes } from './sidecar-scope.ts';
 import { buildTelemetry, type TelemetryIndex } from './telemetry.ts';
 import { buildVirtualServices, type VirtualServiceIndex } from './virtual-services.ts';
@@ -37,6 +39,9 @@ export interface Snapshot {
   readonly keySets: KeySets;
   readonly envoyFilters: EnvoyFilterIndex;
   readonly telemetry: TelemetryIndex;
+  /** By `namespace/name`. */
+  readonly workloadGroups: ReadonlyMap<string, Resource<'WorkloadGroup'>>;
+  readonly sessions: readonly SessionService[];
 }
 
 export interface SnapshotInput {
@@ -63,11 +68,13 @@ const NOT_OF_SERVICES: ReadonlySet<string> = new Set<Kind>([
   'EnvoyFilter',
   'Telemetry',
   'Secret',
+  'ConfigMap',
   'WorkloadGroup',
 ]);
 
 export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } => {
-  const { resources, instances, meshConfig, memo = new Memo() } = input;
+  const { instances, meshConfig, memo = new Memo() } = input;
+  const resources = discovered(input.resources, meshConfig);
   const domain = input.clusterDomain ?? CLUSTER_DOMAIN;
   const root = meshConfig.rootNamespace;
   // Each part again only when what it is made from has changed: who reads a part can tell by its identity.
@@ -75,14 +82,19 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
     const list = ofKind(resources, kind);
     return memo.use(kind, [list, meshConfig, domain], () => build(list));
   };
-  const virtualServices = part('VirtualService', (list) => buildVirtualServices(list, meshConfig, domain));
+  const virtualServices = part('VirtualService', (list) => buildVirtualServices(list, meshConfig, domain, memo));
   const ofServices = resources.filter((r) => !NOT_OF_SERVICES.has(r.kind));
   const services = memo.use('services', [ofServices, instances, meshConfig], () =>
     buildServiceIndex(
-      memo.settle('service', buildServices({ ...input, resources: ofServices }), (s) => `${s.registry} ${s.namespace}/${s.name} ${s.host}`),
+      memo.settle(
+        'service',
+        buildServices({ ...input, resources: ofServices, memo }),
+        (s) => `${s.registry} ${s.namespace}/${s.name} ${s.host}`,
+      ),
     ),
   );
   const sidecars = ofKind(resources, 'Sidecar');
+  const configMaps = ofKind(resources, 'ConfigMap');
   const snapshot: Snapshot = {
     meshConfig,
     services,
@@ -90,15 +102,19 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
       buildSidecarScopes(sidecars, { services, virtualServices: virtualServices.index, meshConfig }),
     ),
     virtualServices: virtualServices.index,
-    destinationRules: part('DestinationRule', (list) => buildDestinationRules(list, meshConfig, domain)),
+    destinationRules: part('DestinationRule', (list) => buildDestinationRules(list, meshConfig, domain, memo)),
     gateways: part('Gateway', (list) => buildGateways(list)),
     peerAuthentication: part('PeerAuthentication', (list) => buildPeerAuthentication(list, root)),
-    secrets: part('Secret', (list) => buildSecrets(list)),
+    secrets: memo.use('secrets', [ofKind(resources, 'Secret'), configMaps], () => buildSecrets(ofKind(resources, 'Secret'), configMaps)),
     authorization: part('AuthorizationPolicy', (list) => buildAuthorization(list, root)),
     requestAuthentication: part('RequestAuthentication', (list) => buildRequestAuthentication(list, root)),
     keySets: input.keySets ?? NO_KEY_SETS,
     envoyFilters: part('EnvoyFilter', (list) => buildEnvoyFilters(list, root)),
     telemetry: part('Telemetry', (list) => buildTelemetry(list, root)),
+    sessions: memo.use('sessions', [services], () =>
+      memo.settle('session', sessionServices(services.all), (s) => `${s.namespace} ${s.host}`),
+    ),
+    workloadGroups: part('WorkloadGroup', (list) => new Map(list.map((g) => [`${g.namespace}/${g.name}`, g]))),
   };
   return { snapshot, problems: findProblems(snapshot, virtualServices.missing) };
 };

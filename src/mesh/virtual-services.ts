@@ -4,6 +4,7 @@
 import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute } from '../api/specs.ts';
+import { Memo } from '../base/memo.ts';
 import { mergeDelegate } from './delegate.ts';
 import { resolveShortName } from './host.ts';
 import { compareAge, creationMsOf } from './order.ts';
@@ -50,13 +51,23 @@ export const buildVirtualServices = (
   resources: readonly Resource<'VirtualService'>[],
   mesh: MeshConfig,
   domain: string,
+  memo = new Memo(),
 ): { readonly index: VirtualServiceIndex; readonly missing: readonly MissingDelegate[] } => {
-  const rules = resources.map((r) => ruleOf(r, mesh, domain)).sort(compareAge);
+  const ruleAgain = memo.pass('virtual service');
+  const rules = resources.map((r) => ruleAgain(r, [mesh, domain], () => ruleOf(r, mesh, domain))).sort(compareAge);
   const delegates = new Map(rules.filter((r) => r.hosts.length === 0).map((r) => [`${r.namespace}/${r.name}`, r]));
-  const missing: MissingDelegate[] = [];
-  const roots = rules.filter((r) => r.hosts.length > 0).map((r) => withDelegates(r, delegates, missing));
-  return { index: indexOf(roots), missing };
+  const rootAgain = memo.pass('virtual service with delegates');
+  const roots = rules
+    .filter((r) => r.hosts.length > 0)
+    .map((r) => {
+      const named = r.http.flatMap((h) => (h.delegate === undefined ? [] : [delegates.get(delegateKey(r, h.delegate))]));
+      return named.length === 0 ? { rule: r, missing: [] } : rootAgain(r, named, () => withDelegates(r, delegates));
+    });
+  return { index: indexOf(roots.map((r) => r.rule)), missing: roots.flatMap((r) => r.missing) };
 };
+
+const delegateKey = (rule: VirtualServiceRule, { name, namespace }: NonNullable<HttpRoute['delegate']>): string =>
+  `${namespace === undefined || namespace === '' ? rule.namespace : namespace}/${name ?? ''}`;
 
 const ruleOf = (r: Resource<'VirtualService'>, mesh: MeshConfig, domain: string): VirtualServiceRule => {
   const fqdn = (host: string): string => resolveShortName(host, r.namespace, domain);
@@ -104,13 +115,11 @@ const resolveHttp = (h: HttpRoute, fqdn: (host: string) => string, namespace: st
 const withDelegates = (
   rule: VirtualServiceRule,
   delegates: ReadonlyMap<string, VirtualServiceRule>,
-  missing: MissingDelegate[],
-): VirtualServiceRule => {
-  if (!rule.http.some((h) => h.delegate !== undefined)) return rule;
+): { readonly rule: VirtualServiceRule; readonly missing: readonly MissingDelegate[] } => {
+  const missing: MissingDelegate[] = [];
   const http = rule.http.flatMap((h, i) => {
     if (h.delegate === undefined) return [h];
-    const namespace = h.delegate.namespace === undefined || h.delegate.namespace === '' ? rule.namespace : h.delegate.namespace;
-    const key = `${namespace}/${h.delegate.name ?? ''}`;
+    const key = delegateKey(rule, h.delegate);
     const delegate = delegates.get(key);
     if (delegate === undefined || !visibleTo(delegate.exportTo, rule.namespace)) {
       missing.push({ root: rule.resource, path: `spec.http[${i}].delegate`, delegate: key });
@@ -118,7 +127,7 @@ const withDelegates = (
     }
     return mergeDelegate(h, delegate.http);
   });
-  return { ...rule, http };
+  return { rule: { ...rule, http }, missing };
 };
 
 /** Hosts the rule can send to as a client of a namespace, with the ports named; port 0 stands for any. */

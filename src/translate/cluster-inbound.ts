@@ -8,6 +8,7 @@ import type { Context } from './context.ts';
 import type { InboundPort } from './inbound-ports.ts';
 import { listenerAddress } from './listener-address.ts';
 import { BLACKHOLE, INBOUND_PASSTHROUGH, inboundCluster, PASSTHROUGH, statName } from './names.ts';
+import { preservedCase } from './proxy-headers.ts';
 import { inboundStat } from './stat-names.ts';
 import { trafficPolicy } from './traffic-policy.ts';
 
@@ -36,7 +37,11 @@ export const inboundClusters = (c: Context, ports: readonly InboundPort[]): read
       ...(p.services.length === 0 && metadata['config'] === undefined ? {} : { metadata: { filter_metadata: { istio: metadata } } }),
       common_lb_config: {},
       alt_stat_name: statName(inboundStat(c.mesh, p, name)),
-      ...httpProtocolOptions({ http: speakable(upstreamHttp(p.servicePort.protocol, asClient(pool), false), c.node.http2), pool }),
+      ...httpProtocolOptions({
+        http: speakable(upstreamHttp(p.servicePort.protocol, asClient(pool), false), c.node.http2),
+        pool,
+        http1: preservedCase(c),
+      }),
     };
   });
 

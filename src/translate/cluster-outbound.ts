@@ -4,6 +4,7 @@ import type { Subset, TrafficPolicy } from '../api/specs.ts';
 import { derive } from '../base/derive.ts';
 import type { MergedRule } from '../mesh/destination-rules.ts';
 import { hostSubsetOf } from '../mesh/host.ts';
+import { isHttpOrSniffed } from '../mesh/protocol.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
 import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
 import { clusterTls, proxyProtocol } from './cluster-tls.ts';
@@ -13,7 +14,9 @@ import { byName, resolvesNames } from './dynamic-dns.ts';
 import { type EndpointsInput, loadAssignment } from './endpoints.ts';
 import { isPassthrough, loadBalancing, localityChoice, localityWeights } from './load-balancing.ts';
 import { clusterSni, configPath, outboundCluster, statName } from './names.ts';
-import { outlierDetection } from './outlier.ts';
+import { countedAnswers, outlierDetection } from './outlier.ts';
+import { preservedCase } from './proxy-headers.ts';
+import { sessionHosts } from './sessions.ts';
 import { outboundStat } from './stat-names.ts';
 import { trafficPolicy } from './traffic-policy.ts';
 
@@ -23,6 +26,12 @@ export interface Outbound {
 }
 
 export const outboundClusters = (c: Context): Outbound => build(c, c.services, outboundCluster, outbound);
+
+/** Those of one service in scope. */
+export const clustersOf = (c: Context, host: string): Outbound => {
+  const service = c.service(host);
+  return service === undefined ? { clusters: [], endpoints: [] } : build(c, [service], outboundCluster, outbound);
+};
 
 /** For connections that reach a gateway still encrypted between workloads: found by server name, passed on as they are. */
 export const passedThroughClusters = (c: Context, hosts: readonly string[]): Outbound =>
@@ -116,7 +125,14 @@ const outbound: Build = (c, input) => {
     ...common(c, input, type, tls.originated),
     ...discoveryFields(c, type, endpoints),
     ...(c.filters.upstream.length === 0 ? {} : { filters: c.filters.upstream }),
-    ...httpProtocolOptions({ http, pool, autoSni: tls.autoSni, autoSan: tls.autoSan }),
+    ...httpProtocolOptions({
+      http,
+      pool,
+      autoSni: tls.autoSni,
+      autoSan: tls.autoSan,
+      http1: isHttpOrSniffed(port.protocol) ? preservedCase(c) : undefined,
+      outlier: countedAnswers(c.node, policy.outlierDetection),
+    }),
     ...proxyProtocol(tls.fields, policy.proxyProtocol),
   };
   return type === 'EDS' ? { cluster, endpoints: loadAssignment(c, endpoints) } : { cluster };
@@ -156,6 +172,7 @@ const common = (
     common_lb_config: {
       healthy_panic_threshold: panicThreshold(policy.outlierDetection?.minHealthPercent),
       ...(type === 'ORIGINAL_DST' ? {} : localityWeights(choice, policy)),
+      ...sessionHosts(c, service.host),
     },
     metadata: {
       filter_metadata: {

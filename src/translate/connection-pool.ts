@@ -67,6 +67,10 @@ export interface HttpOptions {
   readonly autoSni?: boolean | undefined;
   readonly autoSan?: boolean | undefined;
   readonly idleTimeout?: string | undefined;
+  /** Of HTTP/1. */
+  readonly http1?: Readonly<Record<string, unknown>> | undefined;
+  /** What counts as a failure of the host. */
+  readonly outlier?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** A rule upgrades any port it is told to, the mesh only ports that say they speak HTTP. */
@@ -82,7 +86,7 @@ export const upstreamHttp = (port: Protocol, pool: ConnectionPoolSettings | unde
 export const httpProtocolOptions = (o: HttpOptions): Cluster => {
   const common = commonOptions(o);
   const names = o.autoSni === true || o.autoSan === true;
-  if (o.http === 'http1' && common === undefined && !names) return {};
+  if (o.http === 'http1' && common === undefined && !names && o.http1 === undefined && o.outlier === undefined) return {};
   const http2 = http2Options(o.pool);
   const message: AnyMessage = {
     '@type': `type.googleapis.com/${HTTP_OPTIONS}`,
@@ -96,10 +100,11 @@ export const httpProtocolOptions = (o: HttpOptions): Cluster => {
         }
       : {}),
     ...(o.http === 'http1'
-      ? { explicit_http_config: { http_protocol_options: {} } }
+      ? { explicit_http_config: { http_protocol_options: o.http1 ?? {} } }
       : o.http === 'http2'
         ? { explicit_http_config: { http2_protocol_options: http2 } }
-        : { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: http2 } }),
+        : { use_downstream_protocol_config: { http_protocol_options: o.http1 ?? {}, http2_protocol_options: http2 } }),
+    ...(o.outlier === undefined ? {} : { outlier_detection: o.outlier }),
   };
   return { typed_extension_protocol_options: { [HTTP_OPTIONS]: message } };
 };

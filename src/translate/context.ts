@@ -7,6 +7,8 @@ import type { SidecarScope } from '../mesh/sidecar-scope.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import { type IstioFilters, istioFilters } from './istio-filters.ts';
 import { type NodeTelemetry, nodeTelemetry } from './node-telemetry.ts';
+import type { Given, MakePart } from './part.ts';
+import { proxyHeaders } from './proxy-headers.ts';
 import type { ProxyNode } from './proxy-node.ts';
 import { type SecurityFilters, securityFilters } from './security-filters.ts';
 
@@ -28,15 +30,23 @@ export interface Context {
   readonly filters: IstioFilters;
   readonly security: SecurityFilters;
   readonly registryOnly: boolean;
+  /** A part of the piece that the context is of; see part.ts. */
+  part<G extends Given, T extends object>(name: string, given: G, make: (c: Context, given: G) => T): T;
 }
 
-export const buildContext = (snapshot: Snapshot, node: ProxyNode): Context => {
+export const buildContext = (snapshot: Snapshot, node: ProxyNode, makePart?: MakePart): Context => {
   const rules = new Map<string, MergedRule | undefined>();
   const scope = snapshot.scopes.for(node);
   const telemetry = late(() => nodeTelemetry(snapshot, node));
-  const filters = late(() => istioFilters(node, (side) => telemetry().stats(side)));
+  const filters = late(() =>
+    istioFilters(
+      node,
+      (side) => telemetry().stats(side),
+      () => proxyHeaders({ mesh: snapshot.meshConfig, node }).metadataExchangeHeaders?.mode === 'IN_MESH',
+    ),
+  );
   const security = late(() => securityFilters(snapshot, node, () => scope.services));
-  return {
+  const context: Context = {
     snapshot,
     mesh: snapshot.meshConfig,
     node,
@@ -63,8 +73,13 @@ export const buildContext = (snapshot: Snapshot, node: ProxyNode): Context => {
       return filters();
     },
     security: inboundOnly(security),
-    registryOnly: scope.outboundMode === 'REGISTRY_ONLY',
+    get registryOnly() {
+      return scope.outboundMode === 'REGISTRY_ONLY';
+    },
+    part: (name, given, make) =>
+      makePart === undefined ? make(context, given) : makePart(name, given, (s, n, g) => make(buildContext(s, n), g)),
   };
+  return context;
 };
 
 /** What is not asked for is not made: what is the same for many proxies must not look at more of the node than it needs. */

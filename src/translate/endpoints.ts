@@ -50,9 +50,8 @@ const lbEndpoint = (c: Context, e: Endpoint, input: EndpointsInput): LbEndpoint 
 
 /** The endpoint must terminate mutual TLS; then the rule decides, else the policy of its port. */
 const takesMutualTls = (c: Context, e: Endpoint, policy: TrafficPolicy): boolean => {
-  const mode = policy.tls === undefined ? undefined : (policy.tls.mode ?? 'DISABLE');
-  if (mode === 'DISABLE' || !e.mtls) return false;
-  if (mode === 'ISTIO_MUTUAL') return true;
+  if (!e.mtls) return false;
+  if (policy.tls !== undefined) return policy.tls.mode === 'ISTIO_MUTUAL';
   return modeForPort(c.snapshot.peerAuthentication.forWorkload(e.namespace, e.labels), e.port) !== 'DISABLE';
 };
 

@@ -34,7 +34,9 @@ export const gatewayConfig = (c: Context): GatewayConfig => {
     const chains = chainsOf(c, plan);
     if (chains.length === 0) continue;
     for (const s of plan.servers) {
-      if (s.routeName !== '') routes.set(s.routeName, [...(routes.get(s.routeName) ?? []), s]);
+      const known = routes.get(s.routeName) ?? [];
+      // A server on several ports is there once.
+      if (s.routeName !== '' && !known.some((k) => k.server === s.server)) routes.set(s.routeName, [...known, s]);
     }
     const filters = listenerFilters(c, plan);
     listeners.push({
@@ -76,7 +78,7 @@ const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[]
   const chains = plan.servers.flatMap((s) => {
     if (s.routeName === '') return tcpChains(c, s, names);
     const chain: FilterChain = {
-      ...serverNames(serverHosts(s.server)),
+      ...serverNames(ownNames(s)),
       filters: [connectionManager(c, 'gateway', (s.server.name ?? '') === '' ? stat : (s.server.name ?? ''), { rds: s.routeName })],
       transport_socket: serverTls(c, s.server.tls ?? {}, false),
       transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
@@ -89,6 +91,9 @@ const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[]
     return seen.has(key) ? false : seen.add(key);
   });
 };
+
+/** A name that a server has for several namespaces is one name. */
+const ownNames = (s: BoundServer): readonly string[] => [...new Set(serverHosts(s.server))].sort();
 
 /** `*` is any name, so no condition. */
 const serverNames = (hosts: readonly string[]): FilterChain =>
@@ -144,7 +149,7 @@ const terminatedChains = (c: Context, s: BoundServer, rules: readonly VirtualSer
     const exchanges = tls?.mode === 'ISTIO_MUTUAL' ? c.filters.network.metadataExchange() : [];
     return [
       {
-        ...(tls === undefined ? {} : serverNames(serverHosts(s.server))),
+        ...(tls === undefined ? {} : serverNames(ownNames(s))),
         filters: [...exchanges, ...tcpToDestinations(c, 'gateway', rule, route.route ?? [], s.server.port.number)],
         ...(tls === undefined ? {} : { transport_socket: serverTls(c, tls, true) }),
         transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,

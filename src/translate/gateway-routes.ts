@@ -1,13 +1,14 @@
 // Route configurations of gateways: rules of all VirtualServices bound to the servers of a port, joined per host, catch-alls last.
 
-import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
+import { serverHosts } from '../mesh/gateways.ts';
 import { compareSpecificity, hostSubsetOf, hostsMatch } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import type { BoundServer } from './gateway-servers.ts';
-import { httpRoutes } from './route-http.ts';
+import { attemptCount } from './proxy-headers.ts';
+import { httpRoutes, onlyPortOf } from './route-http.ts';
 import { isCatchAll } from './route-match.ts';
 import { routeConfiguration } from './route-outbound.ts';
 
@@ -25,7 +26,12 @@ export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundS
   for (const bound of servers) {
     const redirects = bound.server.tls?.httpsRedirect === true;
     const port = bound.server.port.number;
-    const scope = { port, gateways: [bound.gatewayKey], service: (h: string) => c.service(h), tls: terminatesTls(bound.server) };
+    const scope = {
+      port,
+      gateways: [bound.gatewayKey],
+      onlyPort: (h: string) => onlyPortOf(c.service(h)),
+      tls: bound.server.tls !== undefined,
+    };
     for (const rule of c.snapshot.virtualServices.for(c.node.namespace, bound.gatewayKey)) {
       if (rule.http.length === 0) continue;
       const hosts = intersection(bound, rule);
@@ -51,10 +57,10 @@ export const gatewayRoutes = (c: Context, name: string, servers: readonly BoundS
       else draft.redirects = true;
     }
   }
-  return routeConfiguration(name, render(drafts, servers[0]?.server.port.number ?? 0));
+  return routeConfiguration(name, render(c, drafts, servers[0]?.server.port.number ?? 0));
 };
 
-const render = (drafts: ReadonlyMap<string, Draft>, port: number): readonly VirtualHost[] => {
+const render = (c: Context, drafts: ReadonlyMap<string, Draft>, port: number): readonly VirtualHost[] => {
   // No route at all: every request gets 404.
   if (drafts.size === 0) return [{ name: `blackhole:${port}`, domains: ['*'] }];
   return joined([...drafts.values()])
@@ -64,7 +70,7 @@ const render = (drafts: ReadonlyMap<string, Draft>, port: number): readonly Virt
       domains,
       ...(d.routes.length === 0 ? {} : { routes: [...d.routes.filter((r) => !isCatchAll(r)), ...d.routes.filter(isCatchAll)] }),
       ...(d.redirects ? { require_tls: 'ALL' as const } : {}),
-      include_request_attempt_count: true,
+      ...attemptCount(c),
     }));
 };
 

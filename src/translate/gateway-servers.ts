@@ -34,17 +34,21 @@ export interface GatewayListenerPlan {
 
 const isHttps = (s: GatewayServer): boolean => serverProtocol(s) === 'HTTPS' && terminatesTls(s);
 
-/** The route configuration a server names: HTTP servers of a port share one, HTTPS servers have one each. */
+/** The route configuration a server names: HTTP servers of a listener's port share one, HTTPS servers have one each, by their own port. */
 const routeName = (s: GatewayServer, port: number, g: GatewayRule): string => {
-  if (isPlainHttp(s)) return (s.bind ?? '') === '' ? `http.${port}` : `http.${port}.${s.bind}`;
-  return isHttps(s) ? `https.${port}.${s.port.name}.${g.name}.${g.namespace}` : '';
+  const bind = (s.bind ?? '') === '' ? '' : `.${s.bind}`;
+  if (isPlainHttp(s)) return `http.${port}${bind}`;
+  return isHttps(s) ? `https.${s.port.number}.${s.port.name}.${g.name}.${g.namespace}${bind}` : '';
 };
 
-/** Through a Service of the proxy a server's port is the Service's port, and the listener stands on its target. */
-const resolvePorts = (c: Context, number: number): readonly number[] => {
+/** Label of a Service whose ports are not those that servers speak of. */
+const NO_TRANSLATION = 'experimental.istio.io/disable-gateway-port-translation';
+
+/** Through Services of the proxy a server's port is the Services' port, and listeners stand on their targets. */
+const listenerPorts = (c: Context, number: number): readonly number[] => {
   const targets = new Set<number>();
-  for (const i of c.snapshot.services.at(c.node.ipAddresses, c.node.workloadNamespace)) {
-    if (i.service.ports[i.portIndex]?.port === number) targets.add(i.endpoint.port);
+  for (const { service, portIndex, endpoint } of c.snapshot.services.at(c.node.ipAddresses, c.node.workloadNamespace)) {
+    if (service.ports[portIndex]?.port === number && service.labels[NO_TRANSLATION] === undefined) targets.add(endpoint.port);
   }
   return targets.size === 0 ? [number] : [...targets].sort((a, b) => a - b);
 };
@@ -64,17 +68,17 @@ interface Draft {
 export const planGatewayListeners = (c: Context): readonly GatewayListenerPlan[] => {
   const plans = new Map<string, Draft>();
   // HTTPS servers have their route configurations for themselves, also across addresses.
-  const taken = new Set<string>();
+  const taken = new Map<string, GatewayServer>();
   for (const gateway of gatewaysFor(c.snapshot.gateways, c.node.labels)) {
     for (const server of gateway.servers) {
       const bind = (server.bind ?? '') === '' ? WILDCARD_ADDRESS : (server.bind ?? WILDCARD_ADDRESS);
-      for (const port of resolvePorts(c, server.port.number)) {
+      for (const port of listenerPorts(c, server.port.number)) {
         // Where the proxy may not stand on low ports the server is left out, or the proxy would refuse the listener.
-        if (port < 1024 && c.node.metadata['UNPRIVILEGED_POD'] === 'true') continue;
         if (port < FIRST_UNPRIVILEGED_PORT && lacksPrivilege(c.node)) continue;
         const kind = serverKind(server);
         const bound: BoundServer = { gateway, gatewayKey: gatewayKey(gateway), server, routeName: routeName(server, port, gateway) };
-        if (kind !== 'http' && bound.routeName !== '' && taken.has(bound.routeName)) continue;
+        const holder = kind === 'http' || bound.routeName === '' ? undefined : taken.get(bound.routeName);
+        if (holder !== undefined && holder !== server) continue;
         const key = `${bind}_${port}`;
         const plan = plans.get(key);
         if (plan === undefined) plans.set(key, { bind, port, kind, servers: [bound] });
@@ -87,7 +91,7 @@ export const planGatewayListeners = (c: Context): readonly GatewayListenerPlan[]
         )
           plan.servers = place(plan.servers, bound);
         else continue;
-        taken.add(bound.routeName);
+        taken.set(bound.routeName, server);
       }
     }
   }

@@ -7,6 +7,7 @@ import { gatewayTopology } from './gateway-topology.ts';
 import { httpFilters } from './http-filters.ts';
 import type { Side } from './istio-filters.ts';
 import { statName } from './names.ts';
+import { headerOptions, inboundClientCertificate, preservedCase } from './proxy-headers.ts';
 import { REFUSE_ALL } from './security-filters.ts';
 
 export const HTTP_CONNECTION_MANAGER = 'envoy.filters.network.http_connection_manager';
@@ -23,8 +24,9 @@ export const connectionManager = (c: Context, side: Side, statPrefix: string, wa
       : { route_config: routes.inline }),
     http_filters: httpFilters(c, side),
     ...(tracing === undefined ? {} : { tracing }),
+    ...headerOptions(c, side),
     ...sideOptions(c, side),
-    ...(c.node.http10 ? { http_protocol_options: { accept_http_10: true } } : {}),
+    ...http1Options(c, side),
     access_log: c.telemetry.accessLogs(side),
     proxy_100_continue: true,
     upgrade_configs: [{ upgrade_type: 'websocket' }],
@@ -51,20 +53,13 @@ const sideOptions = (c: Context, side: Side): HttpConnectionManager => {
     case 'outbound':
       return { use_remote_address: false };
     case 'inbound':
-      return {
-        server_name: 'istio-envoy',
-        use_remote_address: false,
-        forward_client_cert_details: 'APPEND_FORWARD',
-        set_current_client_cert_details: { subject: true, dns: true, uri: true },
-      };
+      return { use_remote_address: false, ...inboundClientCertificate(c) };
     case 'gateway': {
       const topology = gatewayTopology(c.mesh, c.node);
       const hops = topology.numTrustedProxies ?? 0;
       const details = topology.forwardClientCertDetails ?? 'UNDEFINED';
       const forward = details === 'UNDEFINED' ? 'SANITIZE_SET' : details;
       return {
-        http_protocol_options: {},
-        server_name: 'istio-envoy',
         use_remote_address: true,
         ...(hops === 0 ? {} : { xff_num_trusted_hops: hops }),
         forward_client_cert_details: forward,
@@ -75,6 +70,11 @@ const sideOptions = (c: Context, side: Side): HttpConnectionManager => {
       };
     }
   }
+};
+
+const http1Options = (c: Context, side: Side): HttpConnectionManager => {
+  const options = { ...(c.node.http10 ? { accept_http_10: true } : {}), ...preservedCase(c) };
+  return side === 'gateway' || Object.keys(options).length > 0 ? { http_protocol_options: options } : {};
 };
 
 const pathOptions = (mesh: MeshConfig): HttpConnectionManager => {

@@ -5,6 +5,8 @@ import type { HttpFilter } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { nameResolution } from './dynamic-dns.ts';
 import type { Side } from './istio-filters.ts';
+import { proxyHeaders } from './proxy-headers.ts';
+import { sessionFilter } from './sessions.ts';
 
 const typed = (name: string, type: string, fields: Readonly<Record<string, unknown>> = {}): HttpFilter => ({
   name,
@@ -18,6 +20,8 @@ const GRPC_STATS = typed('envoy.filters.http.grpc_stats', 'grpc_stats.v3.FilterC
 const FAULT = typed('envoy.filters.http.fault', 'fault.v3.HTTPFault');
 const CORS = typed('envoy.filters.http.cors', 'cors.v3.Cors');
 const ROUTER = typed('envoy.filters.http.router', 'router.v3.Router');
+/** Tells nobody what the proxy did. */
+const SILENT_ROUTER = typed('envoy.filters.http.router', 'router.v3.Router', { suppress_envoy_headers: true });
 
 export const httpFilters = (c: Context, side: Side): readonly HttpFilter[] => [
   ...c.filters.http.peerMetadata(side),
@@ -27,6 +31,7 @@ export const httpFilters = (c: Context, side: Side): readonly HttpFilter[] => [
   ...(side === 'outbound' ? nameResolution(c) : []),
   FAULT,
   CORS,
+  ...(side === 'inbound' ? [] : sessionFilter(c)),
   ...c.filters.http.stats(side),
-  ROUTER,
+  proxyHeaders(c).envoyDebugHeaders?.disabled === true ? SILENT_ROUTER : ROUTER,
 ];

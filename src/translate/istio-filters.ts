@@ -41,6 +41,7 @@ const exchange = (): { readonly name: string; readonly typed_config: AnyMessage 
 
 const DISCOVERY = [{ istio_headers: {} }, { workload_discovery: {} }];
 const PROPAGATION = [{ istio_headers: {} }];
+const PROPAGATION_INSIDE = [{ istio_headers: { skip_external_clusters: true } }];
 
 const ALPN_OVERRIDES = [
   { alpn_override: ['istio-http/1.0', 'istio', 'http/1.0'] },
@@ -56,7 +57,12 @@ export const countsMetrics = (node: ProxyNode): boolean =>
   announcesStats(node) || (node.extensionTypes.size === 0 && node.extensionNames.size === 0);
 
 /** `stats`: the configurations of the stats filter that the node's telemetry asks for. */
-export const istioFilters = (node: ProxyNode, stats: (side: Side) => readonly PluginConfig[]): IstioFilters => {
+export const istioFilters = (
+  node: ProxyNode,
+  stats: (side: Side) => readonly PluginConfig[],
+  /** Says nothing of the workload to servers outside the mesh. */
+  hidesOutside: () => boolean = () => false,
+): IstioFilters => {
   const peer = understands(node, PEER_METADATA, 'envoy.filters.http.peer_metadata');
   const mx = understands(node, METADATA_EXCHANGE, 'envoy.filters.network.metadata_exchange');
   const alpn = understands(node, ALPN, 'istio.alpn');
@@ -72,7 +78,10 @@ export const istioFilters = (node: ProxyNode, stats: (side: Side) => readonly Pl
         const value: JsonObject =
           side === 'inbound'
             ? { downstream_discovery: DISCOVERY, downstream_propagation: PROPAGATION }
-            : { upstream_discovery: DISCOVERY, upstream_propagation: PROPAGATION };
+            : {
+                upstream_discovery: DISCOVERY,
+                upstream_propagation: side === 'outbound' && hidesOutside() ? PROPAGATION_INSIDE : PROPAGATION,
+              };
         return [{ name: 'istio.metadata_exchange', typed_config: typedStruct(PEER_METADATA, value) }];
       },
       alpn: (side) =>

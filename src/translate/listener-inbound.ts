@@ -19,7 +19,7 @@ import { exceptPorts, HTTP_INSPECTOR, ORIGINAL_DESTINATION, onlyPorts, readAs, s
 import { listenerAddress } from './listener-address.ts';
 import { BLACKHOLE, configPath, INBOUND_PASSTHROUGH, inboundCluster, VIRTUAL_INBOUND, WILDCARD_ADDRESS } from './names.ts';
 import { capturesNothing, type ProxyNode } from './proxy-node.ts';
-import { INBOUND_RETRY } from './route-retry.ts';
+import { inboundRetry } from './route-retry.ts';
 import { serverTls } from './server-tls.ts';
 import { inboundStat } from './stat-names.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
@@ -153,6 +153,7 @@ const build = (
               trustDomains: [c.mesh.trustDomain, ...c.mesh.trustDomainAliases],
               http2: c.node.http2,
               exchangesMetadata: c.filters.exchangesMetadata && o.protocol === 'tcp',
+              mesh: c.mesh.meshMTLS,
             }),
         }
       : {}),
@@ -171,7 +172,7 @@ const passthroughChains = (c: Context, mode: MtlsMode, port: number | undefined)
       o.protocol === 'http'
         ? [
             connectionManager(c, 'inbound', INBOUND_PASSTHROUGH, {
-              inline: inboundRoutes(INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, 0, ':0/*', false),
+              inline: inboundRoutes(c, INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, 0, ':0/*', false),
             }),
           ]
         : tcpProxy(c, 'inbound', INBOUND_PASSTHROUGH),
@@ -184,7 +185,7 @@ const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly Filter
   // A server's own TLS is possible only where the mesh's is off.
   const ownTls = p.tls !== undefined && mode === 'DISABLE' ? serverTls(c, p.tls, protocol !== 'http') : undefined;
   const grpc = isGrpc(p.servicePort.protocol);
-  const routes = inboundRoutes(cluster, cluster, p.servicePort.port, `${p.host}:${p.servicePort.port}/*`, grpc);
+  const routes = inboundRoutes(c, cluster, cluster, p.servicePort.port, `${p.host}:${p.servicePort.port}/*`, grpc);
   return build(
     c,
     ownTls === undefined ? chainOptions(protocol, mode, c.node) : [option(protocol === 'http' ? 'http' : 'tcp', 'tls', [], true)],
@@ -199,7 +200,7 @@ const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly Filter
   );
 };
 
-const inboundRoutes = (name: string, cluster: string, port: number, operation: string, grpc: boolean): RouteConfiguration => ({
+const inboundRoutes = (c: Context, name: string, cluster: string, port: number, operation: string, grpc: boolean): RouteConfiguration => ({
   name,
   virtual_hosts: [
     {
@@ -213,7 +214,7 @@ const inboundRoutes = (name: string, cluster: string, port: number, operation: s
             cluster,
             timeout: '0s',
             // gRPC clients retry by themselves.
-            ...(grpc ? {} : { retry_policy: INBOUND_RETRY }),
+            ...(grpc ? {} : inboundRetry(c.mesh.defaultInboundHttpRetryPolicy)),
             max_stream_duration: { max_stream_duration: '0s', grpc_timeout_header_max: '0s' },
           },
           decorator: { operation },

@@ -1,6 +1,7 @@
 // Weights and priorities of localities as seen from a proxy: distribution, failover by region, failover by labels.
 
 import type { LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting } from '../api/specs.ts';
+import { NETWORK_LABEL } from '../mesh/backend.ts';
 import type { Endpoint, Locality } from '../mesh/service.ts';
 import type { LbEndpoint, LocalityLbEndpoints } from '../xds/gen/types.ts';
 import type { LocalityChoice } from './load-balancing.ts';
@@ -44,7 +45,10 @@ const settle = (
   if ((setting.distribute ?? []).length > 0) return distribute(node.locality, groups, setting);
   if (!noticesFailures) return groups;
   const labels = setting.failoverPriority ?? [];
-  return compact(labels.length > 0 ? byLabels(node, groups, labels) : byRegion(node.locality, groups, setting));
+  if (labels.length === 0) return compact(byRegion(node.locality, groups, setting));
+  const tiers = byLabels(node, groups, labels);
+  // Regions part what the labels find equal.
+  return compact((setting.failover ?? []).length === 0 ? tiers : byRegion(node.locality, tiers, setting));
 };
 
 /** The own region first, whatever the labels say of endpoints within one region; zones share the load inside a region by themselves. */
@@ -99,13 +103,16 @@ const distribute = (own: Locality, groups: readonly Group[], setting: LocalityLo
   });
 };
 
+/** Distances by region, zone and failover. */
+const REGION_STEPS = 5;
+
 const byRegion = (own: Locality, groups: readonly Group[], setting: LocalityLoadBalancerSetting): readonly Group[] => {
   const failover = (setting.failover ?? []).find((f) => f.from === own.region);
   return groups.map((g) => {
     const l = g.locality;
     let priority = l.region !== own.region ? 3 : l.zone !== own.zone ? 2 : l.subzone !== own.subzone ? 1 : 0;
     if (priority === 3 && failover !== undefined && failover.to !== l.region) priority = 4;
-    return { ...g, priority };
+    return { ...g, priority: g.priority * REGION_STEPS + priority };
   });
 };
 
@@ -118,7 +125,9 @@ const localityLabels = (l: Locality, labels: Readonly<Record<string, string>>): 
 
 /** The n-th label counts only when all before it agree. `key=value` stands for a value other than the proxy's own. */
 const byLabels = (node: ProxyNode, groups: readonly Group[], wanted: readonly string[]): readonly Group[] => {
-  const own = localityLabels(node.locality, node.labels);
+  const network = wanted.includes(NETWORK_LABEL) ? node.metadata['NETWORK'] : undefined;
+  const labelsOfNode = typeof network === 'string' ? { ...node.labels, [NETWORK_LABEL]: network } : node.labels;
+  const own = localityLabels(node.locality, labelsOfNode);
   const pairs = wanted.map((w) => {
     const eq = w.indexOf('=');
     return eq === -1 ? { key: w, value: own[w] ?? '' } : { key: w.slice(0, eq), value: w.slice(eq + 1) };

@@ -22,6 +22,8 @@ export const configPath = (
 ): string => `/apis/networking.istio.io/v1/namespaces/${r.namespace}/${kind}/${r.name}`;
 
 export const CREDENTIAL_SCHEME = 'kubernetes://';
+/** Roots that stand in a ConfigMap. */
+export const CONFIG_MAP_SCHEME = 'configmap://';
 /** Ends the name of a credential's roots. */
 export const CA_SUFFIX = '-cacert';
 

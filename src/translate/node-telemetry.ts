@@ -10,6 +10,7 @@ import { announcesStats, countsMetrics, type Side } from './istio-filters.ts';
 import { statsConfig } from './metrics.ts';
 import type { Note } from './note.ts';
 import { mayUnderstand, type ProxyNode } from './proxy-node.ts';
+import { proxySetting } from './proxy-settings.ts';
 import { findProvider } from './telemetry-providers.ts';
 import { legacyTracing, reportingTo, tracingOf } from './tracing.ts';
 
@@ -129,13 +130,7 @@ const typeIn = (any: AccessLog['typed_config']): string => {
   return url.slice(url.lastIndexOf('/') + 1);
 };
 
-/** What the agent was started with counts more than what the mesh says now. */
-const proxyTracing = ({ mesh, node }: Base): MeshProxyConfig['tracing'] => {
-  const own = node.metadata['PROXY_CONFIG'];
-  const written =
-    typeof own === 'object' && own !== null && !Array.isArray(own) ? (own as { readonly tracing?: unknown }).tracing : undefined;
-  return (written as MeshProxyConfig['tracing']) ?? mesh.defaultConfig.tracing;
-};
+const proxyTracing = ({ mesh, node }: Base): MeshProxyConfig['tracing'] => proxySetting(mesh, node, 'tracing');
 
 const tracingFor = (b: Base, side: Side): Tracing => {
   const proxy = proxyTracing(b);

@@ -2,6 +2,7 @@
 
 import type { OutlierDetection } from '../api/specs.ts';
 import type { OutlierDetection as EnvoyOutlierDetection } from '../xds/gen/types.ts';
+import type { ProxyNode } from './proxy-node.ts';
 
 const enforced = (count: number): number => (count > 0 ? 100 : 0);
 
@@ -25,10 +26,18 @@ export const outlierDetection = (o: OutlierDetection): EnvoyOutlierDetection => 
 const localOrigin = (o: OutlierDetection): EnvoyOutlierDetection => ({
   split_external_local_origin_errors: true,
   enforcing_local_origin_success_rate: 0,
-  ...(o.consecutiveLocalOriginFailures === undefined
+  // Here a zero is not "off" but Envoy's default.
+  ...((o.consecutiveLocalOriginFailures ?? 0) === 0
     ? {}
-    : {
-        consecutive_local_origin_failure: o.consecutiveLocalOriginFailures,
-        enforcing_consecutive_local_origin_failure: enforced(o.consecutiveLocalOriginFailures),
-      }),
+    : { consecutive_local_origin_failure: o.consecutiveLocalOriginFailures, enforcing_consecutive_local_origin_failure: 100 }),
 });
+
+/** Answers that count as failures where the rule lists them, in place of Envoy's own notion. Skein's own proxy counts 5xx alone. */
+export const countedAnswers = (node: ProxyNode, o: OutlierDetection | undefined): Readonly<Record<string, unknown>> | undefined => {
+  const codes = [...new Set(o?.outlierDetectionHttpErrorCodes ?? [])].sort((a, b) => a - b);
+  if (codes.length === 0 || node.isSkein === true) return undefined;
+  const rules = codes.map((code) => ({
+    http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: String(code) } }] },
+  }));
+  return { error_matcher: rules.length === 1 ? rules[0] : { or_match: { rules } } };
+};

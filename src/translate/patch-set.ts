@@ -158,6 +158,9 @@ export class PatchSet {
   }
 }
 
+/** Of the patches that a proxy should get, those it does not understand. */
+export const heldBackPatches = (snapshot: Snapshot, node: ProxyNode): readonly Note[] => new PatchSet(snapshot, node).notes;
+
 const contextReaches = (patch: Patch, node: ProxyNode): boolean => {
   const context = patch.match.context ?? 'ANY';
   return context === 'ANY' || (node.kind === 'router') === (context === 'GATEWAY');
@@ -167,5 +170,5 @@ const heldBack = (patch: Patch, types: readonly string[]): Note => ({
   code: 'PATCH_NOT_UNDERSTOOD',
   resource: patch.resource,
   path: `${patchPath(patch)}.patch.value`,
-  what: `does not get the patch: it does not know ${types.join(', ')}`,
+  what: `cannot be given the patch, which needs ${types.join(' and ')}`,
 });

@@ -32,6 +32,12 @@ const sharedForms = (host: string, dnsDomain: string): readonly string[] => {
   return out.filter((d) => d !== host);
 };
 
+/** By which TLS clients name a service: its host, and what stands for it in all its forms. */
+export const serverNamesOf = (service: Pick<Service, 'host' | 'aliases'>, { dnsDomain }: Client): readonly string[] => [
+  service.host,
+  ...service.aliases.flatMap((a) => [a, ...shortForms(a, dnsDomain)]),
+];
+
 export interface ServiceDomains {
   readonly domains: readonly string[];
   /** Those that are abbreviations: another service's full name goes first. */

@@ -36,31 +36,26 @@ export const perRouteFilters = (rule: HttpRoute): Route => {
   return Object.keys(filters).length === 0 ? {} : { typed_per_filter_config: filters };
 };
 
-const fault = (f: HttpFaultInjection): AnyMessage => ({
-  '@type': 'type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault',
-  ...(f.delay === undefined
-    ? {}
-    : {
-        delay: {
-          ...(f.delay.fixedDelay === undefined ? {} : { fixed_delay: f.delay.fixedDelay }),
-          percentage: share(f.delay.percentage?.value, f.delay.percent),
-        },
-      }),
-  ...(f.abort === undefined
-    ? {}
-    : {
-        abort: {
-          percentage: share(f.abort.percentage?.value, undefined),
-          ...(f.abort.grpcStatus === undefined
-            ? { http_status: f.abort.httpStatus ?? 0 }
-            : { grpc_status: Math.max(0, GRPC_STATUS.indexOf(f.abort.grpcStatus)) }),
-        },
-      }),
-});
+/** A delay or an abort that does not say which is none: Envoy would refuse it. */
+const fault = ({ delay, abort }: HttpFaultInjection): AnyMessage => {
+  const status = abortStatus(abort);
+  return {
+    '@type': 'type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault',
+    ...(delay?.fixedDelay === undefined
+      ? {}
+      : { delay: { fixed_delay: delay.fixedDelay, percentage: share(delay.percentage, delay.percent) } }),
+    ...(abort === undefined || status === undefined ? {} : { abort: { percentage: share(abort.percentage, undefined), ...status } }),
+  };
+};
+
+const abortStatus = (abort: HttpFaultInjection['abort']): Readonly<Record<string, number>> | undefined => {
+  if (abort?.grpcStatus !== undefined) return { grpc_status: Math.max(0, GRPC_STATUS.indexOf(abort.grpcStatus)) };
+  return abort?.httpStatus === undefined ? undefined : { http_status: abort.httpStatus };
+};
 
 /** Nothing said is no request at all. */
-const share = (value: number | undefined, whole: number | undefined): FractionalPercent => {
-  if (value !== undefined) return fraction(value);
+const share = (percentage: { readonly value?: number | undefined } | undefined, whole: number | undefined): FractionalPercent => {
+  if (percentage !== undefined) return fraction(percentage.value);
   return whole === undefined || whole === 0 ? {} : { numerator: whole };
 };
 

@@ -13,10 +13,12 @@ import type {
 } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { configPath, outboundCluster } from './names.ts';
+import { proxyHeaders } from './proxy-headers.ts';
 import { fraction, perRouteFilters } from './route-filters.ts';
 import { concatChanges, planHeaders } from './route-headers.ts';
 import { concernsProxy, isCatchAll, routeMatch } from './route-match.ts';
 import { retryPolicy } from './route-retry.ts';
+import { sessionOf } from './sessions.ts';
 import { hashSettings } from './traffic-policy.ts';
 
 export interface RouteScope {
@@ -24,10 +26,14 @@ export interface RouteScope {
   readonly port: number;
   /** `mesh` or the gateway's key. */
   readonly gateways: readonly string[];
-  /** Services whose single port a destination without one means. */
-  service(host: string): Pick<Service, 'ports'> | undefined;
+  /** The single port of a service, which a destination without one means. */
+  onlyPort(host: string): number | undefined;
   readonly tls: boolean;
 }
+
+/** For `RouteScope.onlyPort`. */
+export const onlyPortOf = (service: Pick<Service, 'ports'> | undefined): number | undefined =>
+  service?.ports.length === 1 ? service.ports[0]?.port : undefined;
 
 /** Undefined when no rule concerns the proxy: the VirtualService then has no say here. */
 export const httpRoutes = (c: Context, vs: VirtualServiceRule, scope: RouteScope): readonly Route[] | undefined => {
@@ -59,7 +65,8 @@ const withCanonicalHosts = (c: Context, rule: HttpRoute): HttpRoute => {
 };
 
 const httpRoute = (c: Context, vs: VirtualServiceRule, rule: HttpRoute, match: HttpMatchRequest | undefined, scope: RouteScope): Route => {
-  const name = [rule.name, match?.name].filter((n) => n !== undefined && n !== '').join('.');
+  // As Istio writes it: the dot stays where only the match has a name.
+  const name = `${rule.name ?? ''}${(match?.name ?? '') === '' ? '' : `.${match?.name}`}`;
   const matched = routeMatch(match);
   const base: Route = {
     ...(name === '' ? {} : { name }),
@@ -83,7 +90,7 @@ const httpRoute = (c: Context, vs: VirtualServiceRule, rule: HttpRoute, match: H
       ...actionFields(c, rule, scope, own.authority ?? theirs.authority, hash),
     };
     return decorated(
-      { ...base, ...concatChanges(own.changes, theirs.changes), route: action },
+      { ...withSession(base, c, only.destination.host), ...concatChanges(own.changes, theirs.changes), route: action },
       vs.name,
       scope.port,
       only.destination.host,
@@ -92,13 +99,14 @@ const httpRoute = (c: Context, vs: VirtualServiceRule, rule: HttpRoute, match: H
   }
   const weighted = destinations.filter((d) => (d.weight ?? 0) > 0);
   const action: RouteAction = {
-    weighted_clusters: { clusters: weighted.map((d) => weightedCluster(d, scope)) },
+    weighted_clusters: { clusters: weighted.map((d) => weightedCluster(c, d, scope)) },
     ...actionFields(c, rule, scope, own.authority, hashPolicies(c, weighted), false),
   };
   return decorated({ ...base, ...own.changes, route: action }, vs.name, scope.port);
 };
 
 const weightedCluster = (
+  c: Context,
   d: HttpRouteDestination,
   scope: RouteScope,
 ): NonNullable<NonNullable<RouteAction['weighted_clusters']>['clusters']>[number] => {
@@ -108,14 +116,18 @@ const weightedCluster = (
     weight: d.weight ?? 0,
     ...plan.changes,
     ...(plan.authority === undefined ? {} : { host_rewrite_literal: plan.authority }),
+    ...withSession({}, c, d.destination.host),
   };
+};
+
+const withSession = <T extends Pick<Route, 'typed_per_filter_config'>>(of: T, c: Context, host: string): T => {
+  const session = sessionOf(c, host);
+  return session === undefined ? of : { ...of, typed_per_filter_config: { ...of.typed_per_filter_config, ...session } };
 };
 
 const destinationPort = (d: Destination, scope: RouteScope): number => {
   if (d.port?.number !== undefined) return d.port.number;
-  const service = scope.service(d.host);
-  const only = service?.ports.length === 1 ? service.ports[0] : undefined;
-  return only?.port ?? scope.port;
+  return scope.onlyPort(d.host) ?? scope.port;
 };
 
 const clusterOf = (d: Destination, scope: RouteScope): string => outboundCluster(destinationPort(d, scope), d.subset ?? '', d.host);
@@ -138,6 +150,7 @@ const actionFields = (
     ...(regex === undefined ? {} : { regex_rewrite: { pattern: { regex: regex.match ?? '' }, substitution: regex.rewrite ?? '' } }),
     ...(regex !== undefined || uri === '' ? {} : { prefix_rewrite: uri }),
     ...(rewrittenHost === undefined ? {} : { host_rewrite_literal: rewrittenHost }),
+    ...(proxyHeaders(c).xForwardedHost?.enabled === true ? { append_x_forwarded_host: true } : {}),
     timeout,
     ...(retry === undefined ? {} : { retry_policy: retry }),
     max_grpc_timeout: timeout,
@@ -146,20 +159,18 @@ const actionFields = (
   };
 };
 
-/** Nothing said is every request, an explicit zero is none. */
+/** Nothing said is every request, a zero (which an empty percentage is too) is none. A rule has both spellings when a delegate brings one. */
 const mirrorPolicies = (rule: HttpRoute, scope: RouteScope): readonly RouteAction_RequestMirrorPolicy[] => {
-  const wanted = (rule.mirrors ?? []).map((m) => ({
-    destination: m.destination,
-    percent: m.percentage?.value,
-    whole: undefined as number | undefined,
-  }));
-  if (wanted.length === 0 && rule.mirror !== undefined)
-    wanted.push({ destination: rule.mirror, percent: rule.mirrorPercentage?.value, whole: rule.mirrorPercent });
+  const { mirror, mirrorPercentage, mirrorPercent, mirrors = [] } = rule;
+  const wanted = [
+    ...(mirror === undefined ? [] : [{ destination: mirror, percentage: mirrorPercentage, whole: mirrorPercent }]),
+    ...mirrors.map((m) => ({ destination: m.destination, percentage: m.percentage, whole: undefined })),
+  ];
   return wanted
-    .filter((m) => m.percent !== 0 && !(m.percent === undefined && m.whole === 0))
+    .filter((m) => (m.percentage === undefined ? m.whole !== 0 : (m.percentage.value ?? 0) > 0))
     .map((m) => ({
       cluster: clusterOf(m.destination, scope),
-      runtime_fraction: { default_value: m.percent === undefined ? { numerator: m.whole ?? 100 } : fraction(m.percent) },
+      runtime_fraction: { default_value: m.percentage === undefined ? { numerator: m.whole ?? 100 } : fraction(m.percentage.value) },
       trace_sampled: false,
       disable_shadow_host_suffix_append: true,
     }));
@@ -244,10 +255,11 @@ const decorated = (route: Route, ruleName: string, port: number, host?: string, 
 };
 
 /** Of a service that no rule speaks for. */
-export const serviceRoute = (c: Context, service: Service, port: number): Route => {
+export const serviceRoute = (c: Context, service: Pick<Service, 'host' | 'labels'>, port: number): Route => {
   const hash = hashPolicy(hashSettings(c.destinationRule(service), '', port));
   // Istio keeps the predicate here although the hash leads back to the same host.
   const retry = retryPolicy(c.mesh.defaultHttpRetryPolicy, false);
+  const session = sessionOf(c, service.host);
   return {
     name: 'default',
     match: { prefix: '/' },
@@ -258,6 +270,7 @@ export const serviceRoute = (c: Context, service: Service, port: number): Route 
       max_grpc_timeout: '0s',
       ...(hash.length === 0 ? {} : { hash_policy: hash }),
     },
+    ...(session === undefined ? {} : { typed_per_filter_config: session }),
     decorator: { operation: `${service.host}:${port}/*` },
   };
 };

@@ -1,6 +1,6 @@
 // Route configurations of a sidecar's outbound HTTP ports: one virtual host per service or rule host, then what happens to the rest.
 
-import { compareSpecificity, hostsMatch, isWildcard } from '../mesh/host.ts';
+import { compareSpecificity, hostSubsetOf, hostsMatch, isWildcard } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
 import { isHttpOrSniffed, protocolOfName } from '../mesh/protocol.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
@@ -9,8 +9,10 @@ import type { EgressListener } from '../mesh/sidecar-scope.ts';
 import { MESH_GATEWAY, type VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
+import type { Given } from './part.ts';
+import { attemptCount } from './proxy-headers.ts';
 import { serviceDomains } from './route-domains.ts';
-import { httpRoutes, serviceRoute } from './route-http.ts';
+import { httpRoutes, onlyPortOf, serviceRoute } from './route-http.ts';
 import { unknownHost } from './unknown-destination.ts';
 
 /** Largest body a rule may answer with itself. */
@@ -41,7 +43,10 @@ export const outboundRoutes = (c: Context, name: string): RouteConfiguration => 
   const hosts = egress === undefined ? [] : virtualHosts(c, egress, servesAllPorts(egress) ? ANY_PORT : port);
   if (colon !== -1) {
     const own = hosts.filter((h) => h.name === name);
-    return routeConfiguration(name, own.length === 1 ? own.map((h) => ({ ...h, domains: ['*'] })) : hosts);
+    return routeConfiguration(
+      name,
+      own.map((h) => ({ ...h, domains: ['*'] })),
+    );
   }
   return routeConfiguration(name, [...hosts, unknownHost(c)]);
 };
@@ -79,7 +84,8 @@ const virtualHosts = (c: Context, egress: EgressListener, port: number): readonl
     // Hosts outside the registry are served on port 80, or wherever the rule has a service.
     if (ports.size === 0 && port === UNREGISTERED_PORT) ports.set(port, []);
     if (ports.size === 0) continue;
-    const routes = httpRoutes(c, rule, { port, gateways: [MESH_GATEWAY], service: (h) => registry.get(h), tls: false });
+    const onlyPort = (host: string): number | undefined => onlyPortOf(registry.get(host));
+    const { routes } = c.part(`rule ${rule.namespace}/${rule.name} ${port}`, { rule, port, onlyPort }, ruleRoutes);
     if (routes === undefined) continue;
     for (const [own, served] of ports) {
       for (const s of served) spoken.add(s);
@@ -88,11 +94,30 @@ const virtualHosts = (c: Context, egress: EgressListener, port: number): readonl
   }
   for (const service of registry.values()) {
     if (spoken.has(service)) continue;
-    for (const p of httpPorts(service))
-      groups.push({ port: p.port, services: [service], bareHosts: [], routes: [serviceRoute(c, service, p.port)] });
+    for (const p of httpPorts(service)) {
+      const of = { host: service.host, labels: service.labels, port: p.port };
+      groups.push({ port: p.port, services: [service], bareHosts: [], ...c.part(`service ${service.host} ${p.port}`, of, plainRoutes) });
+    }
   }
   return port === ANY_PORT ? renderAll(c, groups) : render(c, groups, true);
 };
+
+interface RuleGiven extends Given {
+  readonly rule: VirtualServiceRule;
+  readonly port: number;
+  readonly onlyPort: (host: string) => number | undefined;
+}
+
+const ruleRoutes = (c: Context, { rule, port, onlyPort }: RuleGiven): { readonly routes: readonly Route[] | undefined } => ({
+  routes: httpRoutes(c, rule, { port, gateways: [MESH_GATEWAY], onlyPort, tls: false }),
+});
+
+const plainRoutes = (
+  c: Context,
+  of: Pick<Service, 'host' | 'labels'> & { readonly port: number },
+): { readonly routes: readonly Route[] } => ({
+  routes: [serviceRoute(c, of, of.port)],
+});
 
 const httpPorts = (s: Service): readonly ServicePort[] => s.ports.filter((p) => isHttpOrSniffed(p.protocol));
 
@@ -131,7 +156,7 @@ const wildcardOwners = (
   wild.sort((a, b) => compareSpecificity(a.host, b.host));
   const owners = new Map<string, VirtualServiceRule>();
   for (const host of registry.keys()) {
-    const owner = exact.get(host) ?? wild.find((w) => hostsMatch(w.host, host))?.rule;
+    const owner = exact.get(host) ?? wild.find((w) => hostSubsetOf(host, w.host))?.rule;
     if (owner !== undefined) owners.set(host, owner);
   }
   return owners;
@@ -178,10 +203,10 @@ const render = (c: Context, groups: readonly Group[], portless: boolean): readon
       taken.add(key);
       return true;
     });
-    if (free.length > 0) out.push({ name, domains: free, routes: g.routes, include_request_attempt_count: true });
+    if (free.length > 0) out.push({ name, domains: free, routes: g.routes, ...attemptCount(c) });
   };
   for (const g of groups) {
-    for (const host of g.bareHosts) add(g, host, [host], new Set());
+    for (const host of g.bareHosts.map((h) => (h.includes(':') ? `[${h}]` : h))) add(g, host, [host], new Set());
     for (const s of g.services) {
       const { domains, abbreviations } = serviceDomains(s, c.node);
       add(g, s.host, domains, abbreviations);

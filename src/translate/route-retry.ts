@@ -22,12 +22,28 @@ const PREVIOUS_PRIORITIES = {
 };
 
 /** Before anything was sent to the application a try costs nothing. */
-export const INBOUND_RETRY: Route_RetryPolicy = { retry_on: 'reset-before-request', num_retries: 2 };
+const INBOUND_RETRY: Route_RetryPolicy = { retry_on: 'reset-before-request', num_retries: 2 };
+
+/** Of a sidecar towards its own application; `policy` is the mesh's. Zero attempts are none. */
+export const inboundRetry = (policy: HttpRetry | undefined): { readonly retry_policy?: Route_RetryPolicy } => {
+  if (policy === undefined) return { retry_policy: INBOUND_RETRY };
+  const attempts = policy.attempts ?? 0;
+  if (attempts <= 0) return {};
+  const { on, codes } = (policy.retryOn ?? '') === '' ? { on: INBOUND_RETRY.retry_on, codes: [] } : retryOn(policy.retryOn);
+  return {
+    retry_policy: {
+      retry_on: on,
+      num_retries: attempts,
+      ...(codes.length === 0 ? {} : { retriable_status_codes: codes }),
+      ...(policy.backoff === undefined ? {} : { retry_back_off: { base_interval: policy.backoff } }),
+    },
+  };
+};
 
 /** `retries` is the route's, else the mesh's default; undefined stands for Istio's own. Undefined result: no retries. */
 export const retryPolicy = (retries: HttpRetry | undefined, hashed: boolean): Route_RetryPolicy | undefined => {
-  // Hashing would find the same host again, so it is not forbidden.
-  const avoid = hashed ? {} : { retry_host_predicate: [PREVIOUS_HOSTS] };
+  // Hashing would find the same host again, so it is not forbidden unless a rule says so.
+  const avoid = (retries?.retryIgnorePreviousHosts ?? !hashed) ? { retry_host_predicate: [PREVIOUS_HOSTS] } : {};
   if (retries === undefined) {
     return {
       retry_on: `${DEFAULT_RETRY_ON},${RETRIABLE_CODES}`,
@@ -44,7 +60,7 @@ export const retryPolicy = (retries: HttpRetry | undefined, hashed: boolean): Ro
     num_retries: attempts,
     ...(retries.perTryTimeout === undefined ? {} : { per_try_timeout: retries.perTryTimeout }),
     ...(retries.retryRemoteLocalities === true ? { retry_priority: PREVIOUS_PRIORITIES } : {}),
-    ...(retries.retryIgnorePreviousHosts === false ? {} : avoid),
+    ...avoid,
     host_selection_retry_max_attempts: HOST_SELECTION_MAX,
     ...(codes.length === 0 ? {} : { retriable_status_codes: codes }),
     ...(retries.backoff === undefined ? {} : { retry_back_off: { base_interval: retries.backoff } }),

@@ -93,6 +93,8 @@ const clientNames = (tls: ServerTLSSettings): CertificateValidationContext => ({
   ...exactNames(tls.subjectAltNames ?? []),
   ...((tls.verifyCertificateSpki ?? []).length === 0 ? {} : { verify_certificate_spki: tls.verifyCertificateSpki }),
   ...((tls.verifyCertificateHash ?? []).length === 0 ? {} : { verify_certificate_hash: tls.verifyCertificateHash }),
+  // For clients that have no certificate of ours: it is passed on, and what lies behind judges it.
+  ...(tls.insecureSkipVerify === true ? { trust_chain_verification: 'ACCEPT_UNTRUSTED' as const } : {}),
   ...((tls.caCrl ?? '') === '' ? {} : { crl: { filename: tls.caCrl ?? '' } }),
 });
 

@@ -10,6 +10,7 @@ import type { CidrRange, FilterChain, FilterChainMatch, Listener_Filter } from '
 import type { Context } from './context.ts';
 import { resolvesNames, serverNameResolution } from './dynamic-dns.ts';
 import { WILDCARD_ADDRESS } from './names.ts';
+import { serverNamesOf } from './route-domains.ts';
 import { tcpToDestinations, tcpToService } from './tcp-proxy.ts';
 
 /** Time for a TLS handshake upstream of which nothing else would bound. */
@@ -74,7 +75,8 @@ const tlsChains = (
     for (const route of rule.tls) {
       for (const m of route.match) {
         if (!concernsL4(m, c, [MESH_GATEWAY], port.port)) continue;
-        const subnets = (m.destinationSubnets ?? []).length > 0 ? (m.destinationSubnets ?? []) : ranges;
+        // A Unix socket has no addresses.
+        const subnets = (m.destinationSubnets ?? []).length > 0 && port.port > 0 ? (m.destinationSubnets ?? []) : ranges;
         const key = JSON.stringify([[...m.sniHosts].sort(), [...subnets].sort()]);
         if (seen.has(key)) continue;
         seen.add(key);
@@ -87,7 +89,7 @@ const tlsChains = (
   const bySni = bind === WILDCARD_ADDRESS;
   const filters = tcpToService(c, 'outbound', service.host, port.port);
   const resolving = service.resolution === 'dynamic-dns' && resolvesNames(c.node) ? [serverNameResolution(c, port.port)] : [];
-  return [chain([...resolving, ...filters], ranges, bySni ? [service.host, ...service.aliases] : [])];
+  return [chain([...resolving, ...filters], ranges, bySni ? serverNamesOf(service, c.node) : [])];
 };
 
 const plainChains = (
@@ -104,7 +106,7 @@ const plainChains = (
       const fitting = matches.filter((m) => concernsL4(m, c, [MESH_GATEWAY], port.port));
       if (matches.length > 0 && fitting.length === 0) continue;
       const filters = tcpToDestinations(c, 'outbound', rule, route.route ?? [], port.port);
-      const open = matches.length === 0 || fitting.some((m) => (m.destinationSubnets ?? []).length === 0);
+      const open = matches.length === 0 || port.port === 0 || fitting.some((m) => (m.destinationSubnets ?? []).length === 0);
       if (open) return [...out, chain(filters, ranges)];
       out.push(chain(filters, [...new Set(fitting.flatMap((m) => m.destinationSubnets ?? []))]));
     }

@@ -1,5 +1,6 @@
 // TLS contexts. Certificates never travel in configuration: every key and root comes over SDS, from the agent or by name.
 
+import type { MeshConfig } from '../api/mesh-config.ts';
 import type {
   CommonTlsContext,
   ConfigSource,
@@ -82,16 +83,22 @@ export interface WorkloadServerTls {
   readonly trustDomains: readonly string[];
   readonly http2: boolean;
   readonly exchangesMetadata: boolean;
+  /** What the mesh asks of connections between workloads. */
+  readonly mesh?: MeshConfig['meshMTLS'];
 }
 
 /** What a server offers in ALPN. */
 export const serverAlpn = (http2: boolean): readonly string[] => (http2 ? ['h2', 'http/1.1'] : ['http/1.1']);
 
 /** A server's half of mutual TLS between workloads: any identity of the mesh's trust domains. */
-export const workloadServerTls = ({ trustDomains, http2, exchangesMetadata }: WorkloadServerTls): TransportSocket =>
+export const workloadServerTls = ({ trustDomains, http2, exchangesMetadata, mesh }: WorkloadServerTls): TransportSocket =>
   downstreamTls({
     common_tls_context: {
-      tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3', cipher_suites: INBOUND_CIPHERS },
+      tls_params: {
+        tls_minimum_protocol_version: mesh?.minProtocolVersion === 'TLSV1_3' ? 'TLSv1_3' : 'TLSv1_2',
+        tls_maximum_protocol_version: 'TLSv1_3',
+        cipher_suites: (mesh?.cipherSuites ?? []).length > 0 ? mesh?.cipherSuites : INBOUND_CIPHERS,
+      },
       alpn_protocols: [...(exchangesMetadata ? ['istio-peer-exchange'] : []), ...serverAlpn(http2)],
       tls_certificate_sds_secret_configs: [WORKLOAD_CERTIFICATE],
       combined_validation_context: {

@@ -118,8 +118,12 @@ export const reportingTo = (snapshot: Snapshot, node: ProxyNode, provider: Exten
     return { ...shared, name: 'envoy.tracers.zipkin', config, maxTagLength: zipkin.maxTagLength ?? 0 };
   }
   if (opentelemetry !== undefined) {
-    const config = typed('envoy.config.trace.v3.OpenTelemetryConfig', otelConfig(opentelemetry, node, collector));
-    return { ...shared, name: 'envoy.tracers.opentelemetry', config, maxTagLength: opentelemetry.maxTagLength ?? 0 };
+    const config = typed('envoy.config.trace.v3.OpenTelemetryConfig', {
+      ...otelConfig(opentelemetry, node, collector),
+      ...dynatraceSampler(snapshot, opentelemetry, collector),
+    });
+    const samples = opentelemetry.dynatraceSampler !== undefined;
+    return { ...shared, samples, name: 'envoy.tracers.opentelemetry', config, maxTagLength: opentelemetry.maxTagLength ?? 0 };
   }
   if (datadog !== undefined) {
     const config = typed('envoy.config.trace.v3.DatadogConfig', {
@@ -195,5 +199,32 @@ const otelConfig = (p: NonNullable<ExtensionProvider['opentelemetry']>, node: Pr
           },
         }),
     ...(detectors.length === 0 ? {} : { resource_detectors: detectors }),
+  };
+};
+
+const SAMPLING_PATH = '/api/v2/samplingConfiguration';
+
+/** Dynatrace tells its sampler how much it wants; asked where the spans go, unless another place is named. */
+const dynatraceSampler = (snapshot: Snapshot, p: NonNullable<ExtensionProvider['opentelemetry']>, spans: Collector) => {
+  const sampler = p.dynatraceSampler;
+  if (sampler === undefined) return {};
+  const api = sampler.httpService;
+  const at = api === undefined ? spans : findCollector(snapshot, api.service, api.port);
+  if (at === undefined) return {};
+  const http = api === undefined ? p.http : api.http;
+  const path = (api?.http?.path ?? '') === '' ? SAMPLING_PATH : (api?.http?.path ?? '').replace(/^\/*/, '/');
+  return {
+    sampler: {
+      name: 'envoy.tracers.opentelemetry.samplers.dynatrace',
+      typed_config: typed('envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig', {
+        tenant: sampler.tenant ?? '',
+        cluster_id: sampler.clusterId ?? 0,
+        root_spans_per_minute: sampler.rootSpansPerMinute ?? 0,
+        http_service: {
+          http_uri: { uri: `${at.host}${path}`, cluster: at.cluster, timeout: http?.timeout ?? COLLECTOR_TIMEOUT },
+          ...headers(http?.headers),
+        },
+      }),
+    },
   };
 };

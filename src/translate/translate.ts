@@ -7,13 +7,15 @@ import type {
   Cluster,
   ClusterLoadAssignment,
   Core_TypedExtensionConfig,
+  ProxyConfig as IstioProxyConfig,
   Listener,
   NameTable,
   RouteConfiguration,
   Secret,
 } from '../xds/gen/types.ts';
+import { agentConfig } from './agent-config.ts';
 import { blackHoleCluster, inboundClusters, passthroughClusters } from './cluster-inbound.ts';
-import { outboundClusters, passedThroughClusters } from './cluster-outbound.ts';
+import { clustersOf, outboundClusters, passedThroughClusters } from './cluster-outbound.ts';
 import { buildContext, type Context } from './context.ts';
 import { credentialSecrets } from './credentials.ts';
 import { gatewayConfig } from './gateway-listener.ts';
@@ -22,6 +24,7 @@ import { inboundListeners } from './listener-inbound.ts';
 import { outboundListeners } from './listener-outbound.ts';
 import { nameTable } from './name-table.ts';
 import type { Note } from './note.ts';
+import type { MakePart } from './part.ts';
 import { type Patchable, patchConfig } from './patch-config.ts';
 import { type PatchReport, PatchSet } from './patch-set.ts';
 import type { ProxyNode } from './proxy-node.ts';
@@ -35,6 +38,8 @@ export interface ProxyConfig {
   readonly routes: readonly RouteConfiguration[];
   readonly endpoints: readonly ClusterLoadAssignment[];
   readonly nameTable: NameTable;
+  /** For the proxy's agent. */
+  readonly agentConfig?: IstioProxyConfig;
   /** Keys and roots that the configuration asks the control plane for. */
   readonly secrets?: readonly Secret[];
   /** Configurations of filters that are discovered by name. */
@@ -49,7 +54,7 @@ export interface ProxyConfig {
 export type ConfigPiece = Partial<ProxyConfig>;
 
 /** Makes a piece, or gives one that was made from a snapshot and a node that agree with these in all that the piece has read. */
-export type MakePiece = <T extends object>(name: string, make: (snapshot: Snapshot, node: ProxyNode) => T) => T;
+export type MakePiece = <T extends object>(name: string, make: (snapshot: Snapshot, node: ProxyNode, part?: MakePart) => T) => T;
 
 export const translate = (snapshot: Snapshot, node: ProxyNode): ProxyConfig => {
   const pieces = translatePieces(node.kind, (_, make) => make(snapshot, node));
@@ -73,30 +78,49 @@ const byName = <T extends { readonly name?: string | undefined }>(list: readonly
 /** All pieces of a proxy's configuration. `piece` may keep them by name: a name stands for one way of making one. */
 export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): readonly ConfigPiece[] => {
   const names = piece('names', (snapshot, node): ConfigPiece => ({ nameTable: nameTable(buildContext(snapshot, node)) }));
+  const agent = piece('agent', (snapshot, node): ConfigPiece => {
+    const config = agentConfig(snapshot, node);
+    return config === undefined ? {} : { agentConfig: config };
+  });
   if (kind === 'grpc') return [piece('proxyless', (snapshot, node): ConfigPiece => ({ ...proxyless(buildContext(snapshot, node)) }))];
   // A patch may change anything: then nothing is the same for others but what they agree in as a whole.
   const { patched } = piece('patched', (snapshot, node) => ({ patched: !new PatchSet(snapshot, node).isEmpty }));
   if (patched || kind === 'router') {
-    return [names, piece('all', (snapshot, node): ConfigPiece => (kind === 'sidecar' ? sidecar : router)(buildContext(snapshot, node)))];
+    return [
+      names,
+      agent,
+      piece('all', (snapshot, node): ConfigPiece => (kind === 'sidecar' ? sidecar : router)(buildContext(snapshot, node))),
+    ];
   }
-  const outbound = piece('outbound', (snapshot, node): ConfigPiece => {
-    const c = buildContext(snapshot, node);
-    const built = outboundClusters(c);
-    return { ...built, secrets: credentialSecrets(c, built) };
+  const outbound = piece('outbound', (snapshot, node, part): ConfigPiece => {
+    const c = buildContext(snapshot, node, part);
+    const parts = c.services.map(({ host }) => c.part(host, { host }, serviceClusters));
+    return {
+      clusters: parts.flatMap((p) => p.clusters),
+      endpoints: parts.flatMap((p) => p.endpoints),
+      // Services may share a credential.
+      secrets: [...new Map(parts.flatMap((p) => p.secrets).map((s) => [s.name, s])).values()],
+    };
   });
   const listening = piece('listening', (snapshot, node) => outboundListeners(buildContext(snapshot, node)));
-  const routes = piece(`routes ${listening.routeNames.join(' ')}`, (snapshot, node): ConfigPiece => {
-    const c = buildContext(snapshot, node);
+  const routes = piece(`routes ${listening.routeNames.join(' ')}`, (snapshot, node, part): ConfigPiece => {
+    const c = buildContext(snapshot, node, part);
     return { routes: listening.routeNames.map((name) => outboundRoutes(c, name)) };
   });
   const own = piece('own', (snapshot, node): ConfigPiece => {
     const c = buildContext(snapshot, node);
     return { ...ownOf(c, inboundPorts(c)), notes: [...new PatchSet(snapshot, node).notes, ...c.telemetry.notes()] };
   });
-  return [names, outbound, listening, routes, own];
+  return [names, agent, outbound, listening, routes, own];
 };
 
-type Parts = Required<Omit<ProxyConfig, 'nameTable'>>;
+/** What a proxy has to call one service. */
+const serviceClusters = (c: Context, { host }: { readonly host: string }): Pick<Parts, 'clusters' | 'endpoints' | 'secrets'> => {
+  const built = clustersOf(c, host);
+  return { ...built, secrets: credentialSecrets(c, built) };
+};
+
+type Parts = Required<Omit<ProxyConfig, 'nameTable' | 'agentConfig'>>;
 
 const sidecar = (c: Context): Parts => {
   const ports = inboundPorts(c);

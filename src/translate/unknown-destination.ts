@@ -4,6 +4,7 @@ import type { Cluster, Route, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { ANY_NAME_CLUSTER, byName, resolvesUnknown } from './dynamic-dns.ts';
 import { BLACKHOLE, outboundCluster, PASSTHROUGH, statName } from './names.ts';
+import { attemptCount } from './proxy-headers.ts';
 
 /** The cluster for HTTP whose name no virtual host has. */
 const unknownHttpCluster = (c: Context): string => (resolvesUnknown(c) ? ANY_NAME_CLUSTER : unknownCluster(c));
@@ -27,5 +28,5 @@ export const unknownHost = (c: Context): VirtualHost => {
   const action: Route = c.registryOnly
     ? { direct_response: { status: 502 } }
     : { route: { cluster: unknownHttpCluster(c), timeout: '0s', max_grpc_timeout: '0s' } };
-  return { name, domains: ['*'], routes: [{ name, match: { prefix: '/' }, ...action }], include_request_attempt_count: true };
+  return { name, domains: ['*'], routes: [{ name, match: { prefix: '/' }, ...action }], ...attemptCount(c) };
 };

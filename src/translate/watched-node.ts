@@ -1,7 +1,7 @@
 // A node that notes what is read of it. What a translation has read decides which other nodes it would be the same for: two nodes that
 // agree in all of it get one result. So nothing has to be declared: a label counts where something selects by it, an address where
 // something depends on it. Labels and metadata are noted key by key, what is worked out by `derive` by its result, everything else as a whole.
-import { DERIVED } from '../base/derive.ts';
+import { DERIVED, derive } from '../base/derive.ts';
 import type { ProxyNode } from './proxy-node.ts';
 
 /** A thing that was read, and how to read it of another node. */
@@ -11,6 +11,8 @@ export interface WatchedNode {
   readonly node: ProxyNode;
   /** By what was read, as `namespace`, `labels.app` or `derived v6`. */
   readonly reads: ReadonlyMap<string, NodeRead>;
+  /** As if it had been read. */
+  note(name: string, read: NodeRead): void;
 }
 
 const BY_KEY = ['labels', 'metadata'] as const;
@@ -20,7 +22,7 @@ export const watchNode = (node: ProxyNode): WatchedNode => {
   const watched: Record<string | symbol, unknown> = {
     [DERIVED]: (name: string, read: NodeRead) => {
       reads.set(`derived ${name}`, read);
-      return read(node);
+      return derive(node, name, read);
     },
   };
   for (const field of Object.keys(node) as (keyof ProxyNode)[]) {
@@ -35,7 +37,7 @@ export const watchNode = (node: ProxyNode): WatchedNode => {
       },
     });
   }
-  return { node: watched as unknown as ProxyNode, reads };
+  return { node: watched as unknown as ProxyNode, reads, note: (name, read) => reads.set(name, read) };
 };
 
 const watchKeys = (field: (typeof BY_KEY)[number], record: object, reads: Map<string, NodeRead>): object => {

@@ -1,6 +1,8 @@
 // A snapshot that notes what is read of it, so that what was made from it can be known to be right for a later snapshot: it is if the
 // same reads give the same there. Parts are noted as a whole, by identity; services and what a proxy may see of them are noted finer,
 // because one service changes more often than a rule and concerns few.
+import { same } from '../base/memo.ts';
+import type { DestinationRuleIndex, MergedRule } from '../mesh/destination-rules.ts';
 import type { Service } from '../mesh/service.ts';
 import type { ServiceIndex } from '../mesh/service-index.ts';
 import type { SidecarScope } from '../mesh/sidecar-scope.ts';
@@ -9,6 +11,8 @@ import type { ProxyNode } from './proxy-node.ts';
 
 /** A thing that was read, and how to read it of another snapshot. Lists that hold identical items are the same. */
 export interface SnapshotRead {
+  /** The part of the snapshot that it is read from: where that is the same, so is what was read. */
+  readonly of: keyof Snapshot;
   readonly read: (snapshot: Snapshot, node: ProxyNode) => unknown;
   readonly value: unknown;
 }
@@ -16,10 +20,12 @@ export interface SnapshotRead {
 export interface WatchedSnapshot {
   readonly snapshot: Snapshot;
   readonly reads: ReadonlyMap<string, SnapshotRead>;
+  /** Reads again what was read of another snapshot, and says whether it is the same. */
+  again(name: string, read: SnapshotRead): boolean;
 }
 
 type Read<T> = (snapshot: Snapshot, node: ProxyNode) => T;
-type Note = <T>(name: string, read: Read<T>) => T;
+type Note = <T>(name: string, of: keyof Snapshot, read: Read<T>) => T;
 
 // What is kept of a read must not hold the snapshot that it was first made on: these make reads from names alone.
 const field =
@@ -55,43 +61,66 @@ const scopeCanonical =
   (host: string): Read<string> =>
   (s, node) =>
     s.scopes.for(node).canonical(host);
+const ruleFor =
+  (host: string, namespace: string): Read<MergedRule | undefined> =>
+  (s, node) =>
+    s.destinationRules.for(node, { host, namespace });
+const inboundRule =
+  (host: string, namespace: string, client: string): Read<MergedRule | undefined> =>
+  (s) =>
+    s.destinationRules.inbound(client, { host, namespace });
 const scopeEgress: Read<readonly unknown[]> = (s, node) =>
   s.scopes.for(node).egress.flatMap((l) => [l.spec, l.services.length, ...l.services, l.virtualServices.length, ...l.virtualServices]);
 
 /** `node` is the one that everything read is read for. */
 export const watchSnapshot = (snapshot: Snapshot, node: ProxyNode): WatchedSnapshot => {
   const reads = new Map<string, SnapshotRead>();
-  const note: Note = (name, read) => {
+  const note: Note = (name, of, read) => {
     const known = reads.get(name);
     if (known) return known.value as ReturnType<typeof read>;
     const value = read(snapshot, node);
-    reads.set(name, { read, value });
+    reads.set(name, { of, read, value });
     return value;
   };
+  const again = (name: string, { of, read, value }: SnapshotRead): boolean => same(note(name, of, read), value);
   const watched: Record<string, unknown> = {};
   for (const name of Object.keys(snapshot) as (keyof Snapshot)[]) {
     const get = (): unknown => {
       if (name === 'services') return watchServices(snapshot, note);
       if (name === 'scopes') return { for: () => watchScope(snapshot, node, note) };
-      return note(name, field(name));
+      if (name === 'destinationRules') return watchRules(note);
+      return note(name, name, field(name));
     };
     Object.defineProperty(watched, name, { enumerable: true, get });
   }
-  return { snapshot: watched as unknown as Snapshot, reads };
+  return { snapshot: watched as unknown as Snapshot, reads, again };
 };
 
 const watchServices = (snapshot: Snapshot, note: Note): ServiceIndex => ({
   get all() {
-    return note('services.all', allServices);
+    return note('services.all', 'services', allServices);
   },
-  visibleTo: (namespace) => note(`services.visibleTo ${namespace}`, visibleServices(namespace)),
-  withHost: (host) => note(`services.withHost ${host}`, servicesWithHost(host)),
-  find: (host, namespace) => note(`services.find ${host} ${namespace}`, foundService(host, namespace)),
-  isVisible: (service, namespace) => note('services', field('services')).isVisible(service, namespace),
+  visibleTo: (namespace) => note(`services.visibleTo ${namespace}`, 'services', visibleServices(namespace)),
+  withHost: (host) => note(`services.withHost ${host}`, 'services', servicesWithHost(host)),
+  find: (host, namespace) => note(`services.find ${host} ${namespace}`, 'services', foundService(host, namespace)),
+  isVisible: (service, namespace) => note('services', 'services', field('services')).isVisible(service, namespace),
   at: (addresses, namespace) => {
-    note(`services.at ${addresses.join()} ${namespace}`, servicesAt([...addresses], namespace));
+    note(`services.at ${addresses.join()} ${namespace}`, 'services', servicesAt([...addresses], namespace));
     return snapshot.services.at(addresses, namespace);
   },
+});
+
+/** The rules as the node sees them: the only client that a translation asks for. */
+const watchRules = (note: Note): DestinationRuleIndex => ({
+  get all() {
+    return note('destinationRules', 'destinationRules', field('destinationRules')).all;
+  },
+  get shadowed() {
+    return note('destinationRules', 'destinationRules', field('destinationRules')).shadowed;
+  },
+  for: (_, { host, namespace }) => note(`destinationRules.for ${host} ${namespace}`, 'destinationRules', ruleFor(host, namespace)),
+  inbound: (client, { host, namespace }) =>
+    note(`destinationRules.inbound ${client} ${host} ${namespace}`, 'destinationRules', inboundRule(host, namespace, client)),
 });
 
 /** The node's own: the only one that a translation asks for. */
@@ -99,10 +128,10 @@ const watchScope = (snapshot: Snapshot, node: ProxyNode, note: Note): SidecarSco
   const scope = snapshot.scopes.for(node);
   return new Proxy(scope, {
     get: (_, key) => {
-      if (key === 'service') return (host: string) => note(`scope.service ${host}`, scopeService(host));
-      if (key === 'canonical') return (host: string) => note(`scope.canonical ${host}`, scopeCanonical(host));
-      if (key === 'egress') note('scope.egress', scopeEgress);
-      else note(`scope.${String(key)}`, scopeField(key as keyof SidecarScope));
+      if (key === 'service') return (host: string) => note(`scope.service ${host}`, 'scopes', scopeService(host));
+      if (key === 'canonical') return (host: string) => note(`scope.canonical ${host}`, 'scopes', scopeCanonical(host));
+      if (key === 'egress') note('scope.egress', 'scopes', scopeEgress);
+      else note(`scope.${String(key)}`, 'scopes', scopeField(key as keyof SidecarScope));
       return Reflect.get(scope, key);
     },
   });

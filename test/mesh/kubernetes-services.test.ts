@@ -45,6 +45,14 @@ test('a selector finds Pods, and named target ports in them', () => {
   assert.deepEqual([e?.serviceAccount, e?.mtls, e?.workload, e?.locality.zone], ['payer', true, 'pay', 'z']);
 });
 
+test('of ports with one name a Pod’s first counts', () => {
+  const twice = pod('pay-abc-1', '10.1.0.1').replace(
+    'containers: [',
+    'containers: [{name: b, ports: [{name: web, containerPort: 7070}]}, ',
+  );
+  assert.deepEqual(places(find(SERVICE + twice, PAY), 80), [['10.1.0.1', 7070, true]]);
+});
+
 test('not ready is ready where the Service publishes such addresses', () => {
   const s = find(SERVICE.replace('selector:', 'publishNotReadyAddresses: true, selector:') + pod('pay-abc-2', '10.1.0.2', 'False'), PAY);
   assert.deepEqual(places(s, 80), [['10.1.0.2', 8080, true]]);
@@ -91,6 +99,18 @@ spec: {address: 10.5.0.1, labels: {app: pay}, ports: {web: 1234, tcp-x: 4321}}
 `;
   const s = find(SERVICE + entry, PAY);
   assert.deepEqual([places(s, 80), places(s, 90)], [[['10.5.0.1', 1234, true]], [['10.5.0.1', 4321, true]]]);
+});
+
+test('labels of a WorkloadEntry’s metadata go before those of its workload', () => {
+  const entry = `
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop, labels: {app: pay, version: v2}}
+spec: {address: 10.5.0.1, labels: {app: other, zone: z}}
+`;
+  const [e] = find(SERVICE + entry, PAY).endpoints.get(90) ?? [];
+  assert.deepEqual(e?.labels, { app: 'pay', version: 'v2', zone: 'z' });
 });
 
 test('an ExternalName is another name for a Service, through any number of steps, and in a circle for none', () => {

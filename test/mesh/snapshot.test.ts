@@ -174,6 +174,45 @@ test('delegates are joined into the rule that names them, conflicts drop out, a 
   assert.ok(problems.some((p) => p.code === 'DELEGATE_UNKNOWN' && p.severity === 'warning'));
 });
 
+test('a match of a delegate that is not within the root’s is out, whatever kinds of texts they compare', () => {
+  const kept = (root: string, leaf: string): boolean => {
+    const to = 'route: [{destination: {host: pay}}]';
+    const { snapshot } = build(
+      vs('root', `  hosts: [pay]\n  http: [{match: [${root}], delegate: {name: leaf}}]`) +
+        vs('leaf', `  http: [{match: [${leaf}], ${to}}]`),
+    );
+    return snapshot.virtualServices.all[0]?.http.length === 1;
+  };
+  assert.ok(kept('{uri: {prefix: /a}}', '{uri: {exact: /a/b}}'));
+  assert.ok(!kept('{uri: {exact: /a}}', '{uri: {prefix: /a}}'));
+  assert.ok(!kept('{uri: {regex: /a.*}}', '{uri: {exact: /a}}'));
+  // Presence, an empty text and another way of comparing cannot be told to contain anything.
+  assert.ok(!kept('{headers: {x: {}}}', '{headers: {x: {exact: b}}}'));
+  assert.ok(!kept('{uri: {prefix: ""}}', '{uri: {prefix: /a}}'));
+  assert.ok(!kept('{method: {exact: GET}}', '{uri: {prefix: /a}, ignoreUriCase: true}'));
+});
+
+test('a delegate that mirrors adds to the mirrors of its root where they are written otherwise', () => {
+  const { snapshot } = build(
+    vs('root', '  hosts: [pay]\n  http: [{mirrors: [{destination: {host: log}}], delegate: {name: leaf}}]') +
+      vs('leaf', '  http: [{route: [{destination: {host: pay}}], mirror: {host: tap}}]'),
+  );
+  const http = snapshot.virtualServices.all[0]?.http[0];
+  assert.equal(http?.mirror?.host, 'tap.shop.svc.cluster.local');
+  assert.equal(http?.mirrors?.[0]?.destination.host, 'log.shop.svc.cluster.local');
+});
+
+test('a narrow rule that is exported elsewhere hides the wider one of its namespace', () => {
+  const dr = (name: string, host: string, to: string): string =>
+    `\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: ${name}, namespace: shop}\nspec: {host: "${host}", exportTo: [${to}], trafficPolicy: {loadBalancer: {simple: RANDOM}}}\n`;
+  const { snapshot } = build(PAY + dr('wide', '*.shop.svc.cluster.local', '"*"') + dr('narrow', 'pay', 'friends'));
+  const seenBy = (namespace: string): string | undefined =>
+    snapshot.destinationRules.for({ namespace, labels: {} }, { host: 'pay.shop.svc.cluster.local', namespace: 'shop' })?.sources[0]?.name;
+  assert.equal(seenBy('friends'), 'narrow');
+  assert.equal(seenBy('others'), undefined);
+  assert.equal(seenBy('shop'), 'wide');
+});
+
 test('destination rules of one host join: first policy whole, new subsets added, repeated ones reported', () => {
   const dr = (name: string, created: string, body: string): string =>
     `\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: ${name}, namespace: shop, creationTimestamp: '${created}'}\nspec: {host: pay, ${body}}\n`;

@@ -46,6 +46,15 @@ test('HTTP/2 upstream: a rule upgrades any port, the client’s own protocol goe
   assert.equal(wish('http1MaxPendingRequests: 1', 90), 'http2');
 });
 
+test('errors of the way there are counted at the number that a rule names; a zero is no number', () => {
+  const local = (count: number): readonly unknown[] => {
+    const o = built(`outlierDetection: {splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: ${count}}`).outlier_detection;
+    return [o?.consecutive_local_origin_failure, o?.enforcing_consecutive_local_origin_failure, o?.enforcing_local_origin_success_rate];
+  };
+  assert.deepEqual(local(7), [7, 100, 0]);
+  assert.deepEqual(local(0), [undefined, undefined, 0]);
+});
+
 test('keepalive comes from the mesh, field by field replaced by the rule', () => {
   const mesh = { tcpKeepalive: { probes: 5, time: '100s', interval: '10s' } };
   assert.deepEqual(built('loadBalancer: {simple: RANDOM}', 80, { mesh }).upstream_connection_options?.tcp_keepalive, {

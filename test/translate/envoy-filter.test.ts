@@ -168,7 +168,7 @@ test('a proxy is not sent a filter it did not announce, and that is said once fo
         'warning',
         'mesh.yaml',
         17,
-        `a-1.production, b-1.production does not get the patch: it does not know ${LIMIT_TYPE}`,
+        `a-1.production, b-1.production cannot be given the patch, which needs ${LIMIT_TYPE}`,
       ],
     ],
   );

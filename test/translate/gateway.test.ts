@@ -172,6 +172,48 @@ test('servers of one port: TLS joins TLS by name, protocols stand together, a ta
   assert.deepEqual(config.routes.map((r) => r.name).sort(), ['https.443.one.gw.istio-system', 'https.443.two.gw.istio-system']);
 });
 
+test('a listener stands on the target of the Service’s port, unless a label says that servers name listening ports', () => {
+  const names = (labels: string): readonly (string | undefined)[] => {
+    const service = `
+apiVersion: v1
+kind: Service
+metadata: {name: gw, namespace: istio-system, labels: {${labels}}}
+spec: {clusterIP: 10.96.0.9, selector: {istio: ingressgateway}, ports: [{name: https, port: 443, targetPort: 8443}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: gw, namespace: istio-system, labels: {istio: ingressgateway}}
+spec: {containers: [{name: c}]}
+status: {podIP: 10.244.0.9, phase: Running}
+---`;
+    const server = HTTPS('a.example', 'mode: SIMPLE, serverCertificate: /c, privateKey: /k');
+    const config = configure(service + gateway(server) + ENTRY + TO_PAY);
+    return [config.listeners[0]?.name, config.routes[0]?.name];
+  };
+  // HTTPS servers keep their own port in the name of their routes.
+  assert.deepEqual(names(''), ['0.0.0.0_8443', 'https.443.https.gw.istio-system']);
+  assert.deepEqual(names('experimental.istio.io/disable-gateway-port-translation: "true"'), [
+    '0.0.0.0_443',
+    'https.443.https.gw.istio-system',
+  ]);
+});
+
+test('a server’s names stand sorted, each once', () => {
+  const server = HTTPS('shop/b.example, a.example, bank/b.example', 'mode: SIMPLE, serverCertificate: /c, privateKey: /k');
+  const [chain] = chainsOf(configure(gateway(server) + ENTRY + TO_PAY), '0.0.0.0_443');
+  assert.deepEqual(chain?.filter_chain_match?.server_names, ['a.example', 'b.example']);
+});
+
+test('servers at addresses of their own have routes of their own', () => {
+  const bound = (bind: string): string =>
+    `{port: {number: 443, name: https, protocol: HTTPS}, bind: ${bind}, hosts: [a.example], tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}`;
+  const config = configure(gateway(bound('10.0.0.1')) + gateway(bound('10.0.0.2'), 'other') + ENTRY + TO_PAY);
+  assert.deepEqual(config.routes.map((r) => r.name).sort(), [
+    'https.443.https.gw.istio-system.10.0.0.1',
+    'https.443.https.other.istio-system.10.0.0.2',
+  ]);
+});
+
 test('a server name that one rule took is not given to the next', () => {
   const tls = (host: string): string =>
     `hosts: [p.example], tls: [{match: [{sniHosts: [p.example]}], route: [{destination: {host: ${host}, port: {number: 9000}}}]}]`;

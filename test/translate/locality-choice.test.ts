@@ -86,6 +86,22 @@ test('zone awareness keeps regions apart and leaves zones to the proxy', () => {
   assert.deepEqual(weights(off), {});
 });
 
+test('failover by region orders what labels of failover find equal', () => {
+  const yaml = (more: string): string =>
+    `${service('')}---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: pay, namespace: shop}
+spec:
+  host: pay
+  trafficPolicy:
+    outlierDetection: {}
+    loadBalancer: {localityLbSetting: {failoverPriority: [topology.kubernetes.io/region]${more}}}
+`;
+  assert.deepEqual(priorities(configure(yaml(''))), { 1: 0, 2: 0, 3: 1, 4: 1 });
+  assert.deepEqual(priorities(configure(yaml(', failover: [{from: r1, to: r3}]'))), { 1: 0, 2: 1, 3: 3, 4: 2 });
+});
+
 test('clusters report under the names that MeshConfig gives them', () => {
   const named = (mesh: Record<string, unknown>): string | undefined =>
     configure(service(''), mesh).clusters.find((c) => c.name === CLUSTER)?.alt_stat_name;

@@ -252,3 +252,30 @@ test('what our own proxy cannot do is left out and noted at the object', () => {
     ['spec.accessLogging', 'spec.accessLogging', 'spec.metrics', 'spec.tracing'],
   );
 });
+
+test("Dynatrace's sampler decides by itself, asked where the spans go or where it is said", () => {
+  const sampled = (sampler: Record<string, unknown>): HttpConnectionManager_Tracing | undefined =>
+    telemetry('  tracing: [{providers: [{name: p}], randomSamplingPercentage: 5}]', {
+      extensionProviders: [
+        {
+          name: 'p',
+          opentelemetry: { ...service, http: { path: '/v1/traces', headers: [{ name: 'a', value: 'b' }] }, dynatraceSampler: sampler },
+        },
+      ],
+    }).tracing('outbound');
+  const tracing = sampled({ tenant: 'abc', clusterId: 7, rootSpansPerMinute: 100 });
+  assert.equal(tracing?.random_sampling?.value, 100);
+  const config = tracing?.provider?.typed_config as { readonly sampler?: { readonly typed_config?: Record<string, unknown> } } | undefined;
+  assert.deepEqual(config?.sampler?.typed_config, {
+    '@type': 'type.googleapis.com/envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig',
+    tenant: 'abc',
+    cluster_id: 7,
+    root_spans_per_minute: 100,
+    http_service: {
+      http_uri: { uri: 'collector.obs.svc.cluster.local/api/v2/samplingConfiguration', cluster: CLUSTER, timeout: '5s' },
+      request_headers_to_add: [{ header: { key: 'a', value: 'b' }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' }],
+    },
+  });
+  const own = sampled({ tenant: 'abc', clusterId: 7, httpService: { ...service, http: { path: 'asked', timeout: '1s' } } });
+  assert.match(JSON.stringify(own?.provider), /"uri":"collector.obs.svc.cluster.local\/asked","cluster":"[^"]*","timeout":"1s"\}\}/);
+});
