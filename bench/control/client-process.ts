@@ -6,6 +6,8 @@ import { clientNode } from './folder.ts';
 /** What may be asked of it. */
 export type Order =
   | { readonly do: 'connect'; readonly host: string; readonly port: number; readonly clients: number; readonly n: number }
+  /** End so many connections and begin as many. Answered at once. */
+  | { readonly do: 'replace'; readonly host: string; readonly port: number; readonly clients: number; readonly n: number }
   /** Forget what has come; answer when every client has been sent this type. */
   | { readonly do: 'await'; readonly type: WatchedType }
   /** Forget what has come; answer after a while with what has come then. */
@@ -23,6 +25,7 @@ export interface Answer {
 const DIAL_AT_ONCE = 100;
 
 const known = new Known();
+let replaced = 0;
 const clients: DeltaClient[] = [];
 let waitsFor: { readonly seen: Set<DeltaClient>; readonly when: (c: DeltaClient) => number } | undefined;
 
@@ -68,6 +71,15 @@ const connect = (order: Extract<Order, { do: 'connect' }>): void => {
 const obey = (order: Order): void => {
   if (order.do === 'connect') {
     connect(order);
+    return;
+  }
+  if (order.do === 'replace') {
+    for (let i = 0; i < order.clients; i++, replaced++) {
+      const at = replaced % clients.length;
+      clients[at]?.close();
+      clients[at] = new DeltaClient({ host: order.host, port: order.port, node: clientNode(at, order.n), known, failed, noted });
+    }
+    say({ at: [clockMs()], bytes: [], responses: 0 });
     return;
   }
   for (const c of clients) c.mark();

@@ -108,3 +108,22 @@ export const clientNode = (i: number, n: number): { readonly [field: string]: un
     },
   };
 };
+
+/** The nth of an endless row of edits; a file without text goes. Names and addresses do not repeat for long. */
+export const churnEdit = (edit: number, n: number): readonly { readonly name: string; readonly text: string | undefined }[] => {
+  const i = (edit * 7) % n;
+  switch (edit % 5) {
+    case 0:
+      return [routeFile(i - (i % 2), 1 + (edit % 98))];
+    case 1:
+      return [serviceFile(i, 1 + (edit % 50))];
+    case 2:
+      return [{ ...ruleFile(i), text: `${ruleFile(i).text}  trafficPolicy: {connectionPool: {tcp: {maxConnections: ${edit + 1}}}}\n` }];
+    case 3:
+      return [serviceFile(n + edit)];
+    default: {
+      const gone = n + edit - 501;
+      return gone < n ? [] : [{ name: serviceFile(gone).name, text: undefined }];
+    }
+  }
+};

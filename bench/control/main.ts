@@ -10,15 +10,17 @@ import { fileURLToPath } from 'node:url';
 import { treeSeconds, withDescendants } from '../process-clock.ts';
 import type { Answer, Order } from './client-process.ts';
 import { clockMs } from './delta-client.ts';
-import { type ConfigFile, configFiles, routeFile, serviceFile, WEIGHT_AT_START } from './folder.ts';
+import { type ConfigFile, churnEdit, configFiles, routeFile, serviceFile, WEIGHT_AT_START } from './folder.ts';
 import { HELP, type Options, parseOptions } from './options.ts';
-import { markdown, medianRound, type Phase, phaseOf, type Report } from './report.ts';
+import { churnMarkdown, markdown, medianRound, type Phase, phaseOf, type Sample, type Setting } from './report.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const RESULTS = join(ROOT, 'bench/results');
 const START_PATIENCE_MS = 120_000;
 const QUIET_MS = 600;
 const LISTEN_MS = 3000;
+const EDIT_MS = 100;
+const SAMPLE_MS = 10_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -155,6 +157,40 @@ const phases = async (run: Run): Promise<Phase[]> => {
   return out;
 };
 
+/** Edits as fast as the control plane takes them, one a tenth of a second. */
+const churn = async (run: Run, forMs: number): Promise<Sample[]> => {
+  const { options, folder } = run;
+  const { host, port, clients, n } = options;
+  await measure(run, 'all configured', { do: 'connect', host, port, clients, n }, () => undefined);
+  const samples: Sample[] = [];
+  const startedMs = clockMs();
+  let sampledMs = startedMs;
+  for (let edit = 0; clockMs() - startedMs < forMs; edit++) {
+    for (const file of churnEdit(edit, n)) {
+      if (file.text === undefined) rmSync(join(folder, file.name), { force: true });
+      else save(folder, { name: file.name, text: file.text });
+    }
+    if (edit % 20 === 19) {
+      run.clients.order({ do: 'replace', host, port, clients: Math.max(1, Math.floor(clients / 20)), n });
+      await run.clients.answer();
+    }
+    await pause(EDIT_MS);
+    if (clockMs() - sampledMs < SAMPLE_MS) continue;
+    sampledMs = clockMs();
+    const sample = {
+      seconds: Math.round((sampledMs - startedMs) / 1000),
+      edits: edit + 1,
+      cpuSeconds: treeSeconds([run.control]),
+      ...memory(run.control),
+    };
+    samples.push(sample);
+    process.stderr.write(
+      `${sample.seconds} s, ${sample.edits} edits: ${sample.rssMb.toFixed(0)} MB, peak ${sample.peakMb.toFixed(0)} MB\n`,
+    );
+  }
+  return samples;
+};
+
 const started = async (options: Options, command: string, log: string): Promise<ChildProcess> => {
   if (await accepts(options.host, options.port)) throw new Error(`something serves ${options.host}:${options.port} already`);
   const control = spawn('/bin/sh', ['-c', `exec ${command} >${JSON.stringify(log)} 2>&1`], { stdio: 'ignore', detached: true });
@@ -165,6 +201,23 @@ const started = async (options: Options, command: string, log: string): Promise<
     await pause(50);
   }
   return control;
+};
+
+/** Beside what was measured: where. */
+const publish = <T extends object>(options: Options, measured: T, suffix: string, text: (report: Setting & T) => string): void => {
+  const report = {
+    n: options.n,
+    clients: options.clients,
+    control: options.control ?? 'bin/skein control-plane',
+    machine: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
+    date: new Date().toISOString().slice(0, 16).replace('T', ' '),
+    ...measured,
+  };
+  mkdirSync(RESULTS, { recursive: true });
+  const name = join(RESULTS, `control-${options.n}-${options.clients}${suffix}`);
+  writeFileSync(`${name}.json`, `${JSON.stringify(report, undefined, 2)}\n`);
+  writeFileSync(`${name}.md`, text(report));
+  process.stdout.write(text(report));
 };
 
 const main = async (options: Options): Promise<void> => {
@@ -182,20 +235,9 @@ const main = async (options: Options): Promise<void> => {
   try {
     control = await started(options, command, join(base, 'control.log'));
     clients = new Clients(options.timeoutMs);
-    const measured = await phases({ options, folder, control: control.pid ?? 0, clients });
-    const report: Report = {
-      n: options.n,
-      clients: options.clients,
-      control: options.control ?? 'bin/skein control-plane',
-      machine: `${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}`,
-      date: new Date().toISOString().slice(0, 16).replace('T', ' '),
-      phases: measured,
-    };
-    mkdirSync(RESULTS, { recursive: true });
-    const name = join(RESULTS, `control-${options.n}-${options.clients}`);
-    writeFileSync(`${name}.json`, `${JSON.stringify(report, undefined, 2)}\n`);
-    writeFileSync(`${name}.md`, markdown(report));
-    process.stdout.write(markdown(report));
+    const run: Run = { options, folder, control: control.pid ?? 0, clients };
+    if (options.churnMs === undefined) publish(options, { phases: await phases(run) }, '', markdown);
+    else publish(options, { samples: await churn(run, options.churnMs) }, '-churn', churnMarkdown);
   } finally {
     clients?.close();
     if (control?.pid !== undefined && control.exitCode === null) {

@@ -10,6 +10,8 @@ export const HELP = `npm run bench:control -- [OPTIONS]: how fast, and at what c
   --address A      HOST:PORT of the xDS server (127.0.0.1:15910)
   --rounds R       how often the weight and the endpoint are changed; the median round counts (3)
   --timeout S      seconds that one phase may take (300)
+  --churn MIN      instead: change weights, rules and endpoints, add and remove services for so many minutes, with proxies coming and
+                   going, and watch the memory
   --keep           leave the folder of configuration in place
   --help
 
@@ -24,6 +26,8 @@ export interface Options {
   readonly port: number;
   readonly rounds: number;
   readonly timeoutMs: number;
+  /** Undefined: the phases are measured. */
+  readonly churnMs: number | undefined;
   readonly keep: boolean;
   readonly help: boolean;
 }
@@ -43,7 +47,7 @@ export const parseOptions = (argv: readonly string[]): Options => {
   const flag = { type: 'boolean', default: false } as const;
   const { values } = parseArgs({
     args: [...argv],
-    options: { n: text, clients: text, control: text, address: text, rounds: text, timeout: text, keep: flag, help: flag },
+    options: { n: text, clients: text, control: text, address: text, rounds: text, timeout: text, churn: text, keep: flag, help: flag },
   });
   const n = count('n', values.n, 100);
   const address = values.address ?? '127.0.0.1:15910';
@@ -58,6 +62,7 @@ export const parseOptions = (argv: readonly string[]): Options => {
     port,
     rounds: count('rounds', values.rounds, 3),
     timeoutMs: count('timeout', values.timeout, 300) * 1000,
+    churnMs: values.churn === undefined ? undefined : count('churn', values.churn, 1) * 60_000,
     keep: values.keep,
     help: values.help,
   };

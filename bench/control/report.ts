@@ -16,13 +16,26 @@ export interface Phase {
   readonly peakMb: number;
 }
 
-export interface Report {
+export interface Setting {
   readonly n: number;
   readonly clients: number;
   readonly control: string;
   readonly machine: string;
   readonly date: string;
+}
+
+interface Report extends Setting {
   readonly phases: readonly Phase[];
+}
+
+/** One look at the control plane while everything changes. */
+export interface Sample {
+  readonly seconds: number;
+  readonly edits: number;
+  /** Since the start of the process. */
+  readonly cpuSeconds: number;
+  readonly rssMb: number;
+  readonly peakMb: number;
 }
 
 export const phaseOf = (name: string, answer: Answer, sinceMs: number, cost: Pick<Phase, 'cpuSeconds' | 'rssMb' | 'peakMb'>): Phase => {
@@ -52,6 +65,19 @@ export const medianRound = (rounds: readonly Phase[]): Phase => {
 const seconds = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(value < 10 ? 3 : 1));
 const size = (bytes: number): string =>
   bytes < 100 * 1024 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1024 / 1024).toFixed(2)} MiB`;
+
+export const churnMarkdown = (
+  report: Setting & { readonly samples: readonly Sample[] },
+): string => `# Control plane under churn: ${report.n} services, ${report.clients} clients
+
+${report.machine}, ${report.date}
+
+    ${report.control}
+
+| s | edits | CPU s | MB | peak MB |
+| - | ----- | ----- | -- | ------- |
+${report.samples.map((s) => `| ${s.seconds} | ${s.edits} | ${s.cpuSeconds.toFixed(1)} | ${s.rssMb.toFixed(0)} | ${s.peakMb.toFixed(0)} |`).join('\n')}
+`;
 
 export const markdown = (report: Report): string => {
   const rows = report.phases.map((p) =>

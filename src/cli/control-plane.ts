@@ -1,10 +1,12 @@
 // `skein control-plane`: the control plane as a process of its own.
 import type { Command } from 'commander';
+import { parseDuration } from '../api/duration-text.ts';
 import { createLog, type LogLevel } from '../base/log.ts';
 import { CaMaterialError } from '../control/ca-material.ts';
 import { ControlPlaneError, DEBOUNCE_DEFAULT, startControlPlane } from '../control/control-plane.ts';
 import { MeshSettingsError } from '../control/mesh-settings-file.ts';
 import { PIPELINE } from '../control/pipeline.ts';
+import { REGISTRATION_TIMES, type RegistrationTimes } from '../control/registrations.ts';
 import { stateFolder } from '../local/state.ts';
 import { newCommand, runCommand } from './command-line.ts';
 import { packageVersion } from './package-version.ts';
@@ -18,6 +20,7 @@ interface Options {
   readonly admin?: string;
   readonly caDir?: string;
   readonly debounce?: string;
+  readonly registrationGrace?: string;
   readonly logLevel: string;
 }
 
@@ -45,6 +48,10 @@ const program = (): Command =>
       '--debounce <ms,ms>',
       `quiet and longest wait before a change is pushed (env SKEIN_DEBOUNCE; default: ${DEBOUNCE_DEFAULT.quietMs},${DEBOUNCE_DEFAULT.maxMs})`,
     )
+    .option(
+      '--registration-grace <duration>',
+      'how long the entry of a registered workload stays without it (env PILOT_WORKLOAD_ENTRY_GRACE_PERIOD; default: 10s)',
+    )
     .option('--log-level <level>', LEVELS.join(', '), 'info')
     .addHelpText(
       'after',
@@ -63,6 +70,15 @@ const parseDebounce = (text: string | undefined): { readonly quietMs: number; re
   if (!(quietMs >= 0) || !(maxMs >= quietMs))
     throw new ControlPlaneError(`--debounce ${text}: give two numbers of milliseconds, as 10,100`);
   return { quietMs, maxMs };
+};
+
+/** After a restart workloads have longer: an agent of Istio's waits up to half a minute before it tries again. */
+const parseGrace = (text: string | undefined): RegistrationTimes => {
+  if (text === undefined || text === '') return REGISTRATION_TIMES;
+  const nanoseconds = parseDuration(text);
+  if (nanoseconds === undefined || nanoseconds < 0n) throw new ControlPlaneError(`--registration-grace ${text}: give a duration, as 10s`);
+  const graceMs = Number(nanoseconds / 1_000_000n);
+  return { graceMs, returnMs: Math.max(graceMs, REGISTRATION_TIMES.returnMs) };
 };
 
 const addresses = (options: Options, state: string): readonly string[] => {
@@ -87,6 +103,7 @@ const serve = async (options: Options): Promise<void> => {
     caDir: options.caDir,
     version: packageVersion(),
     debounce: parseDebounce(options.debounce ?? process.env['SKEIN_DEBOUNCE']),
+    registration: parseGrace(options.registrationGrace ?? process.env['PILOT_WORKLOAD_ENTRY_GRACE_PERIOD']),
     pipeline: PIPELINE,
     log: createLog(
       'control-plane',

@@ -178,7 +178,10 @@ const resourceDocument = (resource: Resource, o: AdminApiOptions): unknown => {
     ...(entry && entryMetadata(entry)),
   };
   const source = entry ? 'registered' : o.objects.get(resource)?.resource === resource ? 'applied' : 'file';
-  return { object: { apiVersion, kind, metadata, ...documentBody(resource), ...(status && { status }) }, origin: { source, file: origin.file, line: origin.line } };
+  return {
+    object: { apiVersion, kind, metadata, ...documentBody(resource), ...(status && { status }) },
+    origin: { source, file: origin.file, line: origin.line },
+  };
 };
 
 const deleteResource = (request: AdminRequest, o: AdminApiOptions): AdminReply => {

@@ -58,6 +58,7 @@ export interface AdsConnectionOptions {
 }
 
 const CONTROL_PLANE = 'skein';
+const SELDOM: ReadonlySet<string> = new Set(['ECDS', 'PCDS']);
 const TOO_MANY = `more than ${SUBSCRIPTIONS_MAX} resource names`;
 
 export class AdsConnection {
@@ -95,7 +96,7 @@ export class AdsConnection {
   types(): Readonly<Partial<Record<ResourceShortName, TypeStatus>>> {
     // Few proxies ask for these: they are no gap in what the others have.
     const shown = RESOURCE_TYPES.filter(
-      (t) => t.shortName !== 'SDS' && (t.shortName !== 'ECDS' || this.#server.subscribedNames(t.url) !== undefined),
+      (t) => t.shortName !== 'SDS' && (!SELDOM.has(t.shortName) || this.#server.subscribedNames(t.url) !== undefined),
     );
     return Object.fromEntries(shown.map((t) => [t.shortName, this.#server.status(t.url)]));
   }

@@ -3,7 +3,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Problem } from '../api/problem.ts';
 import type { Log } from '../base/log.ts';
-import { err, ok, type Result } from '../base/result.ts';
+import { err, type Result } from '../base/result.ts';
 import type { Instance } from '../mesh/instance.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { TypeStatus } from '../xds/discovery-machine.ts';
@@ -19,8 +19,8 @@ import type { Pipeline } from './pipeline.ts';
 import { noteProblems, type ProxyNotes } from './proxy-notes.ts';
 import { ProxyConfigs, type ProxyResources } from './proxy-resources.ts';
 import { PushQueue } from './push-queue.ts';
-import { RequestCache } from './request-cache.ts';
 import type { Registrations } from './registrations.ts';
+import { RequestCache } from './request-cache.ts';
 import type { TokenHolder } from './token-store.ts';
 import { unenforcedProblems } from './unenforced-policies.ts';
 
@@ -151,7 +151,8 @@ export class AdsService {
 
   #admit(id: number, node: Node, holder: TokenHolder | undefined): Result<ProxyNode, StreamRefusal> {
     const parsed = this.#options.pipeline.parseNode(node);
-    if (!parsed) {
+    // The name is printed on terminals and in logs.
+    if (!parsed || /\p{Cc}/u.test(parsed.id)) {
       const id = JSON.stringify(node.id ?? '');
       return err({ code: 3, message: `node id ${id} is not of the form sidecar~<ip>~<name>.<namespace>~<namespace>.svc.<domain>` });
     }

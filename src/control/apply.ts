@@ -9,6 +9,7 @@ import type { FolderSource } from './folder-source.ts';
 import type { Model } from './model.ts';
 import type { ObjectSource, StoredObject } from './object-source.ts';
 import type { Pipeline } from './pipeline.ts';
+import { heldBackProblems } from './proxy-notes.ts';
 import { splitDocuments } from './split-documents.ts';
 import { unenforcedProblems } from './unenforced-policies.ts';
 
@@ -33,7 +34,7 @@ export interface Applied {
 export interface ApplyOptions {
   readonly pipeline: Pipeline;
   readonly model: Model;
-  /** A policy that a connected proxy cannot carry out is refused. */
+  /** A policy or patch that a connected proxy cannot carry out is refused. */
   readonly ads: Pick<AdsService, 'nodes'>;
   readonly folders: readonly FolderSource[];
   readonly objects: ObjectSource;
@@ -55,9 +56,13 @@ export const applyDocuments = (
   const { model } = options;
   if (!problems.some(isError)) {
     const files = new Set(candidates.map((c) => c.resource.origin.file));
-    const check = (snapshot: Snapshot) => unenforcedProblems(options.pipeline, snapshot, options.ads.nodes());
+    const nodes = options.ads.nodes();
+    const check = (snapshot: Snapshot) => [
+      ...unenforcedProblems(options.pipeline, snapshot, nodes),
+      ...heldBackProblems(options.pipeline, snapshot, nodes),
+    ];
     const said = model.trial(
-      candidates.map((c) => c.resource),
+      candidates.map((c) => aged(c, options.objects)),
       check,
     );
     problems.push(...said.filter((p) => files.has(p.file)));
@@ -134,6 +139,12 @@ const actionOf = (resource: Resource, objects: ObjectSource): AppliedObject => {
 
 /** What an object says, without where it was written. */
 const content = ({ apiVersion, labels, annotations, spec }: Resource): string => JSON.stringify([apiVersion, labels, annotations, spec]);
+
+/** As it will be when it is stored: what is older wins. */
+const aged = (candidate: Candidate, objects: ObjectSource): Resource => ({
+  ...candidate.resource,
+  creationTimestamp: keepCreation(candidate, objects).stored.createdAt,
+});
 
 const keepCreation = ({ resource, stored }: Candidate, objects: ObjectSource): Candidate => {
   const before = objects.get(resource);

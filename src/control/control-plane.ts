@@ -23,7 +23,7 @@ import { ObjectSource } from './object-source.ts';
 import { OperatorHub } from './operator-hub.ts';
 import type { Pipeline } from './pipeline.ts';
 import { RegistrationStore } from './registration-store.ts';
-import { REGISTRATION_TIMES, type RegistrationTimes, Registrations } from './registrations.ts';
+import { REGISTRATION_TIMES, Registrations, type RegistrationTimes } from './registrations.ts';
 import { lockState } from './state-lock.ts';
 import { TokenStore } from './token-store.ts';
 import { startXdsServer, type XdsServer } from './xds-server.ts';

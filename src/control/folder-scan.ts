@@ -51,17 +51,25 @@ const walk = (folder: string, depth: number, files: Map<string, ScannedFile>, fo
       const problem = walk(path, depth + 1, files, folders, seen);
       if (problem !== undefined) return problem;
     } else if (stat?.isFile() && EXTENSION.test(entry.name)) {
-      files.set(path, {
-        path,
-        stamp: `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeMs}:${stat.ctimeMs}`,
-        bytes: stat.size,
-        changedAtMs: stat.mtimeMs,
-      });
+      files.set(path, scanned(path, stat));
       if (files.size > CONFIG_FILES_MAX) return `${folder} holds more than ${CONFIG_FILES_MAX} configuration files`;
     }
   }
   return undefined;
 };
+
+/** One file alone; undefined when it is not there, or no file. */
+export const scanFile = (path: string): ScannedFile | undefined => {
+  const stat = statOf(path);
+  return stat?.isFile() ? scanned(path, stat) : undefined;
+};
+
+const scanned = (path: string, stat: Stats): ScannedFile => ({
+  path,
+  stamp: `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeMs}:${stat.ctimeMs}`,
+  bytes: stat.size,
+  changedAtMs: stat.mtimeMs,
+});
 
 const statOf = (path: string): Stats | undefined => {
   try {

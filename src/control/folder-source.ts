@@ -2,9 +2,10 @@
 // last good text stay in force. Editors' ways of saving are survived: a file that is gone or empty for a moment is
 // waited for, and a file is read only once it has been still. Notifications make it fast, polling makes it sure.
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
+import { join } from 'node:path';
 import { hasErrors, type Problem } from '../api/problem.ts';
 import type { Resource } from '../api/resource.ts';
-import { type ScannedFile, scanFolder } from './folder-scan.ts';
+import { type ScannedFile, scanFile, scanFolder } from './folder-scan.ts';
 import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import type { ParseText, Source, SourceFile, SourceState } from './source.ts';
 
@@ -52,6 +53,8 @@ export class FolderSource implements Source {
   #changed: (() => void) | undefined;
   readonly #watchers = new Map<string, FSWatcher>();
   #settle: NodeJS.Timeout | undefined;
+  /** Files that are known and were said to have changed; undefined when something else has. */
+  #hints: Set<string> | undefined = new Set();
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -76,12 +79,28 @@ export class FolderSource implements Source {
     this.#watchers.clear();
   }
 
-  #soon(ms: number): void {
+  /** `path` is what has changed, where that is known. */
+  #soon(path?: string): void {
     if (this.#closed) return;
+    if (path !== undefined && this.#held.has(path)) this.#hints?.add(path);
+    else this.#hints = undefined;
     this.#settle ??= setTimeout(() => {
       this.#settle = undefined;
+      const hints = this.#hints;
+      this.#hints = new Set();
+      this.#look(hints);
+    }, SETTLE_MS);
+  }
+
+  /** At known files alone: a folder of thousands is read through only when something appears or goes. */
+  #look(paths: ReadonlySet<string> | undefined): void {
+    const files = [...(paths ?? [])].map(scanFile);
+    if (paths === undefined || !files.every((f) => f !== undefined)) {
       this.#scan(false);
-    }, ms);
+      return;
+    }
+    if (!this.#takeChanged(files, Date.now(), false)) this.#publish(false);
+    else for (const path of paths) this.#soon(path);
   }
 
   #scan(first: boolean): void {
@@ -93,7 +112,7 @@ export class FolderSource implements Source {
     // A folder that cannot be read keeps what it gave: serving on beats serving nothing.
     const problemChanged = this.#folderProblem !== scan.problem;
     this.#folderProblem = scan.problem;
-    if (waiting) this.#soon(SETTLE_MS);
+    if (waiting) this.#soon();
     else this.#publish(problemChanged);
     clearTimeout(this.#poll);
     const tookMs = Date.now() - startedAtMs;
@@ -120,7 +139,13 @@ export class FolderSource implements Source {
       this.#options.lastGood?.drop(path);
       this.#dirty = true;
     }
-    for (const file of files.values()) {
+    return this.#takeChanged(files.values(), nowMs, first) || waiting;
+  }
+
+  /** True when one is being written. */
+  #takeChanged(files: Iterable<ScannedFile>, nowMs: number, first: boolean): boolean {
+    let waiting = false;
+    for (const file of files) {
       const held = this.#held.get(file.path);
       if (held?.stamp === file.stamp) continue;
       const ageMs = nowMs - file.changedAtMs;
@@ -214,7 +239,10 @@ export class FolderSource implements Source {
     for (const folder of folders) {
       if (this.#watchers.has(folder)) continue;
       try {
-        const watcher = watch(folder, { persistent: false }, () => this.#soon(SETTLE_MS));
+        const watcher = watch(folder, { persistent: false }, (_, name) => {
+          // Hidden ones are not looked at: editors write them beside the file.
+          if (name?.startsWith('.') !== true) this.#soon(name === null ? undefined : join(folder, name));
+        });
         const drop = (): void => {
           watcher.close();
           if (this.#watchers.get(folder) === watcher) this.#watchers.delete(folder);

@@ -1,13 +1,13 @@
 // Keeps the key sets that token rules want: fetched when a rule first wants them, again every 20 minutes, soon after a failure. While a
 // set has never been had, a key that nobody owns stands for it, so that every token is refused; one that was had once stays in force,
 // through a restart too.
-import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import type { Log } from '../base/log.ts';
-import { type KeySets, type KeySource, NO_KEY_SETS } from '../mesh/key-sets.ts';
+import type { KeySets, KeySource } from '../mesh/key-sets.ts';
 import type { FetchKeySet } from './key-set-fetch.ts';
 import { KEY_SOURCES_MAX } from './limits.ts';
 import { readStateFolder, removeStateFile, stateFileName, writeStateFile } from './state-file.ts';
+import { UNOWNED_KEY_SET } from './unowned-key.ts';
 
 export interface KeySetStoreOptions {
   /** Where sets outlive the process: they are public. */
@@ -43,8 +43,7 @@ export class KeySetStore {
   /** Wanted beyond the limit. */
   #overflow: readonly KeySource[] = [];
   #running = 0;
-  #refusing: string | undefined;
-  #current: KeySets = NO_KEY_SETS;
+  #current: KeySets = { known: new Map(), failed: new Map(), refusing: UNOWNED_KEY_SET };
 
   constructor(options: KeySetStoreOptions) {
     this.#options = options;
@@ -60,7 +59,7 @@ export class KeySetStore {
   want(sources: readonly KeySource[]): KeySets {
     const wanted = new Map(sources.slice(0, KEY_SOURCES_MAX).map((s) => [s.id, s]));
     const overflow = sources.slice(KEY_SOURCES_MAX);
-    let changed = overflow.length !== this.#overflow.length || (sources.length > 0 && this.#refusing === undefined);
+    let changed = overflow.length !== this.#overflow.length;
     this.#overflow = overflow;
     for (const [id, entry] of this.#entries) {
       if (wanted.has(id)) continue;
@@ -161,7 +160,6 @@ export class KeySetStore {
   }
 
   #compose(): void {
-    this.#refusing ??= unownedKey();
     const known = new Map<string, string>();
     const failed = new Map<string, string>();
     for (const [id, { keys, failure }] of this.#entries) {
@@ -169,15 +167,9 @@ export class KeySetStore {
       else if (failure !== undefined) failed.set(id, failure);
     }
     for (const { id } of this.#overflow) failed.set(id, `more than ${KEY_SOURCES_MAX} key sets are wanted`);
-    this.#current = { known, failed, refusing: this.#refusing };
+    this.#current = { known, failed, refusing: UNOWNED_KEY_SET };
   }
 }
-
-/** The private half is dropped here and now. */
-const unownedKey = (): string => {
-  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return JSON.stringify({ keys: [publicKey.export({ format: 'jwk' })] });
-};
 
 const readKept = (folder: string): Map<string, string> => {
   const kept = new Map<string, string>();

@@ -52,7 +52,7 @@ export const REGISTRATIONS_PER_WORKLOAD_MAX = 4;
 /** As Kubernetes has it. */
 export const REGISTRATION_NAME_CHARS_MAX = 253;
 export const REGISTRATION_TEXT_CHARS_MAX = 2048;
-/** What changes of an entry is on disk so soon. */
+/** What changes of an entry is on disk so soon, a slice of the work at a time. */
 export const REGISTRATION_WRITE_MS = 100;
 /** A workload whose health changes faster than this is told of in its last state. */
 export const HEALTH_CHANGE_MS = 100;

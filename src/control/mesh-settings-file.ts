@@ -2,6 +2,7 @@
 // last good settings; at start there is none, so the process refuses to start.
 import { readFileSync } from 'node:fs';
 import { formatProblem, hasErrors, type Problem } from '../api/problem.ts';
+import { fromEnvironment } from '../api/provider-environment.ts';
 import { err } from '../base/result.ts';
 import type { MeshSettings } from './model.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -60,7 +61,13 @@ export class MeshSettingsFile {
     }
     const parsed = this.#parse(file);
     if (!parsed.ok || hasErrors(parsed.value.problems)) return { ok: false, problems: parsed.ok ? parsed.value.problems : parsed.error };
-    return { ok: true, settings: parsed.value };
+    const { config, missing } = fromEnvironment(parsed.value.config, process.env);
+    const unset = missing.map((name): Problem => {
+      const message = `environment variable ${name} is not set here: a header of a provider is sent empty`;
+      const hint = 'start the control plane with it';
+      return { code: 'ENVIRONMENT_UNSET', severity: 'warning', file, line: 1, column: 1, path: 'extensionProviders', message, hint };
+    });
+    return { ok: true, settings: { config, problems: [...parsed.value.problems, ...unset] } };
   }
 
   /** A defect of the parser is a problem of the file, and does not end the process. */

@@ -15,6 +15,7 @@ import type { EventHub } from './event-hub.ts';
 import type { InstanceRegistry } from './instance-registry.ts';
 import type { KeySetStore } from './key-set-store.ts';
 import type { Pipeline } from './pipeline.ts';
+import { SettledResources } from './settled-resources.ts';
 import type { Source, SourceFile } from './source.ts';
 
 export interface Generation {
@@ -62,6 +63,7 @@ export class Model {
   #problems: readonly Problem[] = [];
   /** From one snapshot to the next. */
   readonly #memo = new Memo();
+  readonly #settled = new SettledResources();
   #timer: NodeJS.Timeout | undefined;
   #dirtySinceMs: number | undefined;
 
@@ -117,9 +119,10 @@ export class Model {
     const { config, problems: settingsProblems } = settings();
     const startedAtMs = performance.now();
     const merged = mergeSources(this.#options.sources);
+    const resources = this.#settled.settle(merged.resources);
     const before = this.#current;
-    const keySets = this.#options.keySets?.want(keySources(ofKind(merged.resources, 'RequestAuthentication'))) ?? NO_KEY_SETS;
-    const input: Input = { resources: merged.resources, instances: instances.list(), config, keySets };
+    const keySets = this.#options.keySets?.want(keySources(ofKind(resources, 'RequestAuthentication'))) ?? NO_KEY_SETS;
+    const input: Input = { resources, instances: instances.list(), config, keySets };
     const built = this.#build(input);
     const sourceProblems = this.#options.sources.flatMap((source) => source.state.problems);
     const problems = distinct([...settingsProblems, ...sourceProblems, ...merged.problems, ...built.problems]);
@@ -137,7 +140,7 @@ export class Model {
       number: (before?.number ?? numbering.last) + 1,
       madeAtMs: now(),
       snapshot: built.snapshot,
-      resources: merged.resources,
+      resources,
       problems,
     };
     this.#current = generation;

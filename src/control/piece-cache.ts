@@ -3,10 +3,12 @@
 // for each value of the label; a route that changes leaves the clusters as they are.
 import { same } from '../base/memo.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
+import type { MakePart } from '../translate/part.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { ConfigPiece } from '../translate/translate.ts';
 import { type NodeRead, watchNode } from '../translate/watched-node.ts';
 import { type SnapshotRead, watchSnapshot } from '../translate/watched-snapshot.ts';
+import { type Part, PartCache } from './part-cache.ts';
 
 /** Results that were made by reading the same of the node, by what was there. */
 interface Group {
@@ -17,8 +19,17 @@ interface Group {
 interface Entry {
   readonly kept: object;
   readonly reads: readonly SnapshotRead[];
-  /** The last snapshot that it is known to be right for. */
+  /** What it was made of, for the next making. */
+  readonly parts: ReadonlyMap<string, Part>;
+  /** The last snapshot that it is known to be right for, and its number. */
+  snapshot: Snapshot;
   checked: number;
+}
+
+/** What is kept of a piece that was made, and of a part. */
+export interface Keep {
+  piece<T extends object>(made: T): T;
+  part(made: object): object;
 }
 
 /** Builds of proxies in one mesh; what more of them announce is compared in full. */
@@ -45,37 +56,44 @@ export class PieceCache {
     this.#number++;
   }
 
-  /** `kept` is what is kept of a piece that was made. */
-  get<T extends object>(name: string, node: ProxyNode, make: (snapshot: Snapshot, node: ProxyNode) => T, kept: (made: T) => T): T {
+  get<T extends object>(name: string, node: ProxyNode, make: (snapshot: Snapshot, node: ProxyNode, part: MakePart) => T, keep: Keep): T {
     const snapshot = this.#snapshot;
     if (!snapshot) throw new RangeError('there is no snapshot yet');
     const groups = this.#groups.get(name) ?? new Map<string, Group>();
     this.#groups.set(name, groups);
+    let before: ReadonlyMap<string, Part> | undefined;
     for (const group of groups.values()) {
       const values = this.#values(node, group.reads.values());
       const known = group.byValues.get(values);
       if (!known) continue;
       if (this.#holds(known, group, snapshot, node)) return known.kept as T;
       group.byValues.delete(values);
+      before ??= known.parts;
     }
     const watchedNode = watchNode(node);
     const watched = watchSnapshot(snapshot, watchedNode.node);
-    const keep = kept(make(watched.snapshot, watchedNode.node));
+    const parts = new PartCache(before, { snapshot: watched, node: watchedNode }, keep.part);
+    const made = make(watched.snapshot, watchedNode.node, (part, given, makePart) => parts.get(part, given, makePart));
+    const kept = keep.piece(made);
     const reads = new Map([...watchedNode.reads].sort(([a], [b]) => (a < b ? -1 : 1)));
     const signature = [...reads.keys()].join('\n');
     const group = groups.get(signature) ?? { reads, byValues: new Map<string, Entry>() };
     groups.set(signature, group);
-    const entry: Entry = { kept: keep, reads: [...watched.reads.values()], checked: this.#number };
+    const entry: Entry = { kept, reads: [...watched.reads.values()], parts: parts.parts, snapshot, checked: this.#number };
     group.byValues.set(this.#values(node, group.reads.values()), entry);
-    return keep;
+    return kept;
   }
 
   /** Would it be made the same now? Not when finding out looks at more of the node than was looked at then. */
   #holds(entry: Entry, group: Group, snapshot: Snapshot, node: ProxyNode): boolean {
     if (entry.checked === this.#number) return true;
     const watched = watchNode(node);
-    if (!entry.reads.every(({ read, value }) => same(read(snapshot, watched.node), value))) return false;
+    const before = entry.snapshot;
+    for (const { of, read, value } of entry.reads) {
+      if (before[of] !== snapshot[of] && !same(read(snapshot, watched.node), value)) return false;
+    }
     for (const name of watched.reads.keys()) if (!group.reads.has(name)) return false;
+    entry.snapshot = snapshot;
     entry.checked = this.#number;
     return true;
   }
@@ -102,6 +120,6 @@ export class PieceCache {
 
 /** What a piece is remembered by once it is encoded: only what the translation itself looks at again. */
 export const withoutResources = <T extends ConfigPiece>(piece: T): T => {
-  const { clusters, listeners, routes, endpoints, nameTable, extensions, secrets, ...rest } = piece;
+  const { clusters, listeners, routes, endpoints, nameTable, agentConfig, extensions, secrets, ...rest } = piece;
   return rest as T;
 };

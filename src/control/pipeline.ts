@@ -8,6 +8,8 @@ import type { Result } from '../base/result.ts';
 import { http2Problems } from '../mesh/findings.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import { buildSnapshot } from '../mesh/snapshot.ts';
+import type { Note } from '../translate/note.ts';
+import { heldBackPatches } from '../translate/patch-set.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import { parseNode } from '../translate/proxy-node.ts';
 import { type Unenforced, unenforced } from '../translate/security-filters.ts';
@@ -28,6 +30,17 @@ export interface Pipeline {
   http2Problems(snapshot: Snapshot): readonly Problem[];
   /** The policies of a proxy's workload that it announced it cannot carry out. */
   unenforced(snapshot: Snapshot, node: ProxyNode): readonly Unenforced[];
+  /** The patches of a proxy's workload that it announced it does not understand. */
+  heldBackPatches(snapshot: Snapshot, node: ProxyNode): readonly Note[];
 }
 
-export const PIPELINE: Pipeline = { parseDocuments, parseMeshConfig, buildSnapshot, parseNode, translatePieces, http2Problems, unenforced };
+export const PIPELINE: Pipeline = {
+  parseDocuments,
+  parseMeshConfig,
+  buildSnapshot,
+  parseNode,
+  translatePieces,
+  http2Problems,
+  unenforced,
+  heldBackPatches,
+};

@@ -3,8 +3,11 @@ import type { Problem } from '../api/problem.ts';
 import { resourceKey } from '../api/resource.ts';
 import type { Patch } from '../mesh/envoy-filters.ts';
 import { patchPath } from '../mesh/envoy-filters.ts';
+import type { Snapshot } from '../mesh/snapshot.ts';
 import type { Note } from '../translate/note.ts';
 import type { PatchReport } from '../translate/patch-set.ts';
+import type { ProxyNode } from '../translate/proxy-node.ts';
+import type { Pipeline } from './pipeline.ts';
 
 /** Of one proxy. */
 export interface ProxyNotes {
@@ -19,7 +22,18 @@ const NAMED_MAX = 5;
 export const noteProblems = (proxies: ReadonlyMap<string, ProxyNotes>): readonly Problem[] =>
   [...leftOut(proxies), ...idlePatches(proxies)].sort((a, b) => (a.file < b.file ? -1 : a.file > b.file ? 1 : a.line - b.line));
 
-const leftOut = (proxies: ReadonlyMap<string, ProxyNotes>): readonly Problem[] => {
+/** Patches that a connected proxy would not get are refused where they are applied; from a folder they are warned about. */
+export const heldBackProblems = (
+  pipeline: Pick<Pipeline, 'heldBackPatches'>,
+  snapshot: Snapshot,
+  nodes: Iterable<ProxyNode>,
+): readonly Problem[] => {
+  const proxies = new Map<string, Pick<ProxyNotes, 'notes'>>();
+  for (const node of nodes) proxies.set(`${node.name}.${node.namespace}`, { notes: pipeline.heldBackPatches(snapshot, node) });
+  return leftOut(proxies).map((p) => ({ ...p, severity: 'error' }));
+};
+
+const leftOut = (proxies: ReadonlyMap<string, Pick<ProxyNotes, 'notes'>>): readonly Problem[] => {
   const cases = new Map<string, { readonly note: Note; readonly names: string[] }>();
   for (const [name, { notes }] of proxies) {
     for (const note of notes) {
@@ -37,7 +51,7 @@ const leftOut = (proxies: ReadonlyMap<string, ProxyNotes>): readonly Problem[] =
     ...note.resource.origin.at(note.path),
     path: note.path,
     message: `${listed(names)} ${note.what}`,
-    hint: 'run the workload behind Envoy (skein agent -- envoy), or leave it out by a selector',
+    hint: 'run the workload behind Envoy (skein up --proxy envoy), or leave it out by a selector',
   }));
 };
 

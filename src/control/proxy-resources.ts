@@ -5,21 +5,24 @@ import { createHash } from 'node:crypto';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { ConfigPiece } from '../translate/translate.ts';
-import { encodeNamed, type TypeName } from '../xds/codec.ts';
+import { encode, encodeNamed, type TypeName } from '../xds/codec.ts';
 import { type Content, contentOf, type EncodedResource, layered } from '../xds/content.ts';
+import { EncodedMessage } from '../xds/encoded-message.ts';
+import type { Cluster, Route } from '../xds/gen/types.ts';
 import {
   CLUSTER_TYPE,
   ENDPOINT_TYPE,
   EXTENSION_TYPE,
   LISTENER_TYPE,
   NAME_TABLE_TYPE,
+  PROXY_CONFIG_TYPE,
   ROUTE_TYPE,
   resourceName,
   SECRET_TYPE,
   type ServedType,
 } from '../xds/resource-types.ts';
 import { EMPTY_ASSIGNMENTS_MAX } from './limits.ts';
-import { PieceCache, withoutResources } from './piece-cache.ts';
+import { type Keep, PieceCache, withoutResources } from './piece-cache.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { ProxyNotes } from './proxy-notes.ts';
 
@@ -34,7 +37,18 @@ export interface ProxyResources {
 type EncodedPiece = ReadonlyMap<string, Content>;
 
 const NO_CONTENT = contentOf(new Map());
-const TYPES = [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, EXTENSION_TYPE, NAME_TABLE_TYPE] as const;
+const TYPES = [
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  LISTENER_TYPE,
+  ROUTE_TYPE,
+  SECRET_TYPE,
+  EXTENSION_TYPE,
+  NAME_TABLE_TYPE,
+  PROXY_CONFIG_TYPE,
+] as const;
+
+const ROUTE: TypeName = 'envoy.config.route.v3.Route';
 
 /** Hashes kept before it is looked which of their resources are gone. */
 const ENCODED_SWEEP_MIN = 10_000;
@@ -49,6 +63,8 @@ export class ProxyConfigs {
   readonly #encodedPieces = new WeakMap<object, EncodedPiece>();
   /** By a hash of what a resource says: to write it as text costs a tenth of encoding it, and most stay the same. Those in use only. */
   readonly #encoded = new Map<string, WeakRef<EncodedResource>>();
+  /** Those that this has encoded: a piece that is made of kept parts holds them in place of resources. */
+  readonly #made = new WeakSet<object>();
   #sweepAt = ENCODED_SWEEP_MIN;
 
   constructor(pipeline: Pick<Pipeline, 'translatePieces'>) {
@@ -59,7 +75,7 @@ export class ProxyConfigs {
   resources(snapshot: Snapshot, node: ProxyNode): ProxyResources {
     this.#pieces.turnTo(snapshot);
     const pieces = this.#pipeline.translatePieces(node.kind, (name, make) =>
-      this.#pieces.get(`${node.kind} ${name}`, node, make, (made) => this.#keep(made)),
+      this.#pieces.get(`${node.kind} ${name}`, node, make, this.#keep),
     );
     const encoded = pieces.map((piece) => this.#encodedPieces.get(piece) ?? this.#encode(piece));
     const contents = TYPES.map(({ url }) => [url, layered(encoded.map((e) => e.get(url) ?? NO_CONTENT))] as const);
@@ -68,44 +84,59 @@ export class ProxyConfigs {
     return { contents: new Map(contents), said: { notes, patches } };
   }
 
-  /** A piece is kept encoded only: as objects it would take ten times as much. */
-  #keep<T extends object>(made: T): T {
-    const encoded = this.#encode(made);
-    const kept = withoutResources(made);
-    this.#encodedPieces.set(kept, encoded);
-    return kept;
+  /** A piece is kept encoded only, its parts too: as objects they would take ten times as much. */
+  readonly #keep: Keep = {
+    piece: (made) => {
+      const encoded = this.#encode(made);
+      const kept = withoutResources(made);
+      this.#encodedPieces.set(kept, encoded);
+      return kept;
+    },
+    part: (made) => this.#keepPart(made),
+  };
+
+  /** In place of its resources stand encoded ones, which `#one` takes as they are; in place of routes, encoded messages. */
+  #keepPart({ clusters, endpoints, secrets, routes }: PartResources): object {
+    const names = endpointNames(clusters);
+    return {
+      ...(clusters && { clusters: clusters.map((r) => this.#one(CLUSTER_TYPE, r, names)) }),
+      ...(endpoints && { endpoints: endpoints.map((r) => this.#one(ENDPOINT_TYPE, r)) }),
+      ...(secrets && { secrets: secrets.map((r) => this.#one(SECRET_TYPE, r)) }),
+      ...(routes && { routes: routes.map(encodedRoute) }),
+    };
   }
 
   #encode(piece: ConfigPiece): EncodedPiece {
-    const endpointNames = new Map<string, string>();
-    for (const cluster of piece.clusters ?? []) {
-      if (cluster.type !== 'EDS' || cluster.name === undefined) continue;
-      endpointNames.set(cluster.name, cluster.eds_cluster_config?.service_name || cluster.name);
-    }
     const out = new Map<string, Content>();
     const add = (type: ServedType, list: readonly object[] | undefined, names?: ReadonlyMap<string, string>): void => {
       if (list === undefined || list.length === 0) return;
       const resources = list.map((resource) => this.#one(type, resource, names));
       out.set(type.url, contentOf(new Map(resources.map((r) => [r.name, r]))));
     };
-    add(CLUSTER_TYPE, piece.clusters, endpointNames);
+    add(CLUSTER_TYPE, piece.clusters, endpointNames(piece.clusters));
     add(ENDPOINT_TYPE, piece.endpoints);
     add(LISTENER_TYPE, piece.listeners);
     add(ROUTE_TYPE, piece.routes);
     add(SECRET_TYPE, piece.secrets);
     add(EXTENSION_TYPE, piece.extensions);
     add(NAME_TABLE_TYPE, piece.nameTable === undefined ? undefined : [piece.nameTable]);
+    add(PROXY_CONFIG_TYPE, piece.agentConfig === undefined ? undefined : [piece.agentConfig]);
     return out;
   }
 
   #one(type: ServedType, resource: object, endpointNames?: ReadonlyMap<string, string>): EncodedResource {
-    const key = digest(`${type.shortName}${JSON.stringify(resource)}`);
+    if (this.#made.has(resource)) return resource as EncodedResource;
+    const make = (): EncodedResource => encodeResource(type.type, resourceName(type, resource), resource, endpointNames);
+    // Where most is encoded already, to encode the rest costs less than to write it as text.
+    const encoded = isOfParts(resource) ? make() : undefined;
+    const key = encoded === undefined ? digest(`${type.shortName}${JSON.stringify(resource)}`) : `${type.shortName} ${encoded.version}`;
     const known = this.#encoded.get(key)?.deref();
     if (known) return known;
-    const encoded = encodeResource(type.type, resourceName(type, resource), resource, endpointNames);
-    this.#encoded.set(key, new WeakRef(encoded));
+    const kept = encoded ?? make();
+    this.#made.add(kept);
+    this.#encoded.set(key, new WeakRef(kept));
     if (this.#encoded.size > this.#sweepAt) this.#sweep();
-    return encoded;
+    return kept;
   }
 
   #sweep(): void {
@@ -113,6 +144,32 @@ export class ProxyConfigs {
     this.#sweepAt = Math.max(ENCODED_SWEEP_MIN, 2 * this.#encoded.size);
   }
 }
+
+/** Of a part of a piece. */
+interface PartResources extends Pick<ConfigPiece, 'clusters' | 'endpoints' | 'secrets'> {
+  readonly routes?: readonly Route[] | undefined;
+}
+
+const encodedRoute = (route: Route): EncodedMessage => {
+  const bytes = encode(ROUTE, route);
+  return new EncodedMessage(ROUTE, bytes, digest(bytes));
+};
+
+/** A route configuration whose routes are encoded. */
+const isOfParts = (resource: object): boolean => {
+  const { virtual_hosts: hosts } = resource as { readonly virtual_hosts?: readonly { readonly routes?: readonly unknown[] }[] };
+  return hosts?.[0]?.routes?.[0] instanceof EncodedMessage;
+};
+
+/** By cluster, the names under which endpoints are asked for. */
+const endpointNames = (clusters: readonly Cluster[] = []): ReadonlyMap<string, string> => {
+  const out = new Map<string, string>();
+  for (const cluster of clusters) {
+    if (cluster.type !== 'EDS' || cluster.name === undefined) continue;
+    out.set(cluster.name, cluster.eds_cluster_config?.service_name || cluster.name);
+  }
+  return out;
+};
 
 const encodeResource = (type: TypeName, name: string, resource: object, endpointNames?: ReadonlyMap<string, string>): EncodedResource => {
   const bytes = encodeNamed(type, resource);

@@ -149,8 +149,18 @@ const planProxy = (config: MeshProxyConfigSpec): ProxyPlan => {
     ...(config.concurrency === undefined ? {} : { concurrency: config.concurrency }),
     ...(drainTimeS === undefined ? {} : { drainTimeS }),
     ...(terminationDrainS === undefined ? {} : { terminationDrainS }),
-    env: config.proxyMetadata ?? {},
+    env: { ...atStart(config), ...config.proxyMetadata },
   };
+};
+
+/** What an Envoy has to be told when it is started; the agent beside it reads the variable. */
+const AT_START = ['proxyStatsMatcher', 'extraStatTags', 'runtimeValues', 'statsdUdpAddress'] as const;
+
+const atStart = (config: MeshProxyConfigSpec): Readonly<Record<string, string>> => {
+  const { tracing } = config;
+  const said = Object.fromEntries(AT_START.flatMap((field) => (config[field] === undefined ? [] : [[field, config[field]]])));
+  const reported = tracing?.zipkin !== undefined || tracing?.datadog !== undefined ? { ...said, tracing } : said;
+  return Object.keys(reported).length === 0 ? {} : { PROXY_CONFIG: JSON.stringify(reported) };
 };
 
 const INJECT = 'sidecar.istio.io/inject';

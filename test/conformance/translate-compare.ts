@@ -50,7 +50,7 @@ export const RULES: readonly Rule[] = [
   { id: 'filter chain name', why: 'found by its match; the name is for people and for patches, which have been applied' },
   { id: 'empty match', why: 'a match without conditions takes what no match takes' },
   { id: 'refused', why: 'the recording says that a server may refuse it, and we do: a mistake is better told than passed on' },
-  { id: 'stand-in key', why: 'a key nobody holds the other half of stands for a JWKS that cannot be fetched, and is drawn by lot' },
+  { id: 'stand-in key', why: 'a key nobody holds the other half of stands for a JWKS that cannot be fetched; which one says nothing' },
 ];
 
 export interface Difference {
@@ -157,8 +157,9 @@ const ignored = (e: unknown, g: unknown, key: string, path: string, source: stri
 const isStandIn = (text: string, source: string, keysMin: number): boolean => {
   try {
     const keys = (JSON.parse(text) as { keys?: unknown }).keys;
-    const drawn = (k: unknown): boolean => isRaw(k) && k['kty'] === 'RSA' && !source.includes(String(k['n']));
-    return Array.isArray(keys) && keys.length >= keysMin && keys.length <= 1 && keys.every(drawn);
+    const foreign = (k: unknown): boolean =>
+      isRaw(k) && (k['kty'] === 'RSA' || k['kty'] === 'EC') && !source.includes(String(k['n'] ?? k['x']));
+    return Array.isArray(keys) && keys.length >= keysMin && keys.length <= 1 && keys.every(foreign);
   } catch {
     return false;
   }

@@ -79,7 +79,7 @@ const fakePiece = (s: FakeSnapshot): ConfigPiece => ({
 export const fakePipeline = (): Pipeline =>
   ({
     parseDocuments,
-    parseMeshConfig: () => ({ ok: true, value: { config: { trustDomain: 'cluster.local' }, problems: [] } }),
+    parseMeshConfig: () => ({ ok: true, value: { config: { trustDomain: 'cluster.local', extensionProviders: [] }, problems: [] } }),
     buildSnapshot: ({ resources }: { readonly resources: readonly Resource[] }) => ({
       snapshot: { resources },
       problems: resources
@@ -89,6 +89,7 @@ export const fakePipeline = (): Pipeline =>
     parseNode,
     http2Problems: () => [],
     unenforced: () => [],
+    heldBackPatches: () => [],
     translatePieces: (...[, piece]: Parameters<Pipeline['translatePieces']>) => [
       piece('all', (snapshot) => fakePiece(snapshot as unknown as FakeSnapshot)),
     ],

@@ -227,8 +227,15 @@ describe('clients that do not play by the rules', () => {
       nobody.subscribe('CDS');
       await eventually('refused', () => nobody.status);
       assert.deepEqual([nobody.status?.code, /not of the form/.test(nobody.status?.details ?? '')], [3, true]);
+      const painter = new XdsClient(rig.controlPlane.xds[0] ?? '', {
+        node: 'sidecar~10.0.0.9~a\u001b[31m\nb.default~default.svc.cluster.local',
+      });
+      painter.subscribe('CDS');
+      await eventually('refused', () => painter.status);
+      assert.equal(painter.status?.code, 3);
       huge.close();
       nobody.close();
+      painter.close();
     } finally {
       await rig.close();
     }

@@ -47,9 +47,27 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
       [
         `${header('DestinationRule', h)}spec: {host: ${h}, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}\n`,
         `${header('DestinationRule', h)}spec: {host: ${h}, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}\n`,
+        `${header('DestinationRule', h)}spec: {host: ${h}, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-${h}}}}}\n`,
         `${header('DestinationRule', h)}spec: {host: ${h}, workloadSelector: {matchLabels: {app: a}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}\n`,
       ],
     ]),
+  ),
+  'rule-wide': ['RANDOM', 'LEAST_REQUEST'].map(
+    (simple) =>
+      `${header('DestinationRule', 'wide')}spec: {host: '*.shop.svc.cluster.local', trafficPolicy: {loadBalancer: {simple: ${simple}}}}\n`,
+  ),
+  'rule-a-more': ['v1', 'v3'].map(
+    (v) => `${header('DestinationRule', 'z')}spec: {host: a, subsets: [{name: ${v}, labels: {version: ${v}}}]}\n`,
+  ),
+  'route-parted': [
+    `${header('VirtualService', 'parted')}spec: {hosts: [c], http: [{match: [{uri: {prefix: /in}}], delegate: {name: inner}}, {route: [{destination: {host: a}}]}]}\n`,
+  ],
+  'route-inner': ['a', 'b'].map(
+    (h) => `${header('VirtualService', 'inner')}spec: {http: [{match: [{uri: {prefix: /in/x}}], route: [{destination: {host: ${h}}}]}]}\n`,
+  ),
+  'entry-found': ['v1', 'v2'].map(
+    (v) =>
+      `${header('ServiceEntry', 'found')}spec: {hosts: [found.example.org, also.example.org], resolution: STATIC, location: MESH_INTERNAL, ports: [{number: 80, name: http, protocol: HTTP}], workloadSelector: {labels: {version: ${v}}}}\n`,
   ),
   'peer-mesh': ['STRICT', 'DISABLE'].map(
     (m) => `${header('PeerAuthentication', 'default', security, 'istio-system')}spec: {mtls: {mode: ${m}}}\n`,
@@ -85,10 +103,10 @@ const instance = (app: string, version: string, address: string, ready: boolean)
   ready,
 });
 
-const node = (kind: string, app: string, address: string, namespace = 'shop'): ProxyNode => {
+const node = (kind: string, app: string, address: string, namespace = 'shop', more: Record<string, string> = {}): ProxyNode => {
   const made = PIPELINE.parseNode({
     id: `${kind}~${address}~${app}.${namespace}~${namespace}.svc.cluster.local`,
-    metadata: { NAMESPACE: namespace, LABELS: { app, version: 'v1' } },
+    metadata: { NAMESPACE: namespace, LABELS: { app, version: 'v1' }, ...more },
   });
   assert.ok(made);
   return made;
@@ -99,6 +117,7 @@ const NODES = [
   node('sidecar', 'c', '10.1.2.1'),
   node('sidecar', 'd', 'fd00::9'),
   node('sidecar', 'e', '10.1.9.1', 'other'),
+  node('sidecar', 'f', '10.1.9.2', 'shop', { DNS_CAPTURE: 'true' }),
   node('router', 'gateway', '10.1.8.1'),
 ];
 
@@ -196,28 +215,46 @@ describe('incremental configuration', () => {
     for (const file of ['service-a', 'service-b', 'route-a', 'rule-a']) apply(mesh, { file, way: 0 });
     for (const app of HOSTS) apply(mesh, { app, version: 'v1', state: 'ready' });
     const made: string[] = [];
+    const parts: string[] = [];
     const configs = new ProxyConfigs({
       translatePieces: (kind, piece) =>
         PIPELINE.translatePieces(kind, (name, make) =>
-          piece(name, (snapshot, of) => {
+          piece(name, (snapshot, of, part) => {
             made.push(name.replace(/ .*/, ''));
-            return make(snapshot, of);
+            const counted: typeof part =
+              part &&
+              ((partName, given, makePart) =>
+                part(partName, given, (...of) => {
+                  parts.push(partName);
+                  return makePart(...of);
+                }));
+            return make(snapshot, of, counted);
           }),
         ),
     });
     const all = (): readonly string[] => {
       made.length = 0;
+      parts.length = 0;
       const snapshot = mesh.snapshot(mesh.memo);
       for (const of of NODES.slice(0, 3)) configs.resources(snapshot, of);
       return made;
     };
-    assert.deepEqual(all(), ['names', 'patched', 'outbound', 'listening', 'routes', 'own', 'own', 'own'], 'what is the same is made once');
+    assert.deepEqual(
+      all(),
+      ['names', 'agent', 'patched', 'outbound', 'listening', 'routes', 'own', 'own', 'own'],
+      'what is the same is made once',
+    );
     assert.deepEqual(all(), []);
     apply(mesh, { file: 'route-a', way: 1 });
     const afterWeight = all();
+    assert.deepEqual(parts, ['rule shop/a 80'], 'the routes of the rule, and of no other host');
     assert.ok(!afterWeight.includes('outbound') && !afterWeight.includes('own') && afterWeight.includes('routes'), afterWeight.join());
     apply(mesh, { app: 'b', version: 'v2', state: 'ready' });
     assert.ok(all().includes('outbound'));
+    assert.deepEqual([...new Set(parts)], ['b.shop.svc.cluster.local', 'service b.shop.svc.cluster.local 80'], 'the service’s own');
     assert.equal(made.filter((name) => name === 'own').length, 1, 'its own endpoints are one proxy’s own side');
+    apply(mesh, { file: 'rule-a', way: 1 });
+    assert.ok(all().includes('outbound'));
+    assert.deepEqual([...new Set(parts)].sort(), ['a.shop.svc.cluster.local', 'rule shop/a 80'], 'what reads the rule');
   });
 });

@@ -52,7 +52,7 @@ test('patches that did nothing and patches that were held back are problems with
         'PATCH_NOT_UNDERSTOOD',
         'f.yaml',
         13,
-        'a.shop, b.shop does not get the patch: it does not know envoy.extensions.filters.http.lua.v3.Lua',
+        'a.shop, b.shop cannot be given the patch, which needs envoy.extensions.filters.http.lua.v3.Lua',
       ],
     ],
   );

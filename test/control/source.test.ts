@@ -128,6 +128,29 @@ describe('watched folder', () => {
     }
   };
 
+  test('without polling too every save is noticed, of a known file, a new one and one that goes', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'a.yaml'), document('a', 'one'));
+    const source = new FolderSource({ folder, parse: (file, text) => parseDocuments(file, text, {}), pollMs: 1_000_000 });
+    source.start(() => undefined);
+    try {
+      for (const text of ['two', 'three']) {
+        saveAtomically(join(folder, 'a.yaml'), document('a', text));
+        await eventually(`a is ${text}`, () => specValue(source, 'a') === text);
+      }
+      // Both at once: one that is known and one that is not.
+      writeFileSync(join(folder, 'a.yaml'), document('a', 'four'));
+      saveAtomically(join(folder, 'b.yaml'), document('b', 'one'));
+      await eventually('both', () => specValue(source, 'a') === 'four' && specValue(source, 'b') === 'one');
+      rmSync(join(folder, 'a.yaml'));
+      await eventually('a is gone', () => specValue(source, 'a') === undefined);
+      assert.equal(specValue(source, 'b'), 'one');
+    } finally {
+      source.close();
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
   test('a text with an error changes nothing and is told with file, line and column', async () => {
     await withFolder(async (source, folder) => {
       saveAtomically(join(folder, 'a.yaml'), `${document('a', 'two')}---\n${document('b', '!broken')}`);

@@ -31,7 +31,7 @@ const withProxy = async (
   const client = new XdsClient(rig.controlPlane.xds[0] ?? '');
   try {
     const id = 'sidecar~10.0.0.1~a-1.default~default.svc.cluster.local';
-    const node = { id, metadata: { NAMESPACE: 'default', LABELS: { app: 'a' } }, extensions: extensions.map((name) => ({ name })) };
+    const node = { id, metadata: { NAMESPACE: 'default', LABELS: { app: 'a' } }, extensions: extensions.map(extension) };
     client.send({ type_url: urlOf('LDS'), node });
     await client.next('LDS', 1);
     await use(rig, client);
@@ -45,7 +45,12 @@ const apply = (rig: Rig, text: string) => rig.admin('POST', '/v1/apply', { docum
 const problems = async (rig: Rig): Promise<readonly Told[]> =>
   ((await rig.admin('GET', '/v1/status')).body as { readonly problems: readonly Told[] }).problems;
 
+/** By name, or where it is a message type by that. */
+const extension = (name: string) =>
+  name.startsWith('envoy.extensions.') ? { name, type_urls: [`type.googleapis.com/${name}`] } : { name };
 const ROUTER = ['envoy.filters.http.router'];
+/** A list of types without this one is not taken for the whole list. */
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const RBAC = [...ROUTER, 'envoy.filters.http.rbac', 'envoy.filters.network.rbac'];
 
 test('apply refuses a policy that a connected proxy of the workload cannot carry out, and names the proxy', async () => {
@@ -99,6 +104,37 @@ test('a policy that only tells is taken with a warning', async () => {
     assert.deepEqual(
       warnings.map((p) => [p.code, p.severity]),
       [['NOT_YET_ENFORCED', 'warning']],
+    );
+  });
+});
+
+test('apply refuses a patch that a connected proxy of the workload does not understand, and a folder warns of it', async () => {
+  const limit = (name: string, app: string): string => `apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: ${name}, namespace: default}
+spec:
+  workloadSelector: {labels: {app: ${app}}}
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: {context: SIDECAR_INBOUND}
+    patch:
+      operation: INSERT_FIRST
+      value: {name: lua, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua}}
+`;
+  await withProxy({ 'f.yaml': limit('watched', 'a') }, [...ROUTER, HCM], async (rig) => {
+    const refused = await apply(rig, limit('lua', 'a'));
+    const told = (refused.body as { readonly problems: readonly Told[] }).problems;
+    assert.equal(refused.status, 422);
+    assert.deepEqual(
+      told.map((p) => [p.code, p.severity, p.file, p.line]),
+      [['PATCH_NOT_UNDERSTOOD', 'error', 'p.yaml', 11]],
+    );
+    assert.match(told[0]?.message ?? '', /^a-1\.default cannot be given the patch, which needs .*\.Lua$/);
+    assert.equal((await apply(rig, limit('elsewhere', 'b'))).status, 200, 'it selects no connected proxy');
+    const watched = await problems(rig);
+    assert.deepEqual(
+      watched.map((p) => [p.code, p.severity, p.line]),
+      [['PATCH_NOT_UNDERSTOOD', 'warning', 11]],
     );
   });
 });

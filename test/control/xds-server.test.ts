@@ -66,7 +66,7 @@ describe('xDS server', () => {
   test('an edit that changes nothing for the proxy pushes nothing; one that does pushes only that', async () => {
     await withClient(shop(), async (rig, client) => {
       await client.follow(['a'], ['r']);
-      rig.save('a.yaml', `# a comment\n${service('a', '10.1.0.1')}`);
+      rig.save('a.yaml', service('a', '10.1.0.1').replace('}', ', note: says nothing to proxies}'));
       await untilGeneration(rig, 2);
       rig.save('a.yaml', service('a', '10.1.0.1', '10.1.0.2'));
       const pushed = await client.next('EDS', 2);

@@ -225,6 +225,13 @@ spec: {concurrency: 3, environmentVariables: {A: b}}
   assert.match(line('skein'), / --concurrency 3 --drain-time-s 7 /);
   assert.match(line('envoy'), / -- envoy --concurrency 3$/);
   assert.deepEqual(proxyEnvironment(plan), { A: 'b', TERMINATION_DRAIN_DURATION_SECONDS: '2' });
+  const start = 'proxyStatsMatcher: {inclusionPrefixes: [x]}, tracing: {zipkin: {address: "z:9411"}, sampling: 5}';
+  writeFileSync(join(directory, 'mesh-config.yaml'), `defaultConfig: {${start}, proxyHeaders: {requestId: {disabled: true}}}\n`);
+  // What the control plane can say at any time is not frozen into the start.
+  assert.deepEqual(JSON.parse(readMeshFolder(folder).workloads[0]?.proxy.env['PROXY_CONFIG'] ?? ''), {
+    proxyStatsMatcher: { inclusionPrefixes: ['x'] },
+    tracing: { zipkin: { address: 'z:9411' }, sampling: 5 },
+  });
   rmSync(directory, { recursive: true });
 });
 
