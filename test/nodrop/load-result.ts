@@ -12,6 +12,8 @@ export interface Target {
   readonly connections: number;
   /** WebSocket and TCP: how long a stream lives before it is ended in order and opened again; 0: to the end. */
   readonly streamMs: number;
+  /** All streams end so, not every second one; for runs that last longer than a drain. */
+  readonly noneLasts?: boolean;
   /** Names this load in results. */
   readonly name: string;
 }

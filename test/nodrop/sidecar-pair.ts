@@ -101,7 +101,7 @@ const bootstrapOf = (side: Side, xdsPort: number): object => ({
 });
 
 /** `grpcPort`: a server for the gRPC interop service beside the others. */
-export const startPair = async (kind: ProxyKind, grpcPort?: number): Promise<SidecarPair> => {
+export const startPair = async (kind: ProxyKind, grpcPort?: number, drainSeconds = DRAIN_S): Promise<SidecarPair> => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-nodrop-'));
   const control = new XdsControl();
   const xdsPort = await control.start();
@@ -268,7 +268,7 @@ export const startPair = async (kind: ProxyKind, grpcPort?: number): Promise<Sid
           name: side,
           folder,
           bootstrap: bootstrapOf(side, xdsPort),
-          flags: ['--drain-time-s', String(DRAIN_S), '--drain-strategy', 'immediate', '--file-flush-interval-msec', '200'],
+          flags: ['--drain-time-s', String(drainSeconds), '--drain-strategy', 'immediate', '--file-flush-interval-msec', '200'],
         }),
       );
   } catch (error) {

@@ -46,7 +46,7 @@ export class StreamLoad {
   }
 
   async #open(slot: number, phase: number): Promise<void> {
-    const { host, port, protocol, streamMs } = this.#target;
+    const { host, port, protocol, streamMs, noneLasts } = this.#target;
     try {
       const { socket, rest } = protocol === 'websocket' ? await upgrade(host, port) : await plain(host, port);
       const stream = new EchoStream(socket, protocol === 'websocket', this.#tally, (cut) => {
@@ -59,8 +59,8 @@ export class StreamLoad {
       this.#streams[slot] = stream;
       stream.push(rest);
       for (const dueAt of this.#waiting.splice(0)) stream.send(dueAt);
-      // Half of the streams live to the end.
-      if (streamMs > 0 && slot % 2 === 0) setTimeout(() => stream.finish(), streamMs * (0.5 + phase)).unref();
+      // Half of the streams live to the end, unless none shall.
+      if (streamMs > 0 && (noneLasts === true || slot % 2 === 0)) setTimeout(() => stream.finish(), streamMs * (0.5 + phase)).unref();
     } catch (error) {
       if (this.#closing) return;
       this.#tally.fail(`${protocol}: no stream: ${error instanceof Error ? error.message : String(error)}`);

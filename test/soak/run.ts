@@ -24,6 +24,8 @@ const { values } = parseArgs({
 });
 const MINUTES = Number(values.minutes);
 const SAMPLE_MS = 10_000;
+/** What drains is gone long before the warm-up is over; no stream of the load lives so long. */
+const DRAIN_S = 60;
 const WARM_UP_MS = Math.min(5, MINUTES / 3) * 60_000;
 /** Beyond these a process has grown. */
 const ALLOWANCE = { rssMb: 8, privateMb: 8, descriptors: 20 } as const;
@@ -35,7 +37,7 @@ interface Sample {
 
 const targetsOf = ({ ports }: SidecarPair): Target[] =>
   (values.quiet ? (['http1'] as const) : (['http1', 'http2', 'websocket', 'tcp'] as const)).map((protocol) => ({
-    ...{ name: protocol, protocol, host: '127.0.0.1', rate: 60, connections: 8, streamMs: 5000 },
+    ...{ name: protocol, protocol, host: '127.0.0.1', rate: 60, connections: 8, streamMs: 5000, noneLasts: true },
     port: protocol === 'tcp' ? ports.tcp : ports.http,
   }));
 
@@ -135,7 +137,7 @@ const main = async (): Promise<number> => {
   const grpcServer = tool('grpc-interop-server');
   const grpc = grpcServer === undefined ? undefined : spawn(grpcServer, ['-port', String(grpcPort)], { stdio: 'ignore' });
   if (grpc === undefined) process.stdout.write('gRPC: not run, there is no grpc-interop-server (sh test/setup builds it)\n');
-  const pair = await startPair(values.proxy === 'envoy' ? 'envoy' : 'skein', grpc === undefined ? undefined : grpcPort);
+  const pair = await startPair(values.proxy === 'envoy' ? 'envoy' : 'skein', grpc === undefined ? undefined : grpcPort, DRAIN_S);
   const grpcTally = { ended: 0, failed: 0 };
   const stops: (() => void)[] = [];
   const load = LoadProcess.local(targetsOf(pair));
