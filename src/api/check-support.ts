@@ -62,6 +62,7 @@ const refuse = (name: string, path: string, place: Place): void => {
     place.findings.add('warning', 'FIELD_NOT_YET_EFFECTIVE', path, message);
     return;
   }
+  if (place.findings.failedAt(path)) return;
   const words = place.entry.refused?.find((n) => n.path === place.trail && n.values === undefined)?.message;
   const message = words ?? `field "${name}" of ${place.name} is not yet supported`;
   place.findings.add('error', 'FIELD_NOT_SUPPORTED', path, message, 'a valid field that this version does not implement');
@@ -71,7 +72,7 @@ const noteValue = (value: unknown, path: string, place: Place): void => {
   const about = (note: ValueNote): boolean =>
     note.path === place.trail && (note.values === undefined || note.values.some((v) => same(v, value)));
   const refused = place.entry.refused?.find(about);
-  if (refused) place.findings.add('error', 'FIELD_NOT_SUPPORTED', path, refused.message);
+  if (refused && !place.findings.failedAt(path)) place.findings.add('error', 'FIELD_NOT_SUPPORTED', path, refused.message);
   const warned = place.entry.warned?.find(about);
   if (warned)
     place.findings.add(

@@ -14,11 +14,13 @@ export interface Finding {
 /** A list that only grows. One per document; never shared between documents. */
 export class Findings {
   readonly list: Finding[] = [];
+  readonly #refused = new Set<string>();
   /** The document is a secret: messages must not quote what it holds. */
   sealed = false;
 
   add(severity: Severity, code: ProblemCode, path: string, message: string, hint?: string): void {
     const shown = message.length > MESSAGE_CHARACTERS_MAX ? `${message.slice(0, MESSAGE_CHARACTERS_MAX)}…` : message;
+    if (severity === 'error') this.#refused.add(path);
     this.list.push({ severity, code, path, message: shown, hint });
   }
 
@@ -41,6 +43,11 @@ export class Findings {
   hintWhereMissing(hintAt: (path: string) => string | undefined): void {
     for (const [index, finding] of this.list.entries())
       if (finding.hint === undefined) this.list[index] = { ...finding, hint: hintAt(finding.path) };
+  }
+
+  /** Something else has refused this value already. */
+  failedAt(path: string): boolean {
+    return this.#refused.has(path);
   }
 
   get failed(): boolean {

@@ -1,6 +1,8 @@
 // What the api room reads at most. A text beyond a limit is refused with a located problem, never cut.
 
-/** Of one file, UTF-16 units: 40 objects of the largest size Kubernetes stores (1.5 MiB), far above any hand-kept folder. */
+/** Of one file of documents, on disk or from a pipe: a thousand objects of a kilobyte, and some. */
+export const FILE_BYTES_MAX = 4 * 1024 * 1024;
+/** Of one text, UTF-16 units: 40 objects of the largest size Kubernetes stores (1.5 MiB), far above any hand-kept folder. */
 export const FILE_CHARACTERS_MAX = 64 * 1024 * 1024;
 /** Nodes of one document after aliases are followed: bounds what a "billion laughs" text can cost. */
 export const DOCUMENT_NODES_MAX = 250_000;

@@ -112,21 +112,23 @@ export const checkFault = (fault: HttpFaultInjection, path: string, findings: Fi
   if (fault.delay) checkDelay(fault.delay, child(path, 'delay'), findings);
 };
 
-const grpcStatuses: ReadonlySet<string> = new Set([
+/** By number. */
+const grpcStatuses: readonly string[] = [
   ...['OK', 'CANCELLED', 'UNKNOWN', 'INVALID_ARGUMENT', 'DEADLINE_EXCEEDED', 'NOT_FOUND', 'ALREADY_EXISTS', 'PERMISSION_DENIED'],
   ...['RESOURCE_EXHAUSTED', 'FAILED_PRECONDITION', 'ABORTED', 'OUT_OF_RANGE', 'UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS'],
   'UNAUTHENTICATED',
-]);
+];
 
 export const checkAbort = (abort: NonNullable<HttpFaultInjection['abort']>, path: string, findings: Findings): void => {
   checkPercentage(abort.percentage?.value, child(path, 'percentage'), findings);
   if (abort.http2Error !== undefined) findings.error(child(path, 'http2Error'), 'HTTP/2 abort fault injection not supported by Istio');
   else if (abort.grpcStatus !== undefined) {
-    if (grpcStatuses.has(abort.grpcStatus)) return;
+    if (grpcStatuses.includes(abort.grpcStatus)) return;
+    const meant = /^\d{1,2}$/.test(abort.grpcStatus) ? grpcStatuses[Number(abort.grpcStatus)] : undefined;
     findings.error(
       child(path, 'grpcStatus'),
       `gRPC status ${JSON.stringify(abort.grpcStatus)} is not supported`,
-      'write its name, such as "NOT_FOUND"',
+      meant === undefined ? 'write its name, such as "NOT_FOUND"' : `write its name: "${meant}"`,
     );
   } else if (abort.httpStatus !== undefined) checkHttpStatus(abort.httpStatus, child(path, 'httpStatus'), findings);
   else findings.warn(path, 'abort configured, but error type not set');

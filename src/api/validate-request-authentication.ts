@@ -8,6 +8,7 @@ import { checkPort } from './host-name.ts';
 import type { RequestAuthentication } from './specs.ts';
 import type { Check } from './validate-context.ts';
 import { checkTargets } from './validate-target-ref.ts';
+import { asKeySet, readableKeys } from './web-key.ts';
 
 type JwtRule = NonNullable<RequestAuthentication['jwtRules']>[number];
 
@@ -52,22 +53,21 @@ export const checkJwksUri = (text: string): string | undefined => {
 };
 
 const checkJwks = (text: string, path: string, findings: Findings): void => {
-  const keys = webKeys(text);
-  if (!keys) findings.error(path, 'not a JSON web key set');
-  else if (keys.some((key) => 'd' in key || 'k' in key))
-    findings.warn(path, 'the key set contains private keys', 'only public keys belong into a policy');
+  const read = readableKeys(text);
+  if (read === undefined) {
+    findings.error(path, 'not a JSON web key set');
+    return;
+  }
+  const { keys, unreadable } = read;
+  if (keys === undefined) {
+    const message = `no key that a proxy can read${unreadable === undefined ? '' : ` (${unreadable})`}`;
+    findings.error(path, message, 'a proxy would refuse everything that listens at the workload along with the set');
+  } else if (unreadable !== undefined) findings.warn(path, `keys that no proxy can read are left out (${unreadable})`);
+  if (holdsPrivate(text)) findings.warn(path, 'the key set contains private keys', 'only public keys belong into a policy');
 };
 
-/** A key set, or one key alone. */
-const webKeys = (text: string): object[] | undefined => {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const keys: unknown[] = 'keys' in value ? (Array.isArray(value.keys) ? value.keys : [undefined]) : [value];
-  const isKey = (key: unknown): key is object => typeof key === 'object' && key !== null && 'kty' in key;
-  return keys.every(isKey) ? keys : undefined;
+/** Of a text that is a key set or one key. */
+const holdsPrivate = (text: string): boolean => {
+  const { keys } = JSON.parse(asKeySet(text)) as { readonly keys: readonly unknown[] };
+  return keys.some((key) => typeof key === 'object' && key !== null && ('d' in key || 'k' in key));
 };

@@ -36,8 +36,9 @@ const checkTracing = (tracing: TelemetryTracing, path: string, findings: Finding
     findings.warn(child(path, 'providers'), 'multiple providers is not currently supported: only the first is used');
   checkProviders(tracing.providers, path, findings);
   const percentage = tracing.randomSamplingPercentage ?? 0;
-  if (percentage < 0 || percentage > 100)
-    findings.error(child(path, 'randomSamplingPercentage'), 'randomSamplingPercentage must be in range [0.0, 100.0]');
+  const where = child(path, 'randomSamplingPercentage');
+  if ((percentage < 0 || percentage > 100) && !findings.failedAt(where))
+    findings.error(where, 'randomSamplingPercentage must be in range [0.0, 100.0]');
   for (const [name, tag] of Object.entries(tracing.customTags ?? {})) {
     const at = child(child(path, 'customTags'), name);
     if (name === '') findings.error(at, 'tag name may not be empty');

@@ -42,7 +42,7 @@ export const checkEndpoint = (entry: WorkloadEntry, path: string, findings: Find
   for (const [name, port] of Object.entries(entry.ports ?? {})) {
     const where = child(child(path, 'ports'), name);
     if (rules.servicePorts && !rules.servicePorts.has(name))
-      findings.error(where, `endpoint port ${port} is not defined by the service entry`);
+      findings.error(where, `endpoint port ${JSON.stringify(name)} is not defined by the service entry`);
     findings.unless(where, checkPortName(name));
     findings.unless(where, checkPort(port));
   }

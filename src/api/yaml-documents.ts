@@ -1,7 +1,7 @@
 // YAML or JSON text into trees with positions: every document of a multi-document text, each with its own syntax problems, so that
 // one broken document hides no other. Refuses duplicate keys, keys that are no text, texts beyond the limits.
 
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type YAMLError, type YAMLMap } from 'yaml';
+import { Composer, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, Parser, type YAMLError, type YAMLMap } from 'yaml';
 import type { DocumentNode, MapEntry } from './document-node.ts';
 import { ALIASES_MAX, DOCUMENT_DEPTH_MAX, DOCUMENT_NODES_MAX, FILE_CHARACTERS_MAX, SYNTAX_PROBLEMS_MAX } from './limits.ts';
 import type { Problem, ProblemCode } from './problem.ts';
@@ -36,8 +36,10 @@ export const readYaml = (file: string, text: string): YamlText => {
     const at = lines.linePos(Math.max(0, offset));
     return { line: Math.max(1, at.line), column: Math.max(1, at.col) };
   };
-  const parsed = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, logLevel: 'silent' });
-  const documents = Array.isArray(parsed) ? parsed.map((d: Document.Parsed) => readDocument(file, d, position)) : [];
+  const composer = new Composer({ lineCounter: lines, prettyErrors: false, uniqueKeys: false, logLevel: 'silent' });
+  const documents: YamlDocument[] = [];
+  // One at a time: what the library makes of a document is ten times its tree.
+  for (const d of composer.compose(new Parser(lines.addNewLine).parse(text))) documents.push(readDocument(file, d, position));
   return { documents, position };
 };
 

@@ -34,7 +34,7 @@ const program = (): Command =>
       `
 Examples:
   skein apply -f canary.yaml
-  skein apply -f recipes/ --dry-run
+  skein apply -f mesh/ -f canary.yaml --dry-run
   kubectl get vs -o yaml | skein apply -f - -n production
 
 Every problem is printed as file:line:column: severity CODE path: message (hint).

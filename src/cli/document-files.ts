@@ -1,11 +1,13 @@
 // The documents that `-f` names: a file, a folder with everything below it, or standard input. Reads regular files, pipes and standard
 // input only, never more than the api room's limit. What `-f` names itself and cannot be read is wrong usage; what a folder holds
-// and cannot be read is a problem of that file, told along with those of the other documents.
+// and cannot be read, and whatever is no text, is a problem of that file, told along with those of the other documents.
 import { closeSync, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
-import { FILE_CHARACTERS_MAX } from '../api/limits.ts';
+import { textOf, tooLarge } from '../api/document-bytes.ts';
+import { FILE_BYTES_MAX } from '../api/limits.ts';
 import type { Problem } from '../api/problem.ts';
+import { err, type Result } from '../base/result.ts';
 import { UsageError } from './command-line.ts';
 
 export interface DocumentFile {
@@ -15,23 +17,24 @@ export interface DocumentFile {
 
 export interface ReadFiles {
   readonly documents: readonly DocumentFile[];
-  /** Of files in folders; all of severity error. */
+  /** Of files that gave no text; all of severity error. */
   readonly problems: readonly Problem[];
 }
 
 const EXTENSION = /\.(ya?ml|json)$/;
 const STDIN = '<stdin>';
-// UTF-8 has never fewer bytes than UTF-16 has units: a text within this is within the limit.
-const BYTES_MAX = FILE_CHARACTERS_MAX;
 const CHUNK_BYTES = 64 * 1024;
-const TOO_LARGE = `larger than ${BYTES_MAX} bytes`;
 
 export const readDocuments = async (paths: readonly string[]): Promise<ReadFiles> => {
   const documents: DocumentFile[] = [];
   const problems: Problem[] = [];
+  const take: Take = (file, read) => {
+    if (read.ok) documents.push({ file, text: read.value });
+    else problems.push(read.error);
+  };
   for (const path of paths) {
-    if (path === '-') documents.push({ file: STDIN, text: await readStdin() });
-    else readNamed(path, documents, problems);
+    if (path === '-') take(STDIN, await readStdin());
+    else readNamed(path, take);
   }
   if (documents.length + problems.length === 0) throw new UsageError(`no .yaml, .yml or .json file in ${paths.join(', ')}`);
   return { documents, problems };
@@ -40,17 +43,19 @@ export const readDocuments = async (paths: readonly string[]): Promise<ReadFiles
 /** For the texts that were read without a fault and hold nothing: most often a pipe whose first command failed. */
 export const noObjectsIn = (paths: readonly string[]): string => `no objects in ${paths.map((p) => (p === '-' ? STDIN : p)).join(', ')}`;
 
-const readNamed = (path: string, documents: DocumentFile[], problems: Problem[]): void => {
+type Take = (file: string, read: Result<string, Problem>) => void;
+
+const readNamed = (path: string, take: Take): void => {
   try {
-    if (statSync(path).isDirectory()) readFolder(path, documents, problems, new Set());
-    else documents.push({ file: path, text: readRegular(path) });
+    if (statSync(path).isDirectory()) readFolder(path, take, new Set());
+    else take(path, readRegular(path));
   } catch (error) {
     throw new UsageError(`cannot read ${path}: ${reasonOf(error)}`);
   }
 };
 
 /** `seen` holds the folders read so far by device and inode: a link back to one of them adds nothing. */
-const readFolder = (folder: string, documents: DocumentFile[], problems: Problem[], seen: Set<string>): void => {
+const readFolder = (folder: string, take: Take, seen: Set<string>): void => {
   const { dev, ino } = statSync(folder);
   if (seen.has(`${dev}:${ino}`)) return;
   seen.add(`${dev}:${ino}`);
@@ -60,11 +65,11 @@ const readFolder = (folder: string, documents: DocumentFile[], problems: Problem
   for (const entry of entries) {
     const file = join(folder, entry.name);
     try {
-      if (statSync(file).isDirectory()) readFolder(file, documents, problems, seen);
-      else documents.push({ file, text: readRegular(file) });
+      if (statSync(file).isDirectory()) readFolder(file, take, seen);
+      else take(file, readRegular(file));
     } catch (error) {
       const message = `cannot be read: ${reasonOf(error)}`;
-      problems.push({ code: 'FILE_UNREADABLE', severity: 'error', file, line: 1, column: 1, path: '', message });
+      take(file, err({ code: 'FILE_UNREADABLE', severity: 'error', file, line: 1, column: 1, path: '', message }));
     }
   }
 };
@@ -75,22 +80,22 @@ const reasonOf = (error: unknown): string =>
   error instanceof Unreadable ? error.message : ((error as NodeJS.ErrnoException).code ?? String(error));
 
 /** Refuses before the first byte what may never end; counts while reading, for a size may be wrong (/proc) or grow. */
-const readRegular = (path: string): string => {
+const readRegular = (path: string): Result<string, Problem> => {
   const stat = statSync(path);
   if (!stat.isFile() && !stat.isFIFO()) {
-    if (realpathSync(path) === devNull) return '';
+    if (realpathSync(path) === devNull) return textOf(path, new Uint8Array());
     throw new Unreadable('not a regular file; what a device gives is read with -f -');
   }
-  if (stat.size > BYTES_MAX) throw new Unreadable(TOO_LARGE);
+  if (stat.size > FILE_BYTES_MAX) return err(tooLarge(path));
   const descriptor = openSync(path, 'r');
   try {
     const chunks: Buffer[] = [];
     for (let total = 0; ; ) {
       const chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, stat.size - total));
       const count = readSync(descriptor, chunk, 0, chunk.length, null);
-      if (count === 0) return Buffer.concat(chunks).toString('utf8');
+      if (count === 0) return textOf(path, Buffer.concat(chunks));
       total += count;
-      if (total > BYTES_MAX) throw new Unreadable(TOO_LARGE);
+      if (total > FILE_BYTES_MAX) return err(tooLarge(path));
       chunks.push(chunk.subarray(0, count));
     }
   } finally {
@@ -98,13 +103,13 @@ const readRegular = (path: string): string => {
   }
 };
 
-const readStdin = async (): Promise<string> => {
+const readStdin = async (): Promise<Result<string, Problem>> => {
   const chunks: Buffer[] = [];
   let total = 0;
   for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
     total += chunk.length;
-    if (total > BYTES_MAX) throw new UsageError(`cannot read ${STDIN}: ${TOO_LARGE}`);
+    if (total > FILE_BYTES_MAX) return err(tooLarge(STDIN));
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return textOf(STDIN, Buffer.concat(chunks));
 };

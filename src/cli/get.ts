@@ -21,7 +21,7 @@ interface Listed {
 
 const program = (): Command =>
   withOutputOption(withStateOption(newCommand('get', 'Print configuration objects, those of watched files and those applied.')))
-    .argument('<kind>', `${kindList()}, or all`)
+    .argument('<kind>', `${kindList()}, or all; several with commas`)
     .argument('[name]', 'one object')
     .option('-n, --namespace <name>', 'only this namespace')
     .addHelpText(
@@ -30,6 +30,7 @@ const program = (): Command =>
 Examples:
   skein get virtualservices
   skein get vs payment-service -n production -o yaml
+  skein get vs,dr -n production
   skein get all
 
 Exit codes: 0 printed, 1 the named object does not exist, 2 wrong usage, 3 no control plane is running.`,
@@ -40,23 +41,33 @@ export const command = {
   summary: 'print stored and watched configuration objects',
   run: (argv: readonly string[]): Promise<void> =>
     runCommand(program(), argv, async ([kindName = '', name], options: Options) => {
-      const kind = kindName === 'all' ? undefined : kindOf(kindName);
-      if (kind === undefined && kindName !== 'all')
-        throw new UsageError(`there is no kind ${JSON.stringify(kindName)}: ${kindList()}, or all`);
-      await get(kind, name, options);
+      const names = kindName.split(',');
+      const kinds = names.includes('all') ? undefined : [...new Set(names.map(known))];
+      if (names.includes('all') && names.length > 1) throw new UsageError('all stands alone');
+      await get(kinds, name, options);
     }),
 };
 
-const get = async (kind: string | undefined, name: string | undefined, options: Options): Promise<void> => {
+const known = (name: string): string => {
+  const kind = kindOf(name);
+  if (kind === undefined) throw new UsageError(`there is no kind ${JSON.stringify(name)}: ${kindList()}, or all`);
+  return kind;
+};
+
+/** Kinds in the order in which they were named. */
+const get = async (kinds: readonly string[] | undefined, name: string | undefined, options: Options): Promise<void> => {
   const format = outputFormat(options.output);
-  const wanted = Object.entries({ kind, name, namespace: options.namespace });
-  const query = new URLSearchParams(wanted.filter((e): e is [string, string] => e[1] !== undefined));
-  const { resources } = (await new AdminClient(options.state).json('GET', `/v1/resources?${query}`)) as {
-    readonly resources: readonly Listed[];
-  };
+  const admin = new AdminClient(options.state);
+  const resources: Listed[] = [];
+  for (const kind of kinds ?? [undefined]) {
+    const wanted = Object.entries({ kind, name, namespace: options.namespace });
+    const query = new URLSearchParams(wanted.filter((e): e is [string, string] => e[1] !== undefined));
+    const answer = (await admin.json('GET', `/v1/resources?${query}`)) as { readonly resources: readonly Listed[] };
+    resources.push(...answer.resources);
+  }
   if (name !== undefined && resources.length === 0) {
     process.stderr.write(
-      `skein: there is no ${kind ?? 'object'} ${name}${options.namespace === undefined ? '' : ` in namespace ${options.namespace}`}\n`,
+      `skein: there is no ${kinds?.join(' or ') ?? 'object'} ${name}${options.namespace === undefined ? '' : ` in namespace ${options.namespace}`}\n`,
     );
     process.exitCode = EXIT_FAILED;
     return;

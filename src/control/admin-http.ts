@@ -111,7 +111,11 @@ const readBody = async (request: IncomingMessage, bytesMax: number): Promise<str
     else if (bytes > bytesMax * DISCARD_FACTOR) break;
   }
   if (bytes > bytesMax) throw new AdminError(413, 'TOO_LARGE', `the body is larger than ${bytesMax} bytes`);
-  return Buffer.concat(chunks).toString('utf8');
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw new AdminError(400, 'INVALID', 'the body is not UTF-8');
+  }
 };
 
 /** The body as a JSON object with no fields but these. */

@@ -8,13 +8,14 @@ import type { Content } from '../xds/content.ts';
 import { DeltaServer } from '../xds/delta-server.ts';
 import type { DiscoveryMachine, RequestOutcome, TypeStatus } from '../xds/discovery-machine.ts';
 import type { DeltaDiscoveryRequest, DiscoveryRequest, Node } from '../xds/gen/types.ts';
-import { HEALTH_TYPE_URL, RESOURCE_TYPES, type ResourceShortName } from '../xds/resource-types.ts';
+import { HEALTH_TYPE_URL, RESOURCE_TYPES, type ResourceShortName, SECRET_TYPE } from '../xds/resource-types.ts';
 import type { SharedWork } from '../xds/shared-work.ts';
 import { SotwServer } from '../xds/sotw-server.ts';
 import { NACK_TEXT_CHARS_MAX, STREAM_TYPES_MAX, SUBSCRIPTIONS_MAX } from './limits.ts';
 import type { ProxyResources } from './proxy-resources.ts';
 import { PushStages } from './push-stages.ts';
 import type { RequestCache } from './request-cache.ts';
+import { withheldNames } from './withheld-secrets.ts';
 
 /** gRPC status codes that a stream ends with. */
 export type StreamRefusal = { readonly code: 3 | 7 | 8 | 9 | 16; readonly message: string };
@@ -48,8 +49,10 @@ export interface AdsConnectionOptions {
   readonly admit: (node: Node) => Result<ProxyNode, StreamRefusal>;
   /** What the agent says of its workload. */
   readonly health: (healthy: boolean, message: string) => void;
-  /** Called once the node is admitted: the target to begin with, undefined while there is none. */
-  readonly opened: (connection: AdsConnection, node: ProxyNode) => ProxyResources | undefined;
+  /** Called once the node is admitted; `retarget` is to follow. */
+  readonly opened: (connection: AdsConnection) => void;
+  /** It asked for secrets that it will not be given. Once a stream. */
+  readonly withheld: (connection: AdsConnection, names: readonly string[]) => void;
   readonly answered: (connection: AdsConnection, kind: 'ack' | 'nack', typeUrl: string, message: string) => void;
   /** Everything of the present target is acknowledged; `sinceMs` is when that target was made. */
   readonly converged: (connection: AdsConnection, sinceMs: number) => void;
@@ -75,6 +78,7 @@ export class AdsConnection {
   /** There may be something to say, and the client does not take it. */
   #waits = false;
   readonly #urls = new Set<string>();
+  #withheldTold = false;
 
   constructor(options: AdsConnectionOptions) {
     this.id = options.id;
@@ -109,6 +113,11 @@ export class AdsConnection {
     });
   }
 
+  /** Secrets that it asks for and is not given. */
+  withheld(): readonly string[] {
+    return withheldNames(this.#node, this.#server.subscribedNames(SECRET_TYPE.url));
+  }
+
   /** A refusal ends the stream. */
   received(bytes: Uint8Array): Result<void, StreamRefusal> {
     let request: Request;
@@ -141,9 +150,10 @@ export class AdsConnection {
     this.#due();
   }
 
+  /** `madeAtMs`: since when it could have been had. */
   retarget(target: ProxyResources, madeAtMs: number): void {
     if (this.#closed) return;
-    this.#targetMadeAtMs = madeAtMs;
+    this.#targetMadeAtMs = madeAtMs > this.connectedAtMs ? madeAtMs : undefined;
     this.#stages.aim(target);
     this.#settle();
   }
@@ -170,8 +180,7 @@ export class AdsConnection {
     if (!admitted.ok) return admitted;
     this.#node = admitted.value;
     this.#userAgent = request.node.user_agent_name ?? '';
-    const target = this.#options.opened(this, admitted.value);
-    if (target) this.#stages.aim(target);
+    this.#options.opened(this);
     return ok(undefined);
   }
 
@@ -180,7 +189,15 @@ export class AdsConnection {
     if (outcome.kind === 'ack' || outcome.kind === 'nack') {
       this.#options.answered(this, outcome.kind, outcome.typeUrl, outcome.message ?? '');
     }
+    if (outcome.typeUrl === SECRET_TYPE.url && !this.#withheldTold) this.#tellWithheld();
     this.#settle();
+  }
+
+  #tellWithheld(): void {
+    const names = this.withheld();
+    if (names.length === 0) return;
+    this.#withheldTold = true;
+    this.#options.withheld(this, names);
   }
 
   /** What was sent may be what a later stage waited for: a second look costs little and saves a round. */

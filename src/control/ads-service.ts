@@ -12,6 +12,7 @@ import { type ResourceShortName, resourceType } from '../xds/resource-types.ts';
 import { SharedWork } from '../xds/shared-work.ts';
 import { AdsConnection, type StreamProtocol, type StreamRefusal } from './ads-connection.ts';
 import type { EventHub } from './event-hub.ts';
+import { CLOSES_PER_TRIM } from './limits.ts';
 import type { ControlMetrics } from './metric-registry.ts';
 import type { Generation, Model } from './model.ts';
 import { nackProblems, type Refusal } from './nack-problems.ts';
@@ -23,6 +24,7 @@ import type { Registrations } from './registrations.ts';
 import { RequestCache } from './request-cache.ts';
 import type { TokenHolder } from './token-store.ts';
 import { unenforcedProblems } from './unenforced-policies.ts';
+import { type Withheld, withheldProblems } from './withheld-secrets.ts';
 
 export interface AdsServiceOptions {
   readonly pipeline: Pipeline;
@@ -67,10 +69,11 @@ export class AdsService {
   readonly #said = new Map<string, ProxyNotes>();
   #generation = -1;
   #ids = 0;
+  #closes = 0;
 
   constructor(options: AdsServiceOptions) {
     this.#options = options;
-    this.#configs = new ProxyConfigs(options.pipeline);
+    this.#configs = new ProxyConfigs(options.pipeline, () => this.#connections.size);
     options.metrics.gauge('pilot_xds', () => this.#connections.size);
     options.model.subscribe(() => this.#queue.add(this.#connections));
   }
@@ -88,7 +91,12 @@ export class AdsService {
       writable: stream.writable,
       admit: (node) => this.#admit(id, node, stream.holder),
       health: (healthy, message) => registrations.health(id, healthy, message),
-      opened: (opened, node) => this.#opened(opened, node),
+      opened: (opened) => this.#opened(opened),
+      withheld: (c, names) =>
+        this.#options.log.warning('a proxy is not given secrets: it has not proven which workload it is', {
+          node: c.node?.id,
+          secrets: JSON.stringify(names),
+        }),
       answered: (c, kind, typeUrl, message) => this.#answered(c, kind, typeUrl, message),
       converged: (c, sinceMs) => {
         metrics.converged(now() - sinceMs);
@@ -105,7 +113,9 @@ export class AdsService {
     this.#options.registrations.disconnect(connection.id);
     this.#queue.delete(connection);
     if (connection.node) this.#said.delete(nameOf(connection.node));
-    if (this.#connections.delete(connection)) this.#publish(connection, 'disconnected');
+    if (!this.#connections.delete(connection)) return;
+    this.#publish(connection, 'disconnected');
+    if (++this.#closes % CLOSES_PER_TRIM === 0) this.#configs.trim();
   }
 
   /** One entry per connected proxy; of several streams of one proxy the newest speaks. */
@@ -127,15 +137,25 @@ export class AdsService {
       ...this.#failures.values(),
       ...noteProblems(this.#said),
       ...(limited && current ? pipeline.http2Problems(current.snapshot) : []),
+      ...withheldProblems(this.#withheld(), current?.resources ?? []),
       ...nackProblems(this.#refusals(), current?.resources ?? []),
       ...(current ? unenforcedProblems(pipeline, current.snapshot, this.nodes()) : []),
     ];
   }
 
+  #withheld(): readonly Withheld[] {
+    return [...this.#connections].flatMap((c) => (c.node ? [{ proxy: nameOf(c.node), names: c.withheld() }] : []));
+  }
+
   #refusals(): readonly Refusal[] {
+    const snapshot = this.#options.model.current?.snapshot;
     return [...this.#connections].flatMap((c) => {
-      const proxy = `${c.node?.name}.${c.node?.namespace}`;
-      return c.refusals().map((refusal) => ({ proxy, ...refusal }));
+      const { node } = c;
+      const proxy = `${node?.name}.${node?.namespace}`;
+      const said = node && this.#said.get(nameOf(node))?.patches;
+      const applied = said && new Set(said.flatMap((report) => [...report.applied]));
+      const by = node && snapshot && { node, snapshot, applied };
+      return c.refusals().map((refusal) => ({ proxy, ...refusal, by }));
     });
   }
 
@@ -164,10 +184,11 @@ export class AdsService {
     return registrations.connect(id, proven(parsed, holder, registered(holder)), holder);
   }
 
-  #opened(connection: AdsConnection, node: ProxyNode): ProxyResources | undefined {
+  /** A node that was never seen costs milliseconds: it waits for its turn, and who is gone by then costs none. */
+  #opened(connection: AdsConnection): void {
     this.#connections.add(connection);
     this.#publish(connection, 'connected');
-    return this.#resources(node, this.#options.model.current);
+    this.#queue.addFresh(connection);
   }
 
   #push(connection: AdsConnection): void {

@@ -3,10 +3,12 @@
 // waited for, and a file is read only once it has been still. Notifications make it fast, polling makes it sure.
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
+import { textOf, tooLarge } from '../api/document-bytes.ts';
+import { FILE_BYTES_MAX } from '../api/limits.ts';
 import { hasErrors, type Problem } from '../api/problem.ts';
 import type { Resource } from '../api/resource.ts';
+import { DocumentCache } from './document-cache.ts';
 import { type ScannedFile, scanFile, scanFolder } from './folder-scan.ts';
-import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import type { ParseText, Source, SourceFile, SourceState } from './source.ts';
 
 interface Held {
@@ -45,6 +47,7 @@ const ABSENCE_MS = 150;
 export class FolderSource implements Source {
   readonly kind = 'folder';
   readonly #options: FolderSourceOptions;
+  readonly #documents: DocumentCache;
   readonly #held = new Map<string, Held>();
   readonly #missingSince = new Map<string, number>();
   #folderProblem: string | undefined;
@@ -60,6 +63,7 @@ export class FolderSource implements Source {
 
   constructor(options: FolderSourceOptions) {
     this.#options = options;
+    this.#documents = new DocumentCache(options.parse);
   }
 
   get state(): SourceState {
@@ -136,6 +140,7 @@ export class FolderSource implements Source {
       }
       this.#missingSince.delete(path);
       this.#held.delete(path);
+      this.#documents.drop(path);
       this.#options.lastGood?.drop(path);
       this.#dirty = true;
     }
@@ -178,21 +183,25 @@ export class FolderSource implements Source {
 
   #read(file: ScannedFile, held: Pick<Held, 'good' | 'resources'> | undefined): Held {
     const { good, resources: before = [] } = held ?? { good: undefined };
-    const refuse = (code: string, message: string): Held => ({
+    const refuse = (problem: Problem): Held => ({
       stamp: file.stamp,
       text: undefined,
       good,
       resources: before,
-      problems: [{ code, severity: 'error', file: file.path, line: 1, column: 1, path: '', message }],
+      problems: [problem],
       refused: true,
     });
-    if (file.bytes > CONFIG_FILE_BYTES_MAX) return refuse('FILE_TOO_LARGE', `the file is larger than ${CONFIG_FILE_BYTES_MAX} bytes`);
-    let text: string;
+    if (file.bytes > FILE_BYTES_MAX) return refuse(tooLarge(file.path));
+    let bytes: Uint8Array;
     try {
-      text = readFileSync(file.path, 'utf8');
+      bytes = readFileSync(file.path);
     } catch (error) {
-      return refuse('FILE_UNREADABLE', `the file cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+      const message = `the file cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`;
+      return refuse({ code: 'FILE_UNREADABLE', severity: 'error', file: file.path, line: 1, column: 1, path: '', message });
     }
+    const read = textOf(file.path, bytes);
+    if (!read.ok) return refuse(read.error);
+    const text = read.value;
     const { resources, problems } = this.#parse(file.path, text);
     const refused = hasErrors(problems);
     return { stamp: file.stamp, text, good: refused ? good : text, resources: refused ? before : resources, problems, refused };
@@ -201,7 +210,7 @@ export class FolderSource implements Source {
   /** A defect of the parser refuses the file, and does not end the process. */
   #parse(path: string, text: string): ReturnType<ParseText> {
     try {
-      return this.#options.parse(path, text);
+      return this.#documents.parse(path, text);
     } catch (error) {
       const message = `the file could not be parsed: ${error instanceof Error ? error.message : String(error)}`;
       const hint = 'this is a defect of Skein';

@@ -306,7 +306,9 @@ export class GrpcServerCall {
   }
 
   halfClosed(): void {
-    if (!this.#over) this.#guarded(() => this.#handler?.halfClosed());
+    if (this.#over) return;
+    if (this.#unframer.idle) this.#guarded(() => this.#handler?.halfClosed());
+    else this.end({ code: GRPC.INTERNAL, message: 'the client ended the call in the middle of a message' });
   }
 
   drained(): void {

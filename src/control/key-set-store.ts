@@ -2,7 +2,9 @@
 // set has never been had, a key that nobody owns stands for it, so that every token is refused; one that was had once stays in force,
 // through a restart too.
 import { join } from 'node:path';
+import { readableKeys } from '../api/web-key.ts';
 import type { Log } from '../base/log.ts';
+import { err, ok, type Result } from '../base/result.ts';
 import type { KeySets, KeySource } from '../mesh/key-sets.ts';
 import type { FetchKeySet } from './key-set-fetch.ts';
 import { KEY_SOURCES_MAX } from './limits.ts';
@@ -29,6 +31,8 @@ const PREPARE_MS = 5000;
 interface Entry {
   readonly source: KeySource;
   keys: string | undefined;
+  /** Of the set that `keys` came from. */
+  leftOut: string | undefined;
   failure: string | undefined;
   failures: number;
   timer: NodeJS.Timeout | undefined;
@@ -70,7 +74,14 @@ export class KeySetStore {
     }
     for (const source of wanted.values()) {
       if (this.#entries.has(source.id)) continue;
-      const entry: Entry = { source, keys: this.#kept.get(source.id), failure: undefined, failures: 0, timer: undefined };
+      const entry: Entry = {
+        source,
+        keys: this.#kept.get(source.id),
+        leftOut: undefined,
+        failure: undefined,
+        failures: 0,
+        timer: undefined,
+      };
       this.#entries.set(source.id, entry);
       this.#kept.delete(source.id);
       changed ||= entry.keys !== undefined;
@@ -87,8 +98,8 @@ export class KeySetStore {
     const missing = sources.filter((s) => !this.#entries.has(s.id) && !this.#kept.has(s.id)).slice(0, PARALLEL_MAX);
     if (missing.length === 0) return;
     const fetched = missing.map(async (s) => {
-      const got = await fetch(s);
-      if (got.ok && !this.#entries.has(s.id) && this.#kept.size < KEY_SOURCES_MAX) this.#kept.set(s.id, got.value);
+      const got = readable(await fetch(s));
+      if (got.ok && !this.#entries.has(s.id) && this.#kept.size < KEY_SOURCES_MAX) this.#kept.set(s.id, got.value.keys);
     });
     let timer: NodeJS.Timeout | undefined;
     const bound = new Promise<void>((resolve) => {
@@ -123,11 +134,15 @@ export class KeySetStore {
 
   async #fetch(entry: Entry): Promise<void> {
     const { fetch, log, refreshMs = REFRESH_MS, retryMs = RETRY_MS } = this.#options;
-    const fetched = await fetch(entry.source);
+    const fetched = readable(await fetch(entry.source));
     if (!this.#isWanted(entry)) return;
-    const before = [entry.keys, entry.failure];
+    const before = [entry.keys, entry.failure, entry.leftOut];
     if (fetched.ok) {
-      entry.keys = fetched.value;
+      const { keys, leftOut } = fetched.value;
+      if (leftOut !== undefined && leftOut !== entry.leftOut)
+        log.warning('fetched keys that no proxy can read are left out', { problem: leftOut });
+      entry.keys = keys;
+      entry.leftOut = leftOut;
       if (before[0] !== entry.keys) this.#keep(entry.source, entry.keys);
       entry.failure = undefined;
       entry.failures = 0;
@@ -142,7 +157,7 @@ export class KeySetStore {
       this.#next();
     }, waitMs);
     entry.timer.unref();
-    if (before[0] === entry.keys && before[1] === entry.failure) return;
+    if (before[0] === entry.keys && before[1] === entry.failure && before[2] === entry.leftOut) return;
     this.#compose();
     this.#options.changed();
   }
@@ -162,14 +177,24 @@ export class KeySetStore {
   #compose(): void {
     const known = new Map<string, string>();
     const failed = new Map<string, string>();
-    for (const [id, { keys, failure }] of this.#entries) {
+    const unreadable = new Map<string, string>();
+    for (const [id, { keys, failure, leftOut }] of this.#entries) {
+      if (leftOut !== undefined) unreadable.set(id, leftOut);
       if (keys !== undefined) known.set(id, keys);
       else if (failure !== undefined) failed.set(id, failure);
     }
     for (const { id } of this.#overflow) failed.set(id, `more than ${KEY_SOURCES_MAX} key sets are wanted`);
-    this.#current = { known, failed, refusing: UNOWNED_KEY_SET };
+    this.#current = { known, failed, leftOut: unreadable, refusing: UNOWNED_KEY_SET };
   }
 }
+
+/** Without the keys that no proxy can read; a set of none would be refused by proxies, with everything that it came in. */
+const readable = (fetched: Result<string, string>): Result<{ readonly keys: string; readonly leftOut: string | undefined }, string> => {
+  if (!fetched.ok) return fetched;
+  const { keys, unreadable } = readableKeys(fetched.value) ?? { keys: undefined, unreadable: undefined };
+  if (keys === undefined) return err(`no key that a proxy can read${unreadable === undefined ? '' : `: ${unreadable}`}`);
+  return ok({ keys: unreadable === undefined ? fetched.value : keys, leftOut: unreadable });
+};
 
 const readKept = (folder: string): Map<string, string> => {
   const kept = new Map<string, string>();
@@ -177,7 +202,10 @@ const readKept = (folder: string): Map<string, string> => {
     try {
       const value: unknown = JSON.parse(text);
       if (typeof value !== 'object' || value === null || !('id' in value) || !('keys' in value)) continue;
-      if (typeof value.id === 'string' && typeof value.keys === 'string') kept.set(value.id, value.keys);
+      if (typeof value.id === 'string' && typeof value.keys === 'string') {
+        const read = readable(ok(value.keys));
+        if (read.ok) kept.set(value.id, read.value.keys);
+      }
     } catch {
       // A file that is no JSON keeps nothing: its set is fetched again.
     }

@@ -2,8 +2,6 @@
 
 /** A document folder, request body or stored object beyond this is a mistake; the shop's whole configuration is 40 KiB. */
 export const REQUEST_BODY_BYTES_MAX = 1024 * 1024;
-/** One watched file: a thousand objects of a kilobyte. */
-export const CONFIG_FILE_BYTES_MAX = 4 * 1024 * 1024;
 /** Files in one watched folder; beyond it the folder is surely not a configuration folder. */
 export const CONFIG_FILES_MAX = 10_000;
 /** Folders below the watched one, against symbolic-link rings. */
@@ -31,6 +29,11 @@ export const OPERATOR_REQUESTS_MAX = 64;
 export const EVENT_CLIENTS_MAX = 64;
 /** Bytes waiting for one slow reader of events before it is cut off. */
 export const EVENT_BACKLOG_BYTES_MAX = 1024 * 1024;
+/** Of one part of the configuration, as many variants are kept as there are proxies, and as many again for those that come back. */
+export const PIECES_KEPT_PER_NODE = 2;
+export const PIECES_KEPT_MIN = 100;
+/** Streams that end before what was made for them is looked through. */
+export const CLOSES_PER_TRIM = 50;
 /** Work between two turns of the event loop while proxies are being pushed to. */
 export const PUSH_SLICE_MS = 10;
 /** A stopped control plane waits this long for streams to end by themselves. */

@@ -1,6 +1,7 @@
 // The mesh-wide settings: Istio's MeshConfig from a file that is watched, or the defaults. A text with an error keeps the
 // last good settings; at start there is none, so the process refuses to start.
 import { readFileSync } from 'node:fs';
+import { textOf } from '../api/document-bytes.ts';
 import { formatProblem, hasErrors, type Problem } from '../api/problem.ts';
 import { fromEnvironment } from '../api/provider-environment.ts';
 import { err } from '../base/result.ts';
@@ -51,7 +52,13 @@ export class MeshSettingsFile {
   #read(): { readonly ok: true; readonly settings: MeshSettings } | { readonly ok: false; readonly problems: readonly Problem[] } {
     const file = this.#file ?? '';
     try {
-      this.#text = this.#file === undefined ? '' : readFileSync(this.#file, 'utf8');
+      const read = textOf(file, this.#file === undefined ? new Uint8Array() : readFileSync(this.#file));
+      if (!read.ok) {
+        const again = this.#text === `unreadable: ${formatProblem(read.error)}`;
+        this.#text = `unreadable: ${formatProblem(read.error)}`;
+        return { ok: false, problems: again ? [] : [read.error] };
+      }
+      this.#text = read.value;
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? String(error);
       if (this.#text === `unreadable: ${code}`) return { ok: false, problems: [] };

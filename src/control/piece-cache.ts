@@ -13,6 +13,7 @@ import { type Part, PartCache } from './part-cache.ts';
 /** Results that were made by reading the same of the node, by what was there. */
 interface Group {
   readonly reads: ReadonlyMap<string, NodeRead>;
+  /** What was asked for last is last. */
   readonly byValues: Map<string, Entry>;
 }
 
@@ -42,6 +43,12 @@ export class PieceCache {
   /** Short names of sets: all proxies of one build announce the same hundreds of extensions. */
   readonly #setNames = new Map<string, string>();
   readonly #sets = new WeakMap<ReadonlySet<unknown>, string>();
+  readonly #entriesMax: () => number;
+
+  /** Of one piece, no more than so many are kept that differ in what they read of a node: nodes come and go, and say what they like. */
+  constructor(entriesMax: () => number) {
+    this.#entriesMax = entriesMax;
+  }
 
   /** Pieces are of this snapshot from now on. What nobody asked for under the one before is forgotten. */
   turnTo(snapshot: Snapshot): void {
@@ -56,6 +63,11 @@ export class PieceCache {
     this.#number++;
   }
 
+  /** Forgets what is beyond the limit now, the longest unasked first. */
+  trim(): void {
+    for (const groups of this.#groups.values()) for (const group of groups.values()) this.#trim(group);
+  }
+
   get<T extends object>(name: string, node: ProxyNode, make: (snapshot: Snapshot, node: ProxyNode, part: MakePart) => T, keep: Keep): T {
     const snapshot = this.#snapshot;
     if (!snapshot) throw new RangeError('there is no snapshot yet');
@@ -66,8 +78,11 @@ export class PieceCache {
       const values = this.#values(node, group.reads.values());
       const known = group.byValues.get(values);
       if (!known) continue;
-      if (this.#holds(known, group, snapshot, node)) return known.kept as T;
       group.byValues.delete(values);
+      if (this.#holds(known, group, snapshot, node)) {
+        group.byValues.set(values, known);
+        return known.kept as T;
+      }
       before ??= known.parts;
     }
     const watchedNode = watchNode(node);
@@ -81,7 +96,16 @@ export class PieceCache {
     groups.set(signature, group);
     const entry: Entry = { kept, reads: [...watched.reads.values()], parts: parts.parts, snapshot, checked: this.#number };
     group.byValues.set(this.#values(node, group.reads.values()), entry);
+    this.#trim(group);
     return kept;
+  }
+
+  #trim({ byValues }: Group): void {
+    const max = this.#entriesMax();
+    for (const values of byValues.keys()) {
+      if (byValues.size <= max) return;
+      byValues.delete(values);
+    }
   }
 
   /** Would it be made the same now? Not when finding out looks at more of the node than was looked at then. */

@@ -21,7 +21,7 @@ import {
   SECRET_TYPE,
   type ServedType,
 } from '../xds/resource-types.ts';
-import { EMPTY_ASSIGNMENTS_MAX } from './limits.ts';
+import { EMPTY_ASSIGNMENTS_MAX, PIECES_KEPT_MIN, PIECES_KEPT_PER_NODE } from './limits.ts';
 import { type Keep, PieceCache, withoutResources } from './piece-cache.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { ProxyNotes } from './proxy-notes.ts';
@@ -59,7 +59,7 @@ const contentHash = (bytes: Uint8Array): string => digest(bytes).slice(0, 16);
 
 export class ProxyConfigs {
   readonly #pipeline: Pick<Pipeline, 'translatePieces'>;
-  readonly #pieces = new PieceCache();
+  readonly #pieces: PieceCache;
   readonly #encodedPieces = new WeakMap<object, EncodedPiece>();
   /** By a hash of what a resource says: to write it as text costs a tenth of encoding it, and most stay the same. Those in use only. */
   readonly #encoded = new Map<string, WeakRef<EncodedResource>>();
@@ -67,8 +67,15 @@ export class ProxyConfigs {
   readonly #made = new WeakSet<object>();
   #sweepAt = ENCODED_SWEEP_MIN;
 
-  constructor(pipeline: Pick<Pipeline, 'translatePieces'>) {
+  /** `nodes`: how many there are now. */
+  constructor(pipeline: Pick<Pipeline, 'translatePieces'>, nodes: () => number = () => 0) {
     this.#pipeline = pipeline;
+    this.#pieces = new PieceCache(() => Math.max(PIECES_KEPT_MIN, PIECES_KEPT_PER_NODE * nodes()));
+  }
+
+  /** Of nodes that have gone not everything is kept. */
+  trim(): void {
+    this.#pieces.trim();
   }
 
   /** Throws what the translation throws. */

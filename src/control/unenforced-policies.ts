@@ -53,6 +53,8 @@ const said = ({ problem, what, filters, proxies }: Case): Problem => {
   const names = `${all.slice(0, NAMED_MAX).join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`;
   const lacking = `not yet enforced by ${names}, which announced no ${[...filters].sort().join(' and no ')} filter`;
   const then =
-    problem.severity === 'error' ? 'what the policy governs is refused there' : 'nothing is refused, and nothing is reported there';
+    problem.severity === 'error'
+      ? 'where the policy is in force, what it governs is refused there'
+      : 'nothing is refused, and nothing is reported there';
   return { ...problem, message: `${what} is ${lacking}: ${then}` };
 };

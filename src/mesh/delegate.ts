@@ -14,6 +14,10 @@ export const mergeDelegate = (root: HttpRoute, delegates: readonly HttpRoute[]):
   return out;
 };
 
+/** Places of the delegate's rules that do not lie within the root's match, which leaves them out. */
+export const outsideRoot = (root: HttpRoute, delegates: readonly HttpRoute[]): readonly number[] =>
+  delegates.flatMap((d, index) => (mergeMatches(root.match ?? [], d.match ?? []) === undefined ? [index] : []));
+
 /** Undefined when a match of the delegate conflicts with every match of the root: its whole rule is then out. */
 const mergeMatches = (root: Matches, delegate: Matches): Matches | undefined => {
   if (root.length === 0) return delegate;

@@ -17,7 +17,7 @@ import { canJoin } from './service-merge.ts';
 import { sessionProblems } from './sessions.ts';
 import type { Snapshot } from './snapshot.ts';
 import { telemetryProblems } from './telemetry-findings.ts';
-import { MESH_GATEWAY, type MissingDelegate, type VirtualServiceRule } from './virtual-services.ts';
+import { MESH_GATEWAY, type MissingDelegate, type UnusedDelegateRule, type VirtualServiceRule } from './virtual-services.ts';
 import { isPublic } from './visibility.ts';
 
 /** Codes this room gives, with what they mean. */
@@ -27,6 +27,7 @@ export const meshProblemCodes = {
   PORT_UNKNOWN: 'a route goes to a port the service does not have; requests get 503',
   GATEWAY_UNKNOWN: 'a rule is bound to a gateway that does not exist',
   DELEGATE_UNKNOWN: 'a rule delegates to a VirtualService that does not exist or is not exported to it; the rule is dropped',
+  DELEGATE_RULE_UNUSED: 'a rule of a delegate does not lie within the match of any rule that delegates to it; it is left out',
   ROUTE_SHADOWED:
     'an older VirtualService owns the same host in the mesh, or takes the rest of it at a gateway; this one has no effect there',
   SUBSET_SHADOWED: 'an older DestinationRule defines the same subset; this one has no effect',
@@ -37,7 +38,13 @@ export const meshProblemCodes = {
   HTTP2_NOT_YET: 'a port speaks HTTP/2 and a connected proxy does not read it: its streams pass as bytes, without routes and retries',
 } as const;
 
-export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelegate[]): readonly Problem[] => {
+/** What became known of delegates while rules were merged. */
+export interface DelegateFindings {
+  readonly missing: readonly MissingDelegate[];
+  readonly unused: readonly UnusedDelegateRule[];
+}
+
+export const findProblems = (snapshot: Snapshot, { missing, unused }: DelegateFindings): readonly Problem[] => {
   const problems: Problem[] = [];
   const gateways = new Set(snapshot.gateways.map(gatewayKey));
   const subsets = subsetNames(snapshot);
@@ -45,6 +52,10 @@ export const findProblems = (snapshot: Snapshot, missing: readonly MissingDelega
     problems.push(
       problem('DELEGATE_UNKNOWN', m.root, m.path, `no VirtualService ${m.delegate} to delegate to is visible from ${m.root.namespace}`),
     );
+  for (const { delegate, path, roots } of unused) {
+    const message = `this rule has no effect: its match does not lie within that of the rule in ${roots.join(', ')} which delegates to it`;
+    problems.push(problem('DELEGATE_RULE_UNUSED', delegate, path, message));
+  }
   for (const rule of snapshot.virtualServices.all) {
     for (const [i, g] of rule.gateways.entries()) {
       if (g !== MESH_GATEWAY && !gateways.has(g))

@@ -2,6 +2,7 @@
 // known sets are an input of the snapshot.
 
 import type { RequestAuthentication } from '../api/specs.ts';
+import { asKeySet } from '../api/web-key.ts';
 
 export type JwtRule = NonNullable<RequestAuthentication['jwtRules']>[number];
 
@@ -19,6 +20,8 @@ export interface KeySets {
   readonly known: ReadonlyMap<string, string>;
   /** Key source → why its keys could not be had the last time, in words without secrets. */
   readonly failed: ReadonlyMap<string, string>;
+  /** Key source → which of its keys no proxy can read, and why. Absent: of none. */
+  readonly leftOut?: ReadonlyMap<string, string>;
   /** Stands for keys that are not known: nobody has its private half, so it refuses every token. */
   readonly refusing: string;
 }
@@ -41,5 +44,5 @@ export const keySourceOf = (rule: JwtRule): KeySource | undefined => {
 
 export const keysOf = (rule: JwtRule, sets: KeySets): string => {
   const source = keySourceOf(rule);
-  return source === undefined ? (rule.jwks ?? '') : (sets.known.get(source.id) ?? sets.refusing);
+  return source === undefined ? asKeySet(rule.jwks ?? '') : (sets.known.get(source.id) ?? sets.refusing);
 };

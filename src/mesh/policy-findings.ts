@@ -16,6 +16,7 @@ const codes = {
   AUTHORIZERS_SEVERAL: 'a workload has one external authorizer; where policies name several, what they match is denied',
   DRY_RUN_DENIES: 'an authorizer cannot be asked on trial; what a CUSTOM policy with the annotation matches is denied, as in Istio',
   KEYS_MISSING: 'keys of tokens could not be fetched; every token of the issuer is refused',
+  KEYS_UNREADABLE: 'some of the keys that were fetched for tokens cannot be read by any proxy; tokens signed with them are refused',
 } as const;
 
 export const policyProblems = (snapshot: Snapshot): readonly Problem[] => [
@@ -88,9 +89,20 @@ const keyProblems = ({ requestAuthentication, keySets }: Snapshot): readonly Pro
   requestAuthentication.all.flatMap((p) =>
     (p.spec.jwtRules ?? []).flatMap((rule, i) => {
       const source = keySourceOf(rule);
-      const failure = source === undefined ? undefined : keySets.failed.get(source.id);
-      if (source === undefined || failure === undefined) return [];
+      if (source === undefined) return [];
+      const failure = keySets.failed.get(source.id);
       const path = `spec.jwtRules[${i}].${source.discovery ? 'issuer' : 'jwksUri'}`;
+      const leftOut = keySets.leftOut?.get(source.id);
+      if (leftOut !== undefined)
+        return [
+          problem(
+            'KEYS_UNREADABLE',
+            p,
+            path,
+            `fetched keys of ${rule.issuer ?? 'the rule'} that no proxy can read are left out (${leftOut})`,
+          ),
+        ];
+      if (failure === undefined) return [];
       return [
         problem(
           'KEYS_MISSING',

@@ -116,5 +116,5 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
     ),
     workloadGroups: part('WorkloadGroup', (list) => new Map(list.map((g) => [`${g.namespace}/${g.name}`, g]))),
   };
-  return { snapshot, problems: findProblems(snapshot, virtualServices.missing) };
+  return { snapshot, problems: findProblems(snapshot, virtualServices) };
 };

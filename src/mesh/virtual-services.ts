@@ -5,7 +5,7 @@ import type { MeshConfig } from '../api/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute } from '../api/specs.ts';
 import { Memo } from '../base/memo.ts';
-import { mergeDelegate } from './delegate.ts';
+import { mergeDelegate, outsideRoot } from './delegate.ts';
 import { resolveShortName } from './host.ts';
 import { compareAge, creationMsOf } from './order.ts';
 import { isPrivate, isPublic, resolveExportTo, visibleTo } from './visibility.ts';
@@ -40,6 +40,23 @@ export interface MissingDelegate {
   readonly delegate: string;
 }
 
+/** One rule of a delegate, as one root takes it. */
+interface DelegateUse {
+  readonly delegate: Resource<'VirtualService'>;
+  readonly path: string;
+  readonly root: string;
+  /** It does not lie within the root's match. */
+  readonly outside: boolean;
+}
+
+/** A rule of a delegate that no root has a place for. */
+export interface UnusedDelegateRule {
+  readonly delegate: Resource<'VirtualService'>;
+  readonly path: string;
+  /** `namespace/name` of those that delegate to it. */
+  readonly roots: readonly string[];
+}
+
 const gatewayReference = (name: string, namespace: string): string => {
   if (name === MESH_GATEWAY) return name;
   if (name.includes('/')) return name.startsWith('./') ? `${namespace}/${name.slice(2)}` : name;
@@ -52,7 +69,11 @@ export const buildVirtualServices = (
   mesh: MeshConfig,
   domain: string,
   memo = new Memo(),
-): { readonly index: VirtualServiceIndex; readonly missing: readonly MissingDelegate[] } => {
+): {
+  readonly index: VirtualServiceIndex;
+  readonly missing: readonly MissingDelegate[];
+  readonly unused: readonly UnusedDelegateRule[];
+} => {
   const ruleAgain = memo.pass('virtual service');
   const rules = resources.map((r) => ruleAgain(r, [mesh, domain], () => ruleOf(r, mesh, domain))).sort(compareAge);
   const delegates = new Map(rules.filter((r) => r.hosts.length === 0).map((r) => [`${r.namespace}/${r.name}`, r]));
@@ -61,9 +82,28 @@ export const buildVirtualServices = (
     .filter((r) => r.hosts.length > 0)
     .map((r) => {
       const named = r.http.flatMap((h) => (h.delegate === undefined ? [] : [delegates.get(delegateKey(r, h.delegate))]));
-      return named.length === 0 ? { rule: r, missing: [] } : rootAgain(r, named, () => withDelegates(r, delegates));
+      return named.length === 0 ? { rule: r, missing: [], uses: [] } : rootAgain(r, named, () => withDelegates(r, delegates));
     });
-  return { index: indexOf(roots.map((r) => r.rule)), missing: roots.flatMap((r) => r.missing) };
+  return {
+    index: indexOf(roots.map((r) => r.rule)),
+    missing: roots.flatMap((r) => r.missing),
+    unused: unusedRules(roots.flatMap((r) => r.uses)),
+  };
+};
+
+const unusedRules = (uses: readonly DelegateUse[]): readonly UnusedDelegateRule[] => {
+  const rules = new Map<string, DelegateUse[]>();
+  for (const use of uses) {
+    const key = `${use.delegate.namespace}/${use.delegate.name} ${use.path}`;
+    const list = rules.get(key);
+    if (list === undefined) rules.set(key, [use]);
+    else list.push(use);
+  }
+  return [...rules.values()].flatMap((list) => {
+    const [first] = list;
+    if (first === undefined || list.some((u) => !u.outside)) return [];
+    return [{ delegate: first.delegate, path: first.path, roots: [...new Set(list.map((u) => u.root))] }];
+  });
 };
 
 const delegateKey = (rule: VirtualServiceRule, { name, namespace }: NonNullable<HttpRoute['delegate']>): string =>
@@ -115,8 +155,9 @@ const resolveHttp = (h: HttpRoute, fqdn: (host: string) => string, namespace: st
 const withDelegates = (
   rule: VirtualServiceRule,
   delegates: ReadonlyMap<string, VirtualServiceRule>,
-): { readonly rule: VirtualServiceRule; readonly missing: readonly MissingDelegate[] } => {
+): { readonly rule: VirtualServiceRule; readonly missing: readonly MissingDelegate[]; readonly uses: readonly DelegateUse[] } => {
   const missing: MissingDelegate[] = [];
+  const uses: DelegateUse[] = [];
   const http = rule.http.flatMap((h, i) => {
     if (h.delegate === undefined) return [h];
     const key = delegateKey(rule, h.delegate);
@@ -125,9 +166,13 @@ const withDelegates = (
       missing.push({ root: rule.resource, path: `spec.http[${i}].delegate`, delegate: key });
       return [];
     }
+    const outside = new Set(outsideRoot(h, delegate.http));
+    const root = `${rule.namespace}/${rule.name}`;
+    for (const index of delegate.http.keys())
+      uses.push({ delegate: delegate.resource, path: `spec.http[${index}]`, root, outside: outside.has(index) });
     return mergeDelegate(h, delegate.http);
   });
-  return { rule: { ...rule, http }, missing };
+  return { rule: { ...rule, http }, missing, uses };
 };
 
 /** Hosts the rule can send to as a client of a namespace, with the ports named; port 0 stands for any. */

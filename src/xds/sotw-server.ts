@@ -23,6 +23,8 @@ export interface SotwServerOptions {
 
 interface TypeState {
   names: '*' | ReadonlySet<string>;
+  /** The version that the client said it has when it came, until it is known what it is to have. */
+  claimed: string;
   /** Name → version of what this stream's client has been sent. */
   sent: Map<string, string>;
   sentVersion: string;
@@ -120,6 +122,7 @@ export class SotwServer {
     const wildcard = names.length === 0 && (resourceType(typeUrl)?.wildcard ?? true);
     const state: TypeState = {
       names: wildcard || names.includes('*') ? '*' : new Set(names),
+      claimed: version,
       sent: new Map(),
       sentVersion: '',
       nonce: '',
@@ -127,15 +130,6 @@ export class SotwServer {
       pending: false,
       nack: undefined,
     };
-    const content = this.#options.content(typeUrl);
-    // Clusters sent on this stream are made anew by the client: it waits for their endpoints, whatever it had before.
-    const clustersSent = typeUrl === ENDPOINT_TYPE.url && (this.#types.get(CLUSTER_TYPE.url)?.nonce ?? '') !== '';
-    if (content && !clustersSent && version !== '' && version === versionFor(content, state.names)) {
-      // A client that comes back with what it should have is in step already.
-      for (const r of selected(content, state.names)) state.sent.set(r.name, r.version);
-      state.sentVersion = version;
-      if (typeUrl === CLUSTER_TYPE.url) this.#rememberClusters(content.resources);
-    }
     return state;
   }
 
@@ -158,8 +152,21 @@ export class SotwServer {
     const state = this.#types.get(typeUrl);
     const content = this.#options.content(typeUrl);
     if (!state || !content || this.#options.writable?.() === false) return;
+    if (state.claimed !== '') this.#resume(typeUrl, state, content);
     if (state.names === '*') this.#pushAll(typeUrl, state, content);
     else this.#pushNamed(typeUrl, state, content);
+  }
+
+  /** A client that comes back with what it should have is in step already. */
+  #resume(typeUrl: string, state: TypeState, content: Content): void {
+    const { claimed } = state;
+    state.claimed = '';
+    // Clusters sent on this stream are made anew by the client: it waits for their endpoints, whatever it had before.
+    const clustersSent = typeUrl === ENDPOINT_TYPE.url && (this.#types.get(CLUSTER_TYPE.url)?.nonce ?? '') !== '';
+    if (clustersSent || claimed !== versionFor(content, state.names)) return;
+    for (const r of selected(content, state.names)) state.sent.set(r.name, r.version);
+    state.sentVersion = claimed;
+    if (typeUrl === CLUSTER_TYPE.url) this.#rememberClusters(content.resources);
   }
 
   #pushAll(typeUrl: string, state: TypeState, content: Content): void {

@@ -21,7 +21,11 @@ test('at most one of the ways to select is written, even an empty one', () => {
 
 test('one source of keys, one of certificates', () => {
   const rule = (more: string): string => `{jwtRules: [{issuer: a, ${more}}]}`;
-  tells('RequestAuthentication', rule("jwksUri: 'https://a/b', jwks: '{\"keys\": []}'"), 'error SCHEMA_RULE spec.jwtRules[0].jwks');
+  tells(
+    'RequestAuthentication',
+    rule(`jwksUri: 'https://a/b', jwks: '{"kty": "OKP", "crv": "Ed25519", "x": "${'A'.repeat(43)}"}'`),
+    'error SCHEMA_RULE spec.jwtRules[0].jwks',
+  );
   tells('RequestAuthentication', rule("jwksUri: 'https://a/b'"));
   tells('RequestAuthentication', rule("jwks_uri: 'https://a/b'"));
   const tls = (more: string): string =>

@@ -435,9 +435,12 @@ test('a thousand documents in under two seconds', () => {
       `hosts: [svc-${i}]\nhttp:\n- match: [{uri: {regex: "/a.*"}}]\n  route:\n  - {destination: {host: a, subset: v1}, weight: 90}\n  - {destination: {host: a, subset: v2}, weight: 10}`,
     ).replace('payment', `p${i}`);
   const text = Array.from({ length: 1000 }, (_, i) => document(i)).join('---\n');
+  // Whichever is less: on a loaded machine the clock counts what others do, and processor time what threads of the runtime do beside.
   const start = performance.now();
+  const before = process.cpuUsage();
   const { resources, problems } = parse(text);
-  const took = performance.now() - start;
+  const { user, system } = process.cpuUsage(before);
+  const took = Math.min(performance.now() - start, (user + system) / 1000);
   assert.equal(resources.length, 1000);
   assert.deepEqual(problems, []);
   assert.deepEqual(resources[999]?.origin.at('spec.http[0].route[1].weight'), { line: 11 * 999 + 10, column: 44 });

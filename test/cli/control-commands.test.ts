@@ -61,10 +61,16 @@ describe('control-plane, status, apply, get, delete, proxy-status, version', () 
     assert.deepEqual([applied.code, applied.out], [0, 'virtualservice/payment.production created\n'], applied.err);
     const got = await skein(['get', 'vs', 'payment', '-n', 'production', '-o', 'json']);
     assert.equal((JSON.parse(got.out) as { spec: { hosts: string[] } }).spec.hosts[0], 'payment');
+    const several = (await skein(['get', 'dr,vs', '-n', 'production', '-o', 'json'])).out;
+    assert.deepEqual(
+      (JSON.parse(several) as { readonly items: readonly { readonly kind: string }[] }).items.map((o) => o.kind),
+      ['VirtualService'],
+    );
     assert.match((await skein(['get', 'all'])).out, /^KIND +NAMESPACE +NAME +AGE +ORIGIN\n/);
     const deleted = await skein(['delete', 'vs', 'payment', '-n', 'production']);
     assert.deepEqual([deleted.code, deleted.out], [0, 'virtualservice/payment.production deleted\n']);
     assert.equal((await skein(['delete', 'vs', 'payment', '-n', 'production'])).code, 1);
+    for (const kinds of ['vs,xy', 'vs,all', 'vs,']) assert.equal((await skein(['get', kinds])).code, 2);
     assert.equal((await skein(['get', 'vs', 'payment'])).code, 1);
   });
 

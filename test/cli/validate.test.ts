@@ -51,16 +51,32 @@ test('what may never end or is beyond the limit is refused unread, with its name
     assert.match(device.err, /^skein: cannot read \/dev\/urandom: not a regular file/);
     const large = join(dir, 'large.yaml');
     writeFileSync(large, '');
-    truncateSync(large, 64 * 1024 * 1024 + 1);
-    assert.deepEqual(
-      [validate(['-f', large]).err, validate(['-f', large]).code],
-      [`skein: cannot read ${large}: larger than 67108864 bytes\n`, 2],
-    );
+    truncateSync(large, 4 * 1024 * 1024 + 1);
+    const told = validate(['-f', large]);
+    assert.deepEqual([told.code, told.err], [1, '']);
+    assert.match(told.out, /large\.yaml:1:1: error FILE_TOO_LARGE the file is larger than 4194304 bytes \(split it .*\)\n$/);
     symlinkSync('/dev/urandom', join(dir, 'device.yaml'));
     symlinkSync('.', join(dir, 'ring.yaml'));
     const folder = validate(['-f', dir]);
     assert.equal(folder.code, 1);
-    assert.match(folder.out, /^\S+device\.yaml:1:1: error FILE_UNREADABLE .*\n\S+large\.yaml:1:1: error FILE_UNREADABLE .*\n$/);
+    assert.match(folder.out, /^\S+device\.yaml:1:1: error FILE_UNREADABLE .*\n\S+large\.yaml:1:1: error FILE_TOO_LARGE .*\n$/);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
+test('bytes that are no UTF-8 are told with their line, in a file, a folder and from a pipe; all else is read on', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-validate-'));
+  try {
+    const object = Buffer.from('apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n');
+    writeFileSync(join(dir, 'good.yaml'), object);
+    const bad = join(dir, 'latin.yaml');
+    writeFileSync(bad, Buffer.concat([object, Buffer.from('# grün, gr', 'utf8'), Buffer.from([0xfc]), Buffer.from('n\n')]));
+    for (const path of [bad, dir]) {
+      const done = validate(['-f', path]);
+      assert.equal(done.code, 1);
+      assert.match(done.out, /^\S+latin\.yaml:4:11: error YAML_SYNTAX the text is not UTF-8 here \(.*\)\n$/);
+    }
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

@@ -76,12 +76,18 @@ const fakePiece = (s: FakeSnapshot): ConfigPiece => ({
   },
 });
 
+/** Nothing but its resources takes part in what a proxy refuses. */
+const NO_CAUSES = {
+  envoyFilters: { forWorkload: () => [] },
+  telemetry: { forWorkload: () => ({ policies: [] }) },
+};
+
 export const fakePipeline = (): Pipeline =>
   ({
     parseDocuments,
     parseMeshConfig: () => ({ ok: true, value: { config: { trustDomain: 'cluster.local', extensionProviders: [] }, problems: [] } }),
     buildSnapshot: ({ resources }: { readonly resources: readonly Resource[] }) => ({
-      snapshot: { resources },
+      snapshot: { ...NO_CAUSES, resources },
       problems: resources
         .filter((r) => (r.spec as Spec).value === 'snapshot-error')
         .map((r) => ({ code: 'INVALID', severity: 'error', file: r.origin.file, line: 1, column: 1, path: '', message: 'bad together' })),

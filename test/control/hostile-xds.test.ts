@@ -1,9 +1,11 @@
 // xDS clients that do not play by the rules: each costs little and ends alone. And a gRPC server that says what is wrong.
 import assert from 'node:assert/strict';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { describe, test } from 'node:test';
 import { Client, credentials } from '@grpc/grpc-js';
 import { type GrpcCall, GrpcConnection } from '../../src/wire/grpc-client.ts';
+import { frameMessage } from '../../src/wire/grpc-frames.ts';
 import { decode, encode } from '../../src/xds/codec.ts';
 import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, DELTA_ADS_METHOD, deltaMethod, LISTENER_TYPE, ROUTE_TYPE } from '../../src/xds/resource-types.ts';
@@ -258,6 +260,23 @@ describe('clients that do not play by the rules', () => {
   });
 });
 
+/** Of a call of these bytes and no more. */
+const statusOf = async (rig: Rig, token: string, body: Buffer): Promise<string | undefined> => {
+  const session = http2.connect('http://x', { createConnection: () => net.connect((rig.controlPlane.xds[0] ?? '').slice('unix:'.length)) });
+  const headers = { ':method': 'POST', ':path': DELTA_ADS_METHOD, 'content-type': 'application/grpc', authorization: `Bearer ${token}` };
+  const call = session.request(headers);
+  call.on('data', () => undefined);
+  const status = new Promise<string | undefined>((resolve, reject) => {
+    call.on('response', (h) => {
+      if (h['grpc-status'] !== undefined) resolve(String(h['grpc-status']));
+    });
+    call.on('trailers', (h) => resolve(h['grpc-status'] === undefined ? undefined : String(h['grpc-status'])));
+    call.on('error', reject);
+  });
+  call.end(body);
+  return status.finally(() => session.destroy());
+};
+
 describe('the gRPC door', () => {
   const bytes = (b: Buffer): Buffer => b;
 
@@ -269,6 +288,18 @@ describe('the gRPC door', () => {
       });
       assert.equal(code, 12);
       client.close();
+    });
+  });
+
+  test('a call that ends in the middle of a message was not well', async () => {
+    await withRig({ 'a.yaml': service('a') }, async (rig, token) => {
+      const request = encode('envoy.service.discovery.v3.DeltaDiscoveryRequest', { node: NODE, type_url: CLUSTER_TYPE.url });
+      const whole = Buffer.from(frameMessage(request));
+      const statuses: (string | undefined)[] = [];
+      for (const body of [whole.subarray(0, 3), whole.subarray(0, -1), Buffer.concat([whole, whole.subarray(0, 4)]), whole]) {
+        statuses.push(await statusOf(rig, token, body));
+      }
+      assert.deepEqual(statuses, ['13', '13', '13', '0']);
     });
   });
 

@@ -18,7 +18,9 @@ import { UNOWNED_KEY_SET } from '../../src/control/unowned-key.ts';
 import type { KeySource } from '../../src/mesh/key-sets.ts';
 import { eventually, startRig, XdsClient } from './rig.ts';
 
-const KEY = { kty: 'RSA', kid: 'k1', n: 'abc', e: 'AQAB' };
+const KEY = { kty: 'oct', kid: 'k1', alg: 'HS256', k: 'AAAA' };
+/** A set that a verifier can read, told from others by its name. */
+const set = (kid: string): string => JSON.stringify({ keys: [{ ...KEY, kid }] });
 const SET = JSON.stringify({ keys: [KEY] });
 
 const serve = async (
@@ -180,7 +182,7 @@ test('the key of nobody is a key as a verifier takes it, and refuses what others
 });
 
 test('keys are fetched again, replaced when they change, and stay in force while their address is down', async () => {
-  let answer: Result<string, string> = ok('first');
+  let answer: Result<string, string> = ok(set('first'));
   let asked = 0;
   await withStore(
     async () => {
@@ -189,7 +191,7 @@ test('keys are fetched again, replaced when they change, and stay in force while
     },
     async (store, changes) => {
       store.want([source('http://a')]);
-      await eventually('the first keys', () => store.current.known.get('keys http://a') === 'first');
+      await eventually('the first keys', () => store.current.known.get('keys http://a') === set('first'));
       const at = store.current;
       await eventually('asked again', () => asked > 3);
       assert.equal(store.current, at, 'nothing has changed, so nothing is pushed');
@@ -197,23 +199,23 @@ test('keys are fetched again, replaced when they change, and stay in force while
       answer = err('down');
       const failing = asked + 3;
       await eventually('asked while down', () => asked > failing);
-      assert.equal(store.current.known.get('keys http://a'), 'first');
+      assert.equal(store.current.known.get('keys http://a'), set('first'));
       assert.equal(store.current.failed.size, 0);
-      answer = ok('second');
-      await eventually('the new keys', () => store.current.known.get('keys http://a') === 'second');
+      answer = ok(set('second'));
+      await eventually('the new keys', () => store.current.known.get('keys http://a') === set('second'));
     },
   );
 });
 
 test('keys outlive the process; those that nobody wants are forgotten', async () => {
   await withStore(
-    async (s) => (s.url === 'http://a' ? ok('kept') : new Promise(() => undefined)),
+    async (s) => (s.url === 'http://a' ? ok(set('kept')) : new Promise(() => undefined)),
     async (store, _, folder, again) => {
       store.want([source('http://a')]);
       await eventually('the keys', () => store.current.known.size === 1);
       store.close();
       const second = again();
-      assert.deepEqual([...second.want([source('http://a'), source('http://b')]).known], [['keys http://a', 'kept']], 'at once');
+      assert.deepEqual([...second.want([source('http://a'), source('http://b')]).known], [['keys http://a', set('kept')]], 'at once');
       assert.equal(readdirSync(folder).length, 1);
       assert.equal(second.want([source('http://b')]).known.size, 0);
       assert.equal(readdirSync(folder).length, 0);
@@ -223,10 +225,29 @@ test('keys outlive the process; those that nobody wants are forgotten', async ()
 
 test('keys that were prepared are there when their rule comes into force, and an address that hangs holds nobody up for long', async () => {
   await withStore(
-    async (s) => (s.url === 'http://hangs' ? new Promise(() => undefined) : ok('prepared')),
+    async (s) => (s.url === 'http://hangs' ? new Promise(() => undefined) : ok(set('prepared'))),
     async (store) => {
       await store.prepare([source('http://a'), source('http://hangs')]);
-      assert.deepEqual([...store.want([source('http://a'), source('http://hangs')]).known], [['keys http://a', 'prepared']]);
+      assert.deepEqual([...store.want([source('http://a'), source('http://hangs')]).known], [['keys http://a', set('prepared')]]);
+    },
+  );
+});
+
+test('fetched keys that no proxy can read are left out and told; a set of such keys alone is no set', async () => {
+  const unreadable = { kty: 'RSA', kid: 'short', n: 'abc', e: 'AQAB' };
+  const sets: Readonly<Record<string, readonly object[]>> = {
+    'http://mixed': [unreadable, KEY],
+    'http://bad': [unreadable, { kty: 'XYZ' }],
+  };
+  await withStore(
+    async ({ url }) => ok(JSON.stringify({ keys: sets[url] })),
+    async (store) => {
+      await store.prepare([source('http://bad')]);
+      assert.equal(store.want([source('http://mixed'), source('http://bad')]).known.size, 0);
+      await eventually('both answers', () => store.current.known.size + store.current.failed.size === 2);
+      assert.deepEqual([...store.current.known], [['keys http://mixed', JSON.stringify({ keys: [KEY] })]]);
+      assert.match(store.current.leftOut?.get('keys http://mixed') ?? '', /^key "short": n has/);
+      assert.match(store.current.failed.get('keys http://bad') ?? '', /^no key that a proxy can read: key "short": n has .*, key #1: kty/);
     },
   );
 });

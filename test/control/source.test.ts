@@ -128,6 +128,16 @@ describe('watched folder', () => {
     }
   };
 
+  test('a save that is not UTF-8 is refused with its line, and what was good stays', async () => {
+    await withFolder(async (source, folder) => {
+      writeFileSync(join(folder, 'a.yaml'), Buffer.concat([Buffer.from('kind: Service\nname: '), Buffer.from([0xfc, 0x0a])]));
+      await eventually('the problem', () => source.state.problems.length > 0);
+      const [problem] = source.state.problems;
+      assert.deepEqual([problem?.code, problem?.line, problem?.column], ['YAML_SYNTAX', 2, 7]);
+      assert.equal(specValue(source, 'a'), 'one');
+    });
+  });
+
   test('without polling too every save is noticed, of a known file, a new one and one that goes', async () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'a.yaml'), document('a', 'one'));

@@ -92,7 +92,7 @@ test('a policy in a watched file closes the workload of a proxy without the filt
       told.map((p) => [p.code, p.severity, p.line]),
       [['NOT_YET_ENFORCED', 'error', 2]],
     );
-    assert.match(told[0]?.message ?? '', /what the policy governs is refused there/);
+    assert.match(told[0]?.message ?? '', /where the policy is in force, what it governs is refused there/);
   });
 });
 

@@ -143,12 +143,24 @@ export const controlPlaneKillCheck = async (
   });
 };
 
+/**
+ * An Envoy answers the next request of a connection by the filters that were in force when the connection began, and closes it then: one
+ * that rests in a pool since before a policy was taken back is still refused once.
+ */
+const pastPolicies = async (mesh: Mesh, from: string): Promise<void> => {
+  await eventually('connections from before have left', 10_000, async () => {
+    const { failures } = await mesh.load(from, VERSION_URL, { count: 100, fresh: true });
+    return failures.length === 0 ? true : undefined;
+  });
+};
+
 /** Envoy must not outlive its agent: it would hold the ports of the one that follows. */
 export const envoyAgentKillCheck = async (suite: Suite, mesh: Mesh, named: Named): Promise<void> => {
   await suite.check(named('kill -9 of an agent takes its Envoy along, and the replica serves again within 3 s'), () =>
     withoutRetries(mesh, async () => {
       const order = (await mesh.workload('order-service')).name;
       const victim = (await mesh.workload('payment-service', 'v1')).name;
+      await pastPolicies(mesh, order);
       const load = mesh.startLoad(order, VERSION_URL, LOAD);
       const killedAt = await killUnder(load, mesh.process('sidecar', victim).pid);
       const result = await load.done;

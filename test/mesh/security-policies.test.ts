@@ -179,5 +179,8 @@ test('keys that cannot be had are told at the rule', () => {
     'warning KEYS_MISSING spec.jwtRules[1].issuer',
     'warning KEYS_MISSING spec.jwtRules[2].jwksUri',
   ]);
+  const leftOut = new Map([['keys http://k', 'key #0: kty is missing']]);
+  const partly = { known: new Map([['keys http://k', '{}']]), failed: new Map(), leftOut, refusing: '{}' };
+  assert.deepEqual(told(yaml, {}, partly), ['warning KEYS_UNREADABLE spec.jwtRules[2].jwksUri']);
   assert.deepEqual(told(yaml), [], 'nobody has tried yet');
 });

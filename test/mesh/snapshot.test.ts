@@ -172,6 +172,30 @@ test('delegates are joined into the rule that names them, conflicts drop out, a 
     [['r-l', [{ uri: { prefix: '/api/v1' } }], '5s', 'pay.shop.svc.cluster.local']],
   );
   assert.ok(problems.some((p) => p.code === 'DELEGATE_UNKNOWN' && p.severity === 'warning'));
+  const [unused, ...more] = problems.filter((p) => p.code === 'DELEGATE_RULE_UNUSED');
+  assert.deepEqual([unused?.severity, unused?.path, more], ['warning', 'spec.http[1]', []]);
+  assert.match(unused?.message ?? '', /does not lie within .* shop\/root /);
+});
+
+test('a rule of a delegate that one of its roots has a place for is used', () => {
+  const { problems } = build(
+    vs(
+      'root',
+      '  hosts: [pay]\n  http:\n  - match: [{uri: {prefix: /a}}]\n    delegate: {name: leaf}\n  - match: [{uri: {prefix: /b}}]\n    delegate: {name: leaf}',
+    ) +
+      vs(
+        'leaf',
+        ['/a/1', '/b/1', '/c/1'].reduce(
+          (all, p) => `${all}  - match: [{uri: {prefix: ${p}}}]\n    directResponse: {status: 418}\n`,
+          '  http:\n',
+        ),
+      ),
+  );
+  const unused = problems.filter((p) => p.code === 'DELEGATE_RULE_UNUSED');
+  assert.deepEqual(
+    unused.map((p) => p.path),
+    ['spec.http[2]'],
+  );
 });
 
 test('a match of a delegate that is not within the root’s is out, whatever kinds of texts they compare', () => {

@@ -256,6 +256,33 @@ describe('state-of-the-world streams', () => {
     );
   });
 
+  test('that holds as well when it is known only later what the client is to have', () => {
+    const rig = new Rig();
+    rig.set(CLUSTER_TYPE, { a: '1' });
+    rig.set(ENDPOINT_TYPE, { a: '1' });
+    rig.client.subscribe(CLUSTER_TYPE, '*');
+    rig.client.subscribe(ENDPOINT_TYPE, new Set(['a']));
+    rig.connect();
+    rig.settle();
+    const before = rig.responses.length;
+    const held = new Map(rig.content);
+    for (const clusters of ['1', '2']) {
+      rig.disconnect();
+      rig.content.clear();
+      rig.connect();
+      rig.settle();
+      assert.equal(rig.responses.length, before);
+      for (const [url, content] of held) rig.content.set(url, content);
+      if (clusters !== '1') rig.set(CLUSTER_TYPE, { a: clusters });
+      rig.server?.refresh();
+      rig.settle();
+      assert.deepEqual(
+        rig.responses.slice(before).map((r) => resourceType(r.url)?.shortName),
+        clusters === '1' ? [] : ['CDS', 'EDS'],
+      );
+    }
+  });
+
   test('clusters are removed only after the routes that named them have been answered for', () => {
     const rig = new Rig();
     for (const type of [CLUSTER_TYPE, LISTENER_TYPE]) rig.client.subscribe(type, '*');
