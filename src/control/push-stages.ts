@@ -1,12 +1,12 @@
 // What one stream may see of its target now: make before break across types. A new cluster is announced first; listeners and
 // routes that may name it follow once its endpoints have been taken; a cluster that is gone stays until the
-// listeners and routes that named it have been replaced and a moment has passed. A type whose last response is
+// listeners and routes that named it have been replaced and a moment has passed; names for DNS come last. A type whose last response is
 // unanswered keeps its content, so a slow client gets the latest and never a backlog.
 // Pure: `now` is given; `deadlineMs` says when to call `advance` again although nothing has been received.
 import { assert } from '../base/assert.ts';
 import { type Content, contentOf, type EncodedResource, layered, layersOf } from '../xds/content.ts';
 import type { DiscoveryMachine } from '../xds/discovery-machine.ts';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/resource-types.ts';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, NAME_TABLE_TYPE, ROUTE_TYPE } from '../xds/resource-types.ts';
 import type { SharedWork } from '../xds/shared-work.ts';
 import { emptyAssignment, type ProxyResources } from './proxy-resources.ts';
 
@@ -71,13 +71,23 @@ export class PushStages {
     this.#advanceEndpoints(target);
     const held = this.#clustersInTheWay(target, nowMs);
     for (const [url, content] of target.contents) {
-      if (url === CLUSTER_TYPE.url || url === ENDPOINT_TYPE.url) continue;
+      if (url === CLUSTER_TYPE.url || url === ENDPOINT_TYPE.url || url === NAME_TABLE_TYPE.url) continue;
       const routing = isRouting(url);
       const before = this.#visible.get(url);
       if (before && (this.#pending(url) || (routing && held))) continue;
       if (routing && before && before.version !== content.version) this.#routingPending = true;
       this.#visible.set(url, content);
     }
+    this.#advanceNames(target);
+  }
+
+  /** A name that is answered before its listener is there leads its caller past the mesh: names follow what they lead to. */
+  #advanceNames(target: ProxyResources): void {
+    const wanted = target.contents.get(NAME_TABLE_TYPE.url);
+    if (!wanted) return;
+    const behind = this.#routingPending || ROUTING.some((url) => this.#visible.get(url)?.version !== target.contents.get(url)?.version);
+    if (this.#visible.has(NAME_TABLE_TYPE.url) && (behind || this.#pending(NAME_TABLE_TYPE.url))) return;
+    this.#visible.set(NAME_TABLE_TYPE.url, wanted);
   }
 
   #pending(url: string): boolean {

@@ -136,6 +136,25 @@ describe('xDS server', () => {
     });
   });
 
+  test('a name is answered only once its routes have been taken', async () => {
+    await withClient(shop(), async (rig, client) => {
+      await client.follow(['a'], ['r', 's']);
+      client.subscribe('NDS');
+      client.ack(await client.next('NDS', 1));
+      const documents = [service('n', '10.2.0.1'), route('s', 'n')].map((text, i) => ({ file: `${i}.yaml`, text }));
+      await rig.admin('POST', '/v1/apply', { documents });
+      client.ack(await client.next('CDS', 2));
+      client.send({ type_url: ENDPOINT_TYPE.url, response_nonce: client.of('EDS').at(-1)?.nonce, resource_names: ['a', 'n'] });
+      client.ack(await client.next('EDS', 2), ['a', 'n']);
+      const routed = await client.next('RDS', 2);
+      const named = (): boolean => client.of('NDS').some((r) => JSON.stringify(r.response).includes('n.default'));
+      assert.ok(!named(), 'the name came before its routes were taken');
+      client.ack(routed, ['r', 's']);
+      await client.next('NDS', 2);
+      assert.ok(named());
+    });
+  });
+
   test('a cluster is removed only after the routes that named it have been replaced', async () => {
     await withClient({ ...shop(), 'b.yaml': service('b') }, async (rig, client) => {
       await client.follow(['a', 'b'], ['r']);

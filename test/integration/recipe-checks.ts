@@ -115,7 +115,7 @@ const abTest = async (mesh: Mesh, order: string): Promise<undefined> => {
   return undefined;
 };
 
-const curl = ['-sS', '--max-time', '5'];
+const curl = ['-sS', '--max-time', '2'];
 
 /** What the shop's services say of themselves is in every answer of theirs, a refusal too. */
 const answeredBy = async (mesh: Mesh, service: string, url: string, from?: string): Promise<void> => {
