@@ -4,9 +4,10 @@
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CaptureOptions } from '../agent/capture/program.ts';
+import { textOf } from '../api/document-bytes.ts';
 import { effectiveProxyConfig } from '../api/effective-proxy-config.ts';
 import { defaultMeshConfig, type MeshConfig, parseMeshConfig } from '../api/mesh-config.ts';
-import { parseDocuments } from '../api/parse-documents.ts';
+import { type ParsedDocuments, parseDocuments } from '../api/parse-documents.ts';
 import { hasErrors, type Problem } from '../api/problem.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
 import type { MeshProxyConfigSpec } from '../api/specs.ts';
@@ -52,6 +53,12 @@ export interface MeshFolder {
   readonly problems: readonly Problem[];
 }
 
+/** As the control plane reads the file, so both refuse the same. */
+const readDocuments = (file: string): ParsedDocuments => {
+  const text = textOf(file, readFileSync(file));
+  return text.ok ? parseDocuments(file, text.value) : { resources: [], problems: [text.error] };
+};
+
 export const readMeshFolder = (folder: string): MeshFolder => {
   try {
     readdirSync(folder);
@@ -63,7 +70,7 @@ export const readMeshFolder = (folder: string): MeshFolder => {
       problems: [{ code: 'FOLDER_UNREADABLE', severity: 'error', file: folder, line: 1, column: 1, path: '', message }],
     };
   }
-  const parsed = yamlFiles(folder).map((file) => parseDocuments(file, readFileSync(file, 'utf8')));
+  const parsed = yamlFiles(folder).map(readDocuments);
   const problems = parsed.flatMap((p) => p.problems);
   if (hasErrors(problems)) return { workloads: [], problems };
   const planned = planWorkloads(

@@ -201,6 +201,9 @@ test('workloads of a folder', () => {
   const broken = readMeshFolder(folder);
   assert.deepEqual(broken.workloads, []);
   assert.ok(broken.problems.some((p) => p.severity === 'error'));
+  writeFileSync(join(folder, 'sub', 'mesh.yaml'), Buffer.concat([Buffer.from('# one\n# '), Buffer.of(0xff), Buffer.from('\n')]));
+  const [unreadable] = readMeshFolder(folder).problems;
+  assert.deepEqual([unreadable?.code, unreadable?.line], ['YAML_SYNTAX', 2], 'bytes that are not UTF-8 are refused, not replaced');
   rmSync(folder, { recursive: true });
 });
 
