@@ -39,7 +39,8 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   readonly #exchange: Exchange;
   readonly #suppressed: boolean;
   readonly #times: AttemptTimeouts;
-  readonly #kept = new KeptRequest();
+  /** What has come of the body and is not sent, or may be sent again. */
+  readonly kept = new KeptRequest();
   #mirrors: readonly MirrorRequest[] = NO_MIRRORS;
   // The attempt.
   #cluster: ClusterRuntime | undefined;
@@ -72,7 +73,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
 
   /** Ready for the next request. */
   reset(): void {
-    this.#kept.reset();
+    this.kept.reset();
     this.#mirrors = NO_MIRRORS;
     this.#cluster = undefined;
     this.#pool = undefined;
@@ -113,7 +114,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#limits = route.priority === 'high' ? cluster.breakers.high : cluster.breakers.default;
     const expectedMs = this.#times.begin(route, exchange.requestHeaders, exchange.isGrpc, exchange.upgrade !== '');
     this.#budget.begin(route.retry, exchange, exchange.upgrade === '');
-    this.#kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
+    this.kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
     this.#wanted.originalDestination = wantedDestination(cluster, exchange.requestHeaders, this.#facts.originalDestination);
     // What is hashed is the request as it came.
     if (route.hashPolicy.length > 0)
@@ -178,7 +179,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
       this.info.protocol === 'HTTP/2',
     );
     for (const copy of this.#mirrors) {
-      for (const piece of this.#kept.pieces) copy.body(piece);
+      for (const piece of this.kept.pieces) copy.body(piece);
       if (exchange.requestEnded) copy.end();
     }
   }
@@ -193,13 +194,13 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#times.armStream(this.#cluster?.protocol.maxStreamDurationMs ?? 0);
     describeConnected(info, connection);
     info.firstUpstreamTxByte = this.#env.clock.wallMs();
-    const ended = exchange.requestEnded && this.#kept.empty;
+    const ended = exchange.requestEnded && this.kept.empty;
     info.upstreamHeaderBytesSent = connection.writeRequest(exchange, exchange.upgrade, exchange.requestChunked, ended);
-    const kept = this.#kept;
+    const kept = this.kept;
     for (const piece of kept.pieces) if (!connection.writeBody(piece, 0, piece.length)) this.#down.pauseReading();
     if (!kept.keep) kept.drop();
     if (exchange.requestEnded) {
-      connection.endRequest(this.#kept.trailers);
+      connection.endRequest(this.kept.trailers);
       info.lastUpstreamTxByte = this.#env.clock.wallMs();
     } else {
       this.#down.resumeReading();
@@ -213,7 +214,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#exchange.touch();
     if (!this.#exchange.active || this.#exchange.responseEnded) return;
     for (const mirror of this.#mirrors) mirror.body(buf.subarray(start, end));
-    const kept = this.#kept;
+    const kept = this.kept;
     const connection = this.#connection;
     if (connection !== undefined) {
       if (!connection.writeBody(buf, start, end)) this.#down.pauseReading();
@@ -234,7 +235,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
-    this.#kept.trailers = trailers;
+    this.kept.trailers = trailers;
   }
 
   /** Called while the exchange is active. */
@@ -246,7 +247,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     for (const mirror of this.#mirrors) mirror.end();
     const connection = this.#connection;
     if (connection !== undefined) {
-      connection.endRequest(this.#kept.trailers);
+      connection.endRequest(this.kept.trailers);
       this.info.lastUpstreamTxByte = this.#env.clock.wallMs();
     }
   }

@@ -11,7 +11,7 @@ import { plainIp } from './connection-facts.ts';
 import type { ClusterView, DataPlane, DataPlaneOptions, ListenerView } from './data-plane.ts';
 import { systemDns } from './dns-lookup.ts';
 import type { ChainRuntime } from './filter-chain-runtime.ts';
-import { HttpFilterRegistry } from './http-filters.ts';
+import { HttpFilterRegistry } from './filters/http-filters.ts';
 import { ListenerDrain } from './listener-drain.ts';
 import { ListenerRuntime, ListenerState } from './listener-runtime.ts';
 import { ListeningSockets, type SocketSource } from './listening-sockets.ts';
@@ -95,7 +95,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       sharing,
       serverFirst: new ServerFirst(clock, this.stats),
       peerExchange: options.peerExchange,
-      filters: new HttpFilterRegistry(options.httpFilters),
+      filters: new HttpFilterRegistry(options.httpFilters, () => this.#env),
       cluster: (name) => this.#clusters.get(name)?.active,
       ownAddress: ownAddress(),
       get draining() {

@@ -6,7 +6,7 @@ import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, Locality, 
 import type { Clock } from './clock.ts';
 import { DataPlaneRuntime } from './data-plane-runtime.ts';
 import type { DnsLookup } from './dns-lookup.ts';
-import type { HttpFilterFactory } from './http-filter.ts';
+import type { HttpFilterFactory } from './filters/http-filter.ts';
 import type { SocketSource } from './listening-sockets.ts';
 import type { Observer } from './observer.ts';
 import type { OriginalDestination } from './original-destination.ts';

@@ -18,7 +18,8 @@ import { upstreamProtocol } from './cluster-protocol.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import { addressText, type DownstreamFacts, describeConnection } from './connection-facts.ts';
 import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
-import { type FilteredExchange, FilterRun } from './filter-run.ts';
+import { type FilteredExchange, FilterRun } from './filters/filter-run.ts';
+import type { FilterTask, FilterVerdict, RequestBody } from './filters/http-filter.ts';
 import { stripPort } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { LocalAnswers } from './local-answers.ts';
@@ -87,6 +88,9 @@ export class Exchange implements FilteredExchange, RequestView {
 
   get headers(): HeaderBlock {
     return this.requestHeaders;
+  }
+  get facts(): DownstreamFacts {
+    return this.#facts;
   }
   get context(): ListenerContext {
     return this.#plan.context;
@@ -173,12 +177,16 @@ export class Exchange implements FilteredExchange, RequestView {
   // --- route ---
 
   #route(): void {
+    if (this.reroute()) this.#filters.begin();
+  }
+
+  reroute(): boolean {
     const plan = this.#plan;
     const table = plan.routes.plan;
     const match = table === undefined ? undefined : matchRoute(table, this, this.#env.random);
     if (match === undefined || match.kind !== 'route') {
       this.reply(replies.NO_ROUTE);
-      return;
+      return false;
     }
     this.route = match;
     const info = this.info;
@@ -196,9 +204,13 @@ export class Exchange implements FilteredExchange, RequestView {
     }
     if (this.upgrade !== '' && !this.#upgradeAllowed(match)) {
       this.reply(replies.UPGRADE_FAILED);
-      return;
+      return false;
     }
-    this.#filters.begin();
+    return true;
+  }
+
+  clearRoute(): void {
+    this.#filters.clearRoute();
   }
 
   #upgradeAllowed(match: RouteMatch): boolean {
@@ -238,6 +250,7 @@ export class Exchange implements FilteredExchange, RequestView {
 
   onRequestBody(buf: Buffer, start: number, end: number): void {
     this.#attempts.onRequestBody(buf, start, end);
+    if (this.#filters.bodyWanted !== undefined) this.#filters.onBody();
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
@@ -255,6 +268,12 @@ export class Exchange implements FilteredExchange, RequestView {
     this.info.lastDownstreamRxByte = this.#now();
     this.#timers.disarm(REQUEST_TIMEOUT);
     this.#attempts.onRequestEnd();
+    if (this.#filters.bodyWanted !== undefined) this.#filters.onBody();
+  }
+
+  get keptBody(): RequestBody {
+    const { pieces, bytes } = this.#attempts.kept;
+    return { pieces, bytes, whole: this.requestEnded };
   }
 
   /** The downstream connection has handed on all it read. */
@@ -310,6 +329,7 @@ export class Exchange implements FilteredExchange, RequestView {
     }
     if (reply.flag !== undefined) this.info.setFlag(reply.flag);
     this.info.responseCodeDetails = reply.details;
+    this.#filters.reset();
     this.#attempts.giveUp();
     this.#answers.reply(reply, extra);
   }
@@ -351,6 +371,7 @@ export class Exchange implements FilteredExchange, RequestView {
     if (!this.active) return;
     this.active = false;
     this.#timers.disarmAll();
+    this.#filters.reset();
     this.#attempts.end();
     const info = this.info;
     const end = this.#now();
@@ -390,6 +411,10 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 
   // --- time ---
+
+  proceed(task: FilterTask, verdict: FilterVerdict): void {
+    this.#filters.proceed(task, verdict);
+  }
 
   delay(delayMs: number): void {
     this.#timers.arm(DELAY, delayMs);

@@ -14,9 +14,9 @@ import type {
 import { durationMs } from '../xds/well-known.ts';
 import { DownstreamTls } from './downstream-tls.ts';
 import { configAs, typeNameOf, unwrapConfig } from './extension-config.ts';
+import type { NetworkFilter } from './filters/network-filter.ts';
+import { networkFilterFactory } from './filters/network-filters.ts';
 import { compileHcm, type HcmPlan } from './hcm-plan.ts';
-import type { NetworkFilter } from './network-filter.ts';
-import { networkFilterFactory } from './network-filters.ts';
 import type { ListenerContext } from './observer.ts';
 import { exchangesPeers } from './peer-exchange.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
@@ -132,14 +132,16 @@ const compileFilters = (
     name: f.name ?? '',
     typedConfig: unwrapConfig(f.typed_config),
   }));
+  const version = env.sharing.version(listener.name ?? '', listener);
   let terminal: Terminal | undefined;
   described.forEach((filter, i) => {
     const where = `${path}.filters[${i}]`;
+    const place = `${version}\n${where}`;
     const type = typeNameOf(filter.typedConfig);
     if (terminal !== undefined) throw new PlanError(where, 'no filter may stand behind a terminal filter');
     if (type === HCM)
       terminal = prefixed(`${where}.typed_config`, () =>
-        compileHttp(configAs<HttpConnectionManager>(filter.typedConfig, where), listener, described, env, tables, releases),
+        compileHttp(configAs<HttpConnectionManager>(filter.typedConfig, where), listener, described, env, tables, place, releases),
       );
     else if (type === TCP_PROXY) {
       const config = configAs<TcpProxy>(filter.typedConfig, where);
@@ -153,7 +155,6 @@ const compileFilters = (
       const factory = networkFilterFactory(type);
       if (factory === undefined) throw new PlanError(where, `network filter ${filter.name} (${type}) is not supported`);
       if (factory === null) return;
-      const place = `${env.sharing.version(listener.name ?? '', listener)}\n${where}`;
       const made = factory(filter.typedConfig, env, `${where}.typed_config`, place);
       networkFilters.push(made);
       if (made.close !== undefined) releases.push(() => made.close?.());
@@ -169,11 +170,12 @@ const compileHttp = (
   networkFilters: ListenerContext['filters'],
   env: ProxyEnvironment,
   tables: RouteTables,
+  place: string,
   releases: (() => void)[],
 ): Terminal => {
   const own = (hcm.http_filters ?? []).map((f) => ({ name: f.name ?? '', typedConfig: unwrapConfig(f.typed_config) }));
   const context = contextOf('http', listener, hcm.stat_prefix, hcm.access_log, [...networkFilters, ...own]);
-  const filters = env.filters.compileChain(hcm.http_filters, context, 'http_filters');
+  const filters = env.filters.compileChain(hcm.http_filters, context, 'http_filters', place, releases);
   const routes = routesOf(hcm, env, tables, releases);
   const plan = compileHcm(hcm, routes, filters, context, listener.traffic_direction);
   env.observer.prepare(context);

@@ -6,7 +6,7 @@ import type { Http1Limits } from '../wire/http1-parser.ts';
 import type { Http2Options } from '../wire/http2-connection.ts';
 import type { CidrRange, HttpConnectionManager, TrafficDirection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
-import type { CompiledHttpFilter } from './http-filters.ts';
+import type { CompiledHttpFilter } from './filters/http-filters.ts';
 import { requestLimits } from './http1-options.ts';
 import { compileHttp2, compileKeepalive, type KeepalivePlan } from './http2-options.ts';
 import { DRAIN_TIMEOUT_MS, HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';

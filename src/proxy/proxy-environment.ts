@@ -4,7 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { Clock } from './clock.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
-import type { HttpFilterRegistry } from './http-filters.ts';
+import type { HttpFilterRegistry } from './filters/http-filters.ts';
 import type { Observer } from './observer.ts';
 import type { Overload } from './overload.ts';
 import type { PeerExchange } from './peer-exchange.ts';

@@ -420,15 +420,8 @@ describe('peer metadata', () => {
       type_url: 'type.googleapis.com/io.istio.http.peer_metadata.Config',
       value,
     });
-    const fakeContext = context('OUTBOUND');
-    const out = client.compile(
-      wrapped({ upstream_discovery: [{ istio_headers: {} }], upstream_propagation: [{ istio_headers: {} }] }),
-      fakeContext,
-    );
-    const inn = server.compile(
-      wrapped({ downstream_discovery: [{ istio_headers: {} }], downstream_propagation: [{ istio_headers: {} }] }),
-      fakeContext,
-    );
+    const out = client.compile(wrapped({ upstream_discovery: [{ istio_headers: {} }], upstream_propagation: [{ istio_headers: {} }] }));
+    const inn = server.compile(wrapped({ downstream_discovery: [{ istio_headers: {} }], downstream_propagation: [{ istio_headers: {} }] }));
     const wire = new HeaderBlock();
     const clientSide = exchangeOf(wire);
     out.onRequest?.(clientSide, undefined);

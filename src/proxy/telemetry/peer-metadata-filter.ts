@@ -3,14 +3,15 @@
 // workload address and by baggage is accepted and gives nothing.
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AnyMessage, IoIstioHttpPeerMetadataPeerMetadata_Config as Config, JsonObject } from '../../xds/gen/types.ts';
-import type { FilterExchange, HttpFilter, HttpFilterFactory } from '../http-filter.ts';
+import type { FilterExchange, HttpFilter } from '../filters/http-filter.ts';
 import { DOWNSTREAM_PEER, UPSTREAM_PEER } from './parties.ts';
 import { PEER_METADATA_HEADER, type PeerMetadata } from './peer-metadata.ts';
 import { unwrap } from './stats-config.ts';
 
 export const PEER_METADATA_TYPE_URL = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
 
-export const peerMetadataFilter = (metadata: PeerMetadata): HttpFilterFactory => ({
+/** A factory of HTTP filters that needs nothing of where they live. */
+export const peerMetadataFilter = (metadata: PeerMetadata): { compile(typedConfig: AnyMessage | undefined): HttpFilter } => ({
   compile: (typedConfig: AnyMessage | undefined): HttpFilter => {
     const config: Config = unwrap(typedConfig).value;
     const readsRequest = (config.downstream_discovery ?? []).some((m) => m.istio_headers);

@@ -1,10 +1,10 @@
 // envoy.filters.http.fault: a delay, then an abort, each by its own dice. The listener's own settings apply where a route has none.
 
-import { compileHeaderMatcher, type RequestMatch } from '../plan/header-matcher.ts';
-import { PlanError } from '../plan/plan-error.ts';
-import { FLAG } from '../plan/response-flag.ts';
-import type { AnyMessage, FractionalPercent, HTTPFault } from '../xds/gen/types.ts';
-import { durationMs } from '../xds/well-known.ts';
+import { compileHeaderMatcher, type RequestMatch } from '../../plan/header-matcher.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import { FLAG } from '../../plan/response-flag.ts';
+import type { AnyMessage, FractionalPercent, HTTPFault } from '../../xds/gen/types.ts';
+import { durationMs } from '../../xds/well-known.ts';
 import type { FilterExchange, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 
 interface Fault {

@@ -1,9 +1,9 @@
 // What stands before the last filter of a chain and decides about whole connections: limits, facts, L4 authorization.
 // Asked once per connection when its chain is known, before anything is dialled or read for it.
 
-import type { AnyMessage } from '../xds/gen/types.ts';
-import type { DownstreamFacts } from './connection-facts.ts';
-import type { ProxyEnvironment } from './proxy-environment.ts';
+import type { AnyMessage } from '../../xds/gen/types.ts';
+import type { DownstreamFacts } from '../connection-facts.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
 
 /** Why a connection is closed without being served. */
 export interface Refusal {

@@ -1,13 +1,13 @@
 // The network filters built in, by the type of their configuration: connection_limit, sni_cluster, set_filter_state.
 // HTTP connection manager, tcp_proxy and direct_response end a chain and are not among them.
 
-import { compileSubstitutionFormat } from '../plan/log-format.ts';
-import { PlanError } from '../plan/plan-error.ts';
-import { StreamInfo } from '../plan/stream-info.ts';
-import type { ConnectionLimit, FilterStateValue, NetworkSetFilterState_Config } from '../xds/gen/types.ts';
-import { durationMs } from '../xds/well-known.ts';
-import { type DownstreamFacts, describeConnection } from './connection-facts.ts';
-import { configAs } from './extension-config.ts';
+import { compileSubstitutionFormat } from '../../plan/log-format.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import { StreamInfo } from '../../plan/stream-info.ts';
+import type { ConnectionLimit, FilterStateValue, NetworkSetFilterState_Config } from '../../xds/gen/types.ts';
+import { durationMs } from '../../xds/well-known.ts';
+import { type DownstreamFacts, describeConnection } from '../connection-facts.ts';
+import { configAs } from '../extension-config.ts';
 import type { NetworkFilterFactory, Refusal } from './network-filter.ts';
 
 /** Filter state that changes what tcp_proxy does, under Envoy's keys. */

@@ -1,13 +1,14 @@
 // The HTTP filters this sidecar has, by type; a chain compiled from configuration. An unknown filter is refused unless optional.
 
-import { PlanError } from '../plan/plan-error.ts';
-import type { AnyMessage, HttpFilter as HttpFilterConfig, RouteConfiguration, Router } from '../xds/gen/types.ts';
-import { typeNameOf, unwrapConfig } from './extension-config.ts';
-import { alpnFilter } from './filter-alpn.ts';
-import { corsFilter } from './filter-cors.ts';
-import { faultFilter } from './filter-fault.ts';
-import type { HttpFilter, HttpFilterFactory } from './http-filter.ts';
-import type { ListenerContext } from './observer.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import type { AnyMessage, HttpFilter as HttpFilterConfig, RouteConfiguration, Router } from '../../xds/gen/types.ts';
+import { typeNameOf, unwrapConfig } from '../extension-config.ts';
+import type { ListenerContext } from '../observer.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
+import { alpnFilter } from './alpn.ts';
+import { corsFilter } from './cors.ts';
+import { faultFilter } from './fault.ts';
+import type { FilterSetting, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 
 export interface CompiledHttpFilter {
   readonly name: string;
@@ -44,17 +45,30 @@ const NOTHING: PerRoute = { disabled: false, value: undefined };
 export class HttpFilterRegistry {
   readonly #outside: ReadonlyMap<string, HttpFilterFactory>;
   readonly #perRoute = new WeakMap<AnyMessage, PerRoute>();
+  readonly #env: () => ProxyEnvironment;
 
-  /** `outside` is keyed by type URL or full message name. */
-  constructor(outside: ReadonlyMap<string, HttpFilterFactory> | undefined) {
+  /** `outside` is keyed by type URL or full message name; `env` is what the filters live in, asked when a first one is compiled. */
+  constructor(outside: ReadonlyMap<string, HttpFilterFactory> | undefined, env: () => ProxyEnvironment) {
+    this.#env = env;
     this.#outside = new Map([...(outside ?? [])].map(([url, factory]) => [url.slice(url.lastIndexOf('/') + 1), factory]));
   }
 
-  compileChain(configs: readonly HttpFilterConfig[] | undefined, context: ListenerContext, path: string): CompiledHttpFilter[] {
+  /** `place`: the chain in this version of its listener, the same for all workers. `releases` gets what is to be called when it is gone. */
+  compileChain(
+    configs: readonly HttpFilterConfig[] | undefined,
+    context: ListenerContext,
+    path: string,
+    place: string,
+    releases: (() => void)[],
+  ): CompiledHttpFilter[] {
     const chain: CompiledHttpFilter[] = [];
     configs?.forEach((config, i) => {
-      const compiled = this.#compile(config, context, `${path}[${i}]`);
-      if (compiled !== undefined) chain.push(compiled);
+      const setting = { env: this.#env(), place: `${place}\n${path}[${i}]` };
+      const compiled = this.#compile(config, context, setting, `${path}[${i}]`);
+      if (compiled === undefined) return;
+      chain.push(compiled);
+      const { filter } = compiled;
+      if (filter.close !== undefined) releases.push(() => filter.close?.());
     });
     const last = chain[chain.length - 1];
     if (last?.router === undefined) throw new PlanError(path, 'the last HTTP filter must be the router');
@@ -85,7 +99,7 @@ export class HttpFilterRegistry {
     return config === undefined ? NOTHING : (this.#perRoute.get(config) ?? NOTHING);
   }
 
-  #compile(config: HttpFilterConfig, context: ListenerContext, path: string): CompiledHttpFilter | undefined {
+  #compile(config: HttpFilterConfig, context: ListenerContext, setting: FilterSetting, path: string): CompiledHttpFilter | undefined {
     const name = config.name ?? '';
     const typed = unwrapConfig(config.typed_config);
     const type = typeNameOf(typed);
@@ -104,7 +118,7 @@ export class HttpFilterRegistry {
       if (config.is_optional === true) return undefined;
       throw new PlanError(path, `HTTP filter ${name} (${type}) is not supported`);
     }
-    return { name, filter: factory.compile(typed, context), factory, router: undefined, disabled };
+    return { name, filter: factory.compile(typed, context, setting), factory, router: undefined, disabled };
   }
 
   #compilePerRoute(name: string, config: AnyMessage, path: string): void {
@@ -124,7 +138,10 @@ export class HttpFilterRegistry {
       if (optional) return;
       throw new PlanError(path, `configuration of filter ${name} (${type}) is not supported`);
     }
-    this.#perRoute.set(config, { disabled, value: inner === undefined || disabled ? undefined : factory?.compilePerRoute?.(inner) });
+    this.#perRoute.set(config, {
+      disabled,
+      value: inner === undefined || disabled ? undefined : factory?.compilePerRoute?.(inner, this.#env()),
+    });
   }
 }
 

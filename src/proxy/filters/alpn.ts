@@ -1,6 +1,6 @@
 // istio.alpn: tells the far sidecar, by ALPN, which HTTP version rides inside mTLS.
 
-import type { AnyMessage } from '../xds/gen/types.ts';
+import type { AnyMessage } from '../../xds/gen/types.ts';
 import type { HttpFilterFactory } from './http-filter.ts';
 
 interface AlpnConfig {

@@ -1,9 +1,9 @@
 // envoy.filters.http.cors: answers preflights and marks responses for the origins a route allows.
 
-import { compileStringMatcher, type TextMatch } from '../plan/string-matcher.ts';
-import type { HeaderBlock } from '../wire/header-block.ts';
-import { H } from '../wire/header-name.ts';
-import type { AnyMessage, Route_CorsPolicy } from '../xds/gen/types.ts';
+import { compileStringMatcher, type TextMatch } from '../../plan/string-matcher.ts';
+import type { HeaderBlock } from '../../wire/header-block.ts';
+import { H } from '../../wire/header-name.ts';
+import type { AnyMessage, Route_CorsPolicy } from '../../xds/gen/types.ts';
 import type { FilterExchange, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 
 interface CorsPlan {

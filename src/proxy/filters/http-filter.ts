@@ -1,0 +1,93 @@
+// An HTTP filter: pure and synchronous on the request path unless it says `wait`. Compiled once per listener (and once per
+// distinct route override); one compiled filter serves every exchange, so it keeps nothing per request but in `info` and in the
+// task of a `wait`.
+
+import type { ResponseFlag } from '../../plan/response-flag.ts';
+import type { RouteMatch } from '../../plan/route.ts';
+import type { StreamInfo } from '../../plan/stream-info.ts';
+import type { HeaderBlock } from '../../wire/header-block.ts';
+import type { AnyMessage } from '../../xds/gen/types.ts';
+import type { DownstreamFacts } from '../connection-facts.ts';
+import type { ListenerContext } from '../observer.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
+
+/** What a filter may see and change of one exchange. The same object for every exchange of a connection. */
+export interface FilterExchange {
+  readonly info: StreamInfo;
+  readonly method: string;
+  path: string;
+  authority: string;
+  readonly requestHeaders: HeaderBlock;
+  /** undefined when no route matched. */
+  readonly route: RouteMatch | undefined;
+  readonly context: ListenerContext;
+  random(): number;
+  /** What the cluster of the route will be spoken to. */
+  readonly upstreamHttp2: boolean;
+  /** Overrides the ALPN offered on the upstream connection (istio.alpn). */
+  upstreamAlpn: readonly string[] | undefined;
+  /** The client's connection. */
+  readonly facts: DownstreamFacts;
+  /** The end of a `wait`, told with the verdict it came to. Unheard unless `task` is what the exchange waits for. */
+  proceed(task: FilterTask, verdict: FilterVerdict): void;
+  /** What a filter changed may lead elsewhere: the route is chosen again before anybody else looks at it. */
+  clearRoute(): void;
+}
+
+/** What a filter waits for. */
+export interface FilterTask {
+  /** The request is over without it: whatever runs for it ends, nobody listens any more. */
+  cancel(): void;
+}
+
+/** What has come of a request's body. Its pieces may be read until the verdict is given. */
+export interface RequestBody {
+  readonly pieces: readonly Buffer[];
+  readonly bytes: number;
+  /** The request has ended; false: more than was asked for has come. */
+  readonly whole: boolean;
+}
+
+export type FilterVerdict =
+  | undefined // go on
+  | {
+      readonly kind: 'reply';
+      readonly status: number;
+      readonly body: string;
+      readonly details: string;
+      readonly headers: readonly (readonly [string, string])[];
+      readonly flag?: ResponseFlag;
+      readonly grpcStatus?: number;
+    }
+  | { readonly kind: 'delay'; readonly delayMs: number; readonly flag?: ResponseFlag }
+  // The filter calls exchange.proceed(task, …) later, never before it has returned this.
+  | { readonly kind: 'wait'; readonly task: FilterTask }
+  // onBody follows once the request has ended or more than `most` bytes of its body have come. The body is kept for whoever sends it.
+  | { readonly kind: 'body'; readonly most: number };
+
+export interface HttpFilter {
+  /** After the route is known. `perRoute` is the compiled override of the most specific level (route, virtual host), if any. */
+  onRequest?(exchange: FilterExchange, perRoute: unknown): FilterVerdict;
+  /** After a `delay` has passed. */
+  afterDelay?(exchange: FilterExchange, perRoute: unknown): FilterVerdict;
+  /** After `body`. */
+  onBody?(exchange: FilterExchange, body: RequestBody, perRoute: unknown): FilterVerdict;
+  /** Response head, upstream's or a local reply's, before it is written. */
+  onResponse?(exchange: FilterExchange, responseHeaders: HeaderBlock, perRoute: unknown): void;
+  /** Its chain is gone: timers, counts and calls of its own end. Exchanges that run keep it until they are over. */
+  close?(): void;
+}
+
+/** Where a filter is compiled. */
+export interface FilterSetting {
+  readonly env: ProxyEnvironment;
+  /** This filter in this version of its listener, the same for all workers (env.sharing keys). */
+  readonly place: string;
+}
+
+export interface HttpFilterFactory {
+  /** Throws PlanError naming the field it must refuse. `typedConfig` of a TypedStruct is given unwrapped as {'@type', ...value}. */
+  compile(typedConfig: AnyMessage | undefined, context: ListenerContext, setting: FilterSetting): HttpFilter;
+  /** The compiled form of a typed_per_filter_config entry. */
+  compilePerRoute?(typedConfig: AnyMessage, env: ProxyEnvironment): unknown;
+}
