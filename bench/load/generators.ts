@@ -46,7 +46,8 @@ const run = (route: Route, context: LoadContext, command: readonly string[]): Pr
 
 const wrk = async (route: Route, context: LoadContext, connections: number, headers: readonly string[]): Promise<Counted> => {
   const options = ['-t1', `-c${connections}`, `-d${Math.max(1, Math.round(context.seconds))}s`, '--latency', '--timeout', '5s'];
-  const ran = await run(route, context, ['wrk', ...options, ...headers.flatMap((h) => ['-H', h]), at(route, '/')]);
+  const all = [...headers, ...(route.request?.headers ?? [])];
+  const ran = await run(route, context, ['wrk', ...options, ...all.flatMap((h) => ['-H', h]), at(route, route.request?.path ?? '/')]);
   if (ran.status !== 0) fail(ran);
   return parseWrk(ran.stdout);
 };

@@ -10,6 +10,8 @@ export interface Route {
   readonly host: string;
   readonly port: number;
   readonly hops: readonly Hop[];
+  /** What is asked for; `/` without headers when absent. For wrk alone. */
+  readonly request?: { readonly path: string; readonly headers: readonly string[] };
   /** For `inbound-tls`: the client's certificate and what it asks for. */
   readonly tls?: { readonly cert: string; readonly key: string; readonly alpn: string; readonly sni: string };
 }

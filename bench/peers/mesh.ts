@@ -2,7 +2,6 @@
 // to the sidecars' log files, metrics, twelve services. The load starts inside the client's network.
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { EXTENSIONS } from '../../src/proxy/bootstrap/node.ts';
 import { memoryOf, withDescendants } from '../process-clock.ts';
 import { mustRun, runCommand } from '../run-command.ts';
 import type { Path } from '../scenarios.ts';
@@ -67,7 +66,6 @@ export class Mesh {
 
   async start(signal: AbortSignal): Promise<void> {
     this.#prepare();
-    this.#dropWhatIsNotEnforced();
     const { envoy, ingressPort } = this.#options;
     const kind = envoy === undefined ? 'skein' : 'envoy';
     // Not cut short by an interrupt: what a half-done start has begun could not be found again.
@@ -146,13 +144,6 @@ export class Mesh {
 
   #via(workload: string): readonly string[] {
     return ['env', `SKEIN_STATE=${this.#state}`, this.#options.skein, 'exec', workload, '--'];
-  }
-
-  /** Skein's own sidecar takes nothing that a policy governs until it enforces it: till then it runs without, and the report says so. */
-  #dropWhatIsNotEnforced(): void {
-    if (this.#options.envoy !== undefined || EXTENSIONS.some((e) => e.name === 'envoy.filters.http.rbac')) return;
-    rmSync(join(this.#directory, 'mesh/policy.yaml'));
-    this.contender.note += '; without RBAC by principal, which this version of the sidecar does not enforce yet';
   }
 
   async #saveDumps(signal: AbortSignal): Promise<void> {

@@ -8,12 +8,10 @@ import type { Log } from '../base/log.ts';
 import { GRPC } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
 import type { NameTable, Node, ProxyConfig } from '../xds/gen/types.ts';
-import { ADS_METHOD, HEALTH_TYPE_URL, NAME_TABLE_TYPE, PROXY_CONFIG_TYPE } from '../xds/resource-types.ts';
+import { ADS_METHOD, DELTA_ADS_METHOD, HEALTH_TYPE_URL, NAME_TABLE_TYPE, PROXY_CONFIG_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
 import { Reader, WireError } from '../xds/wire-format.ts';
 import type { HealthReport, HealthState } from './health-report.ts';
-
-const DELTA_ADS_METHOD = '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources';
 
 export interface AdsRelayOptions {
   readonly upstream: XdsTransport;
@@ -44,8 +42,7 @@ export const adsRelay = (options: AdsRelayOptions): XdsTransport => {
   ];
   return {
     open: (method, events) => {
-      if (method === ADS_METHOD) return new RelayedStream(options, method, events, own);
-      if (method === DELTA_ADS_METHOD) return new RelayedStream(options, method, events, []);
+      if (method === ADS_METHOD || method === DELTA_ADS_METHOD) return new RelayedStream(options, method, events, own);
       queueMicrotask(() => events.end({ code: GRPC.UNIMPLEMENTED, message: `${method} is not relayed` }));
       return { send: () => {}, close: () => {} };
     },
@@ -87,7 +84,7 @@ class RelayedStream implements XdsStream {
     }
     this.#first = false;
     this.#upstream.send(withNode(bytes, this.#options.node, this.#method === DELTA_ADS_METHOD));
-    for (const type of this.#own) this.#upstream.send(ownRequest(type, ''));
+    for (const type of this.#own) this.#upstream.send(this.#ownRequest(type, ''));
     this.#unwatch = this.#options.health?.watch((state) => this.#upstream.send(healthRequest(state, this.#method))) ?? this.#unwatch;
   }
 
@@ -99,16 +96,23 @@ class RelayedStream implements XdsStream {
   #take(type: OwnType, bytes: Uint8Array): void {
     const nonce = textIn(bytes, NONCE_FIELD);
     try {
-      const response = decode('envoy.service.discovery.v3.DiscoveryResponse', bytes);
-      type.take(response.resources?.[0]);
-      type.version = response.version_info ?? '';
-      this.#upstream.send(ownRequest(type, nonce));
+      if (this.#method === DELTA_ADS_METHOD) takeDelta(type, bytes);
+      else {
+        const response = decode('envoy.service.discovery.v3.DiscoveryResponse', bytes);
+        type.take(response.resources?.[0]);
+        type.version = response.version_info ?? '';
+      }
+      this.#upstream.send(this.#ownRequest(type, nonce));
     } catch (e) {
       const message = e instanceof Error ? e.message : String(e);
       const what = type.url === NAME_TABLE_TYPE.url ? 'name table refused' : "the agent's configuration refused";
       this.#options.log.warning(what, { problem: message });
-      this.#upstream.send(ownRequest(type, nonce, message));
+      this.#upstream.send(this.#ownRequest(type, nonce, message));
     }
+  }
+
+  #ownRequest(type: OwnType, nonce: string, problem?: string): Uint8Array {
+    return this.#method === DELTA_ADS_METHOD ? ownDeltaRequest(type, nonce, problem) : ownRequest(type, nonce, problem);
   }
 }
 
@@ -116,6 +120,23 @@ const ownRequest = ({ url, version }: OwnType, nonce: string, problem?: string):
   encode('envoy.service.discovery.v3.DiscoveryRequest', {
     version_info: version,
     type_url: url,
+    response_nonce: nonce,
+    ...(problem === undefined ? {} : { error_detail: { code: GRPC.INVALID_ARGUMENT, message: problem } }),
+  });
+
+/** The one resource of such a type has no name. */
+const takeDelta = (type: OwnType, bytes: Uint8Array): void => {
+  const { resources = [], removed_resources: removed = [] } = decode('envoy.service.discovery.v3.DeltaDiscoveryResponse', bytes);
+  const [given] = resources;
+  if (given === undefined && removed.length === 0 && type.version !== '') return;
+  type.take(given?.resource);
+  type.version = given?.version ?? '';
+};
+
+const ownDeltaRequest = ({ url, version }: OwnType, nonce: string, problem?: string): Uint8Array =>
+  encode('envoy.service.discovery.v3.DeltaDiscoveryRequest', {
+    type_url: url,
+    ...(nonce === '' ? { resource_names_subscribe: ['*'], initial_resource_versions: version === '' ? {} : { '': version } } : {}),
     response_nonce: nonce,
     ...(problem === undefined ? {} : { error_detail: { code: GRPC.INVALID_ARGUMENT, message: problem } }),
   });

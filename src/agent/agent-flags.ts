@@ -2,6 +2,7 @@
 import { closeSync, readFileSync, readSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import { WANTS_ON_DEMAND } from '../xds/client-features.ts';
 import { type AgentConfig, AgentConfigError, type DnsConfig, type HostPort } from './agent-config.ts';
 import { readProbe } from './workload-probe.ts';
 
@@ -50,12 +51,24 @@ const FLAGS: readonly Flag[] = [
   { name: 'prometheus-port', value: 'PORT', help: "the proxy's metrics (default 15090)" },
   { name: 'gateway', help: 'a gateway, not a sidecar' },
   { name: 'metadata-json', value: 'JSON', help: 'node metadata, merged over what is made here' },
+  {
+    name: 'on-demand',
+    value: 'true|false',
+    help: 'virtual hosts, clusters and listeners come when they are needed (default false)',
+    env: 'ISTIO_META_SKEIN_ON_DEMAND',
+  },
   { name: 'auto-register-group', value: 'NAME', help: 'WorkloadGroup to register with', env: 'ISTIO_META_AUTO_REGISTER_GROUP' },
   {
     name: 'proxy-config',
     value: 'JSON',
     help: "Istio's ProxyConfig; its readinessProbe is run here, an Envoy is started with the rest",
     env: 'PROXY_CONFIG',
+  },
+  {
+    name: 'annotations',
+    value: 'JSON',
+    help: 'annotations of this workload; sidecar.istio.io/statsHistogramBuckets is read',
+    env: 'ISTIO_METAJSON_ANNOTATIONS',
   },
   { name: 'exec-probes', help: 'a probe of the WorkloadGroup may run commands here' },
   { name: 'bind-source', value: 'IP', help: 'source address of connections that leave the sidecar' },
@@ -130,13 +143,18 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
 /** As Istio's agents send them. */
 const metadataOf = (flags: FlagValues): AgentConfig['metadata'] => {
   const group = flags.one('auto-register-group');
+  const onDemand = flags.one('on-demand') ?? 'false';
+  flags.check('on-demand', onDemand, onDemand === 'true' || onDemand === 'false', 'true or false');
   const proxyConfig = flags.json('proxy-config');
+  const annotations = flags.json('annotations');
   const probe = proxyConfig['readinessProbe'];
   const read = probe === undefined ? undefined : readProbe(probe);
   if (read?.ok === false) throw new AgentConfigError(`--proxy-config: readinessProbe: ${read.error}`);
   return {
     ...(group === undefined ? {} : { AUTO_REGISTER_GROUP: group }),
     ...(Object.keys(proxyConfig).length === 0 ? {} : { PROXY_CONFIG: proxyConfig }),
+    ...(Object.keys(annotations).length === 0 ? {} : { ANNOTATIONS: annotations }),
+    ...(onDemand === 'true' ? { [WANTS_ON_DEMAND]: 'true' } : {}),
     ...flags.json('metadata-json'),
   };
 };

@@ -23,13 +23,14 @@ export const bootstrapSettings = (proxyConfig: unknown, serviceName: string): Bo
   const config = object(proxyConfig);
   const tracer = tracerOf(object(config['tracing']), serviceName);
   const statsd = hostPort(config['statsdUdpAddress']);
+  const logs = hostPort(object(config['envoyAccessLogService'])['address']);
   return {
     matcher: statsMatcher(object(config['proxyStatsMatcher'])),
     tags: texts(config['extraStatTags']).map((tag) => ({ tag_name: tag, regex: `(${escaped(tag)}\\.=(.*?);\\.)` })),
     runtime: object(config['runtimeValues']) as JsonObject,
     tracing: tracer?.tracing,
     sinks: statsd === undefined ? [] : [statsdSink(statsd)],
-    clusters: tracer === undefined ? [] : [tracer.cluster],
+    clusters: [...(tracer === undefined ? [] : [tracer.cluster]), ...(logs === undefined ? [] : [logService(logs)])],
   };
 };
 
@@ -94,6 +95,17 @@ const byName = (name: string, { host, port }: HostPort): Cluster => ({
   load_assignment: {
     cluster_name: name,
     endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: host, port_value: port } } } }] }],
+  },
+});
+
+/** A gRPC service, and so HTTP/2. */
+const logService = (address: HostPort): Cluster => ({
+  ...byName('envoy_accesslog_service', address),
+  typed_extension_protocol_options: {
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+      '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+      explicit_http_config: { http2_protocol_options: {} },
+    },
   },
 });
 

@@ -1,7 +1,7 @@
 // The proxy's bootstrap as Istio's agent writes it: who it is, where its control plane and its secrets are (our socket), its
 // admin, metrics and readiness. One value for Envoy (written as JSON) and for the proxy in this process. Pure.
 import { join } from 'node:path';
-import { TAKES_PROBES } from '../xds/client-features.ts';
+import { TAKES_PROBES, WANTS_ON_DEMAND } from '../xds/client-features.ts';
 import type {
   AnyMessage,
   BindConfig,
@@ -15,6 +15,7 @@ import type {
 } from '../xds/gen/types.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { bootstrapSettings } from './bootstrap-settings.ts';
+import { histogramBuckets } from './histogram-buckets.ts';
 
 export const XDS_CLUSTER = 'xds-grpc';
 export const SDS_CLUSTER = 'sds-grpc';
@@ -26,6 +27,7 @@ export const makeBootstrap = (config: AgentConfig): Bootstrap => {
   const socket = xdsSocketPath(config.runDir);
   const adsSource: ConfigSource = { ads: {}, initial_fetch_timeout: '0s', resource_api_version: 'V3' };
   const node = makeNode(config);
+  const buckets = histogramBuckets(config.metadata['ANNOTATIONS']);
   const envoy = config.statusListener === 'proxy' ? config.metadata['PROXY_CONFIG'] : undefined;
   const { matcher, tags, runtime, tracing, sinks, clusters } = bootstrapSettings(envoy, node.cluster ?? '');
   return {
@@ -41,6 +43,7 @@ export const makeBootstrap = (config: AgentConfig): Bootstrap => {
       ...STATS_CONFIG,
       stats_tags: [...(STATS_CONFIG.stats_tags ?? []), ...tags],
       ...(matcher === undefined ? {} : { stats_matcher: matcher }),
+      ...(buckets.length === 0 ? {} : { histogram_bucket_settings: buckets }),
     },
     ...(tracing === undefined ? {} : { tracing }),
     ...(sinks.length === 0 ? {} : { stats_sinks: sinks }),
@@ -48,7 +51,8 @@ export const makeBootstrap = (config: AgentConfig): Bootstrap => {
       lds_config: adsSource,
       cds_config: adsSource,
       ads_config: {
-        api_type: 'GRPC',
+        // Single names can be asked for on an incremental stream alone.
+        api_type: config.metadata[WANTS_ON_DEMAND] === 'true' ? 'DELTA_GRPC' : 'GRPC',
         transport_api_version: 'V3',
         set_node_on_first_message_only: true,
         grpc_services: [

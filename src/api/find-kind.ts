@@ -1,8 +1,8 @@
 // Which kind a document's apiVersion and kind mean, or why none is read.
 
-import { nearest } from './key-case.ts';
 import { type KindEntry, kinds, refusedGroups, refusedKinds } from './kinds.ts';
 import type { ProblemCode } from './problem.ts';
+import { nearest } from './reading/key-case.ts';
 
 export type KindSearch =
   | { readonly kind: 'found'; readonly entry: KindEntry }

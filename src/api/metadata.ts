@@ -1,12 +1,12 @@
 // metadata of an object: names, namespace, labels, annotations, as Kubernetes takes them.
 
-import type { MapNode } from './document-node.ts';
-import { child } from './field-path.ts';
 import type { Findings } from './findings.ts';
-import { isLabelKey, isLabelValue, isObjectName } from './label-text.ts';
-import { readValue } from './read-value.ts';
+import type { MapNode } from './reading/document-node.ts';
+import { child } from './reading/field-path.ts';
+import { readValue } from './reading/read-value.ts';
 import { objectMeta } from './schema/object-meta.ts';
 import type { Infer } from './schema/schema.ts';
+import { isLabelKey, isLabelValue, isObjectName } from './values/label-text.ts';
 
 export interface Metadata {
   readonly name: string;

@@ -1,19 +1,20 @@
 // Text of YAML or JSON documents into checked resources and located problems. Pure; never reads a file. Documents stand alone: a
 // problem in one keeps only that one from becoming a resource; whether to take the rest is the caller's decision.
 
-import { checkSupport } from './check-support.ts';
-import { type DocumentNode, type MapNode, offsetAt } from './document-node.ts';
-import { child, item } from './field-path.ts';
 import { findKind } from './find-kind.ts';
 import { type Finding, Findings } from './findings.ts';
-import { nearest } from './key-case.ts';
 import type { KindEntry } from './kinds.ts';
 import { readMetadata } from './metadata.ts';
 import type { Problem } from './problem.ts';
-import { textEntry } from './read-value.ts';
-import { referenceHint } from './reference-hint.ts';
+import { type DocumentNode, type MapNode, offsetAt } from './reading/document-node.ts';
+import { isHealthyEntry } from './reading/entry-health.ts';
+import { child, item } from './reading/field-path.ts';
+import { nearest } from './reading/key-case.ts';
+import { textEntry } from './reading/read-value.ts';
+import { type Position, readYaml, type YamlDocument, type YamlText } from './reading/yaml-documents.ts';
 import { type Kind, type Origin, type Resource, resourceKey, type Specs } from './resource.ts';
-import { type Position, readYaml, type YamlDocument, type YamlText } from './yaml-documents.ts';
+import { checkSupport } from './support/check-support.ts';
+import { referenceHint } from './support/reference-hint.ts';
 
 export interface ParseOptions {
   /** For objects of namespaced kinds that name none; `default` when absent. */
@@ -106,7 +107,14 @@ class Reader {
     const spec = entry.read(body, path, findings, meta);
     checkSupport(entry.kind, spec, path, findings);
     findings.hintWhereMissing((at) => referenceHint(entry.kind, entry.schema, at));
-    const resource: Resource = { kind: entry.kind, apiVersion, ...meta, spec: spec as Specs[Kind], origin: this.#origin(node, place) };
+    const resource: Resource = {
+      kind: entry.kind,
+      apiVersion,
+      ...meta,
+      spec: spec as Specs[Kind],
+      origin: this.#origin(node, place),
+      ...healthOf(entry.kind, node, meta.annotations),
+    };
     this.#checkTwin(resource, findings);
     if (!findings.failed) this.resources.push(resource);
   }
@@ -165,6 +173,9 @@ class Reader {
     return { file, line: this.#position(node.offset).line, at };
   }
 }
+
+const healthOf = (kind: Kind, node: MapNode, annotations: Resource['annotations']): Pick<Resource, 'ready'> =>
+  kind === 'WorkloadEntry' && !isHealthyEntry(node, annotations) ? { ready: false } : {};
 
 const joinPath = (prefix: string, path: string): string => (prefix === '' || path === '' ? `${prefix}${path}` : `${prefix}.${path}`);
 

@@ -3,7 +3,7 @@
 
 import { parseDocuments } from './parse-documents.ts';
 import type { Problem } from './problem.ts';
-import { resourceKey } from './resource.ts';
+import { type Resource, resourceKey } from './resource.ts';
 
 export interface NamedText {
   readonly file: string;
@@ -12,19 +12,19 @@ export interface NamedText {
 
 export interface Validation {
   /** Objects without an error of their own. */
-  readonly objects: number;
+  readonly resources: readonly Resource[];
   readonly problems: readonly Problem[];
 }
 
 export const validateTexts = (texts: readonly NamedText[], defaultNamespace: string): Validation => {
   const problems: Problem[] = [];
   const seen = new Map<string, string>();
-  let objects = 0;
+  const resources: Resource[] = [];
   for (const { file, text } of texts) {
     const parsed = parseDocuments(file, text, { defaultNamespace });
     problems.push(...parsed.problems);
     for (const resource of parsed.resources) {
-      objects += 1;
+      resources.push(resource);
       const key = resourceKey(resource);
       const first = seen.get(key);
       if (first === undefined) {
@@ -36,5 +36,5 @@ export const validateTexts = (texts: readonly NamedText[], defaultNamespace: str
       problems.push({ file, ...resource.origin.at(path), path, code: 'DUPLICATE_OBJECT', severity: 'error', message });
     }
   }
-  return { objects, problems };
+  return { resources, problems };
 };

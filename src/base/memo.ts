@@ -7,10 +7,10 @@ interface Kept {
 }
 
 /** One result an item: what it was the last time, if it is made from the same. `make` must depend on the item and the inputs alone. */
-export type Pass = <T>(item: object, inputs: readonly unknown[], make: () => T) => T;
+export type Pass = <T>(item: object | string, inputs: readonly unknown[], make: () => T) => T;
 
 export class Memo {
-  readonly #passes = new Map<string, ReadonlyMap<object, Kept>>();
+  readonly #passes = new Map<string, ReadonlyMap<object | string, Kept>>();
   readonly #settled = new Map<string, ReadonlyMap<string, object>>();
   readonly #kept = new Map<string, Kept>();
 
@@ -26,9 +26,9 @@ export class Memo {
   /** Goes once through all items there are: the next pass of the name knows those that this one was asked for. */
   pass(name: string): Pass {
     const before = this.#passes.get(name);
-    const now = new Map<object, Kept>();
+    const now = new Map<object | string, Kept>();
     this.#passes.set(name, now);
-    return <T>(item: object, inputs: readonly unknown[], make: () => T): T => {
+    return <T>(item: object | string, inputs: readonly unknown[], make: () => T): T => {
       const known = before?.get(item);
       const kept = known && sameAll(known.inputs, inputs) ? known : { inputs, result: make() };
       now.set(item, kept);
@@ -36,14 +36,14 @@ export class Memo {
     };
   }
 
-  /** The list, but an item that says the same as the item of the same key did the last time is that one. */
+  /** The list, but an item that says the same as the item of the same key did the last time is that one; of others the fields that do. */
   settle<T extends object>(name: string, list: readonly T[], keyOf: (item: T) => string): readonly T[] {
     const before = this.#settled.get(name) ?? new Map<string, object>();
     const now = new Map<string, object>();
     const out = list.map((item): T => {
       const key = keyOf(item);
       const known = before.get(key);
-      const kept = known !== undefined && equal(known, item) ? (known as T) : item;
+      const kept = known === undefined ? item : equal(known, item) ? (known as T) : sharing(item, known);
       now.set(key, kept);
       return kept;
     });
@@ -52,7 +52,21 @@ export class Memo {
   }
 }
 
-/** Equal in all that they hold, however deep; functions by identity. */
+const sharing = <T extends object>(item: T, known: object): T => {
+  const out = { ...item };
+  for (const key of Object.keys(item) as (keyof T & string)[]) {
+    const before: unknown = Reflect.get(known, key);
+    if (before !== item[key] && equal(before, item[key])) out[key] = before as T[typeof key];
+  }
+  return out;
+};
+
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+};
+
+/** Equal in all that they hold, however deep; functions, and objects of classes but lists, maps and sets, by identity. */
 export const equal = (a: unknown, b: unknown): boolean => {
   if (Object.is(a, b)) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
@@ -65,6 +79,7 @@ export const equal = (a: unknown, b: unknown): boolean => {
     return true;
   }
   if (a instanceof Set || b instanceof Set) return a instanceof Set && b instanceof Set && equal([...a], [...b]);
+  if (!isPlain(a) || !isPlain(b)) return false;
   const keys = Object.keys(a);
   if (keys.length !== Object.keys(b).length) return false;
   for (const key of keys) if (!Object.hasOwn(b, key) || !equal(Reflect.get(a, key), Reflect.get(b, key))) return false;

@@ -1,6 +1,6 @@
 // `skein control-plane`: the control plane as a process of its own.
 import type { Command } from 'commander';
-import { parseDuration } from '../api/duration-text.ts';
+import { parseDuration } from '../api/values/duration-text.ts';
 import { createLog, type LogLevel } from '../base/log.ts';
 import { CaMaterialError } from '../control/ca-material.ts';
 import { ControlPlaneError, DEBOUNCE_DEFAULT, startControlPlane } from '../control/control-plane.ts';

@@ -4,9 +4,9 @@
 import { closeSync, openSync, readdirSync, readSync, realpathSync, statSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { join } from 'node:path';
-import { textOf, tooLarge } from '../api/document-bytes.ts';
 import { FILE_BYTES_MAX } from '../api/limits.ts';
 import type { Problem } from '../api/problem.ts';
+import { textOf, tooLarge } from '../api/reading/document-bytes.ts';
 import { err, type Result } from '../base/result.ts';
 import { UsageError } from './command-line.ts';
 

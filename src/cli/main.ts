@@ -31,10 +31,11 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   'control-plane': { summary: 'run the control plane', load: () => import('./control-plane.ts') },
   proxy: { summary: 'run a sidecar or gateway: agent and proxy, or `-c FILE` as Envoy', load: () => import('./proxy.ts') },
   agent: { summary: 'run the agent beside a proxy of your choice: `agent … -- envoy`', load: () => import('./agent.ts') },
+  ratelimit: { summary: 'run the shared rate-limit server over Redis', load: () => import('./ratelimit.ts') },
   capture: { summary: 'program or show traffic redirection in this network namespace', load: () => import('./capture.ts') },
 };
 
-const SERVERS: ReadonlySet<string> = new Set(['up', 'control-plane', 'proxy', 'agent']);
+const SERVERS: ReadonlySet<string> = new Set(['up', 'control-plane', 'proxy', 'agent', 'ratelimit']);
 
 const usage = (): string => {
   const width = Math.max(...Object.keys(COMMANDS).map((n) => n.length)) + 2;

@@ -1,6 +1,9 @@
 // `skein validate`: checks files as `apply` would, without a control plane. What only the whole mesh shows is not told here.
 import { formatProblem, hasErrors } from '../api/problem.ts';
+import { ofKind } from '../api/resource.ts';
 import { validateTexts } from '../api/validate.ts';
+import { envoyFilterProblems } from '../mesh/envoy-filter-findings.ts';
+import { patchesOf } from '../mesh/envoy-filters.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, UsageError, withOutputOption } from './command-line.ts';
 import { noObjectsIn, readDocuments } from './document-files.ts';
 import { print, structured } from './output.ts';
@@ -40,8 +43,9 @@ export const command = {
       if (options.filename.length === 0) throw new UsageError('name what to check with -f FILE, -f DIR or -f -');
       const format = outputFormat(options.output);
       const read = await readDocuments(options.filename);
-      const { objects, problems: found } = validateTexts(read.documents, options.namespace);
-      const problems = [...read.problems, ...found];
+      const { resources, problems: found } = validateTexts(read.documents, options.namespace);
+      const objects = resources.length;
+      const problems = [...read.problems, ...found, ...envoyFilterProblems(ofKind(resources, 'EnvoyFilter').flatMap(patchesOf))];
       const nothing = objects === 0 && problems.length === 0;
       if (format === 'table') {
         for (const p of problems) process.stdout.write(`${formatProblem(p)}\n`);

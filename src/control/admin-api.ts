@@ -1,7 +1,8 @@
 // The admin API: what the CLI, `skein up` and the dashboard ask and tell the control plane. Routes and their checks; the
 // work is done by the parts that are given. Whoever can open the socket may do everything.
-import { documentBody } from '../api/document-body.ts';
+
 import { formatProblem, type Problem } from '../api/problem.ts';
+import { documentBody } from '../api/reading/document-body.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
 import { keySources } from '../mesh/request-authentication.ts';
 import { AdminError, type AdminReply, type AdminRequest, type AdminRoute, jsonBody } from './admin-http.ts';
@@ -197,6 +198,12 @@ const deleteResource = (request: AdminRequest, o: AdminApiOptions): AdminReply =
       409,
       'OWNED_BY_FILE',
       `${label} belongs to the watched file ${owner.origin.file}:${owner.origin.line}; edit that file instead`,
+    );
+  if (kind === 'WorkloadEntry' && o.entries.get(namespace, name))
+    throw new AdminError(
+      409,
+      'OWNED_BY_WORKLOAD',
+      `${label} is registered by its workload: it goes when the workload has gone and its time of grace is over`,
     );
   throw new AdminError(404, 'NOT_FOUND', `there is no applied ${label}`);
 };

@@ -61,7 +61,7 @@ export interface AdsConnectionOptions {
 }
 
 const CONTROL_PLANE = 'skein';
-const SELDOM: ReadonlySet<string> = new Set(['ECDS', 'PCDS']);
+const SELDOM: ReadonlySet<string> = new Set(['ECDS', 'PCDS', 'VHDS']);
 const TOO_MANY = `more than ${SUBSCRIPTIONS_MAX} resource names`;
 
 export class AdsConnection {
@@ -140,7 +140,8 @@ export class AdsConnection {
     }
     this.#take(typed.value);
     const held = this.#server.subscribedNames(typed.value.type_url ?? '');
-    if (held !== undefined && held !== '*' && held.size > SUBSCRIPTIONS_MAX) return refuse(8, TOO_MANY);
+    const named = this.#server.askedNames?.(typed.value.type_url ?? '') ?? held;
+    if (named !== undefined && named !== '*' && named.size > SUBSCRIPTIONS_MAX) return refuse(8, TOO_MANY);
     return ok(undefined);
   }
 
@@ -178,7 +179,11 @@ export class AdsConnection {
     if (!request.node) return refuse(3, 'the first request of a stream must carry its node');
     const admitted = this.#options.admit(request.node);
     if (!admitted.ok) return admitted;
-    this.#node = admitted.value;
+    this.#node = {
+      ...admitted.value,
+      onDemand: admitted.value.onDemand === true && asksByName(this.#options.protocol),
+      secretsUnanswered: !admitted.value.proven && !this.#options.protocol.delta,
+    };
     this.#userAgent = request.node.user_agent_name ?? '';
     this.#options.opened(this);
     return ok(undefined);
@@ -228,6 +233,9 @@ export class AdsConnection {
   }
 }
 
+/** Only such a stream can ask for single virtual hosts, and for clusters beside all others. */
+const asksByName = ({ delta, onlyType }: StreamProtocol): boolean => delta && onlyType === undefined;
+
 const refuse = (code: StreamRefusal['code'], message: string): { readonly ok: false; readonly error: StreamRefusal } => ({
   ok: false,
   error: { code, message },
@@ -261,6 +269,7 @@ const deltaMachine = ({ send, shared, requests, writable }: AdsConnectionOptions
     names: (request: DeltaDiscoveryRequest) =>
       (request.resource_names_subscribe?.length ?? 0) + Object.keys(request.initial_resource_versions ?? {}).length,
     take: (request) => server.request(request),
+    askedNames: (url) => server.askedNames(url),
     subscribedNames: (url) => server.subscribedNames(url),
     status: (url) => server.status(url),
     refresh: () => server.refresh(),

@@ -21,7 +21,8 @@ export class DocumentCache {
     this.#parse = parse;
   }
 
-  readonly parse: ParseText = (file, text) => {
+  /** Gives way after each document that is new, for callers with other things to do. */
+  *parsing(file: string, text: string): Generator<void, Parsed> {
     const pieces = piecesOf(text);
     if (pieces.length < 2) {
       this.#files.delete(file);
@@ -32,14 +33,16 @@ export class DocumentCache {
     const found: Parsed[] = [];
     for (const { start, end, lines } of pieces) {
       const own = text.slice(start, end);
-      const kept = now.get(own) ?? before?.get(own) ?? this.#first(file, own);
+      const known = now.get(own) ?? before?.get(own);
+      const kept = known ?? this.#first(file, own);
+      if (known === undefined) yield;
       if (kept.placed.lines !== lines) kept.placed = { lines, parsed: moved(kept.parsed, lines) };
       now.set(own, kept);
       found.push(kept.placed.parsed);
     }
     this.#files.set(file, now);
     return joined(file, found);
-  };
+  }
 
   drop(file: string): void {
     this.#files.delete(file);

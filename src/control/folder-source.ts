@@ -3,9 +3,10 @@
 // waited for, and a file is read only once it has been still. Notifications make it fast, polling makes it sure.
 import { type FSWatcher, readFileSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { textOf, tooLarge } from '../api/document-bytes.ts';
+import { performance } from 'node:perf_hooks';
 import { FILE_BYTES_MAX } from '../api/limits.ts';
 import { hasErrors, type Problem } from '../api/problem.ts';
+import { textOf, tooLarge } from '../api/reading/document-bytes.ts';
 import type { Resource } from '../api/resource.ts';
 import { DocumentCache } from './document-cache.ts';
 import { type ScannedFile, scanFile, scanFolder } from './folder-scan.ts';
@@ -37,8 +38,11 @@ export interface LastGood {
 }
 
 const POLL_MS = 500;
-/** A scan of a huge folder may take this share of the time at most. */
-const SCAN_SHARE = 20;
+/** A scan of a huge folder may take one part in so many of the time: of one that tells what changes, and of one that does not. */
+const SCAN_SHARE = 200;
+const BLIND_SCAN_SHARE = 20;
+/** Others get their turn while thousands of documents are read. */
+const SLICE_MS = 20;
 /** From the first notification to the scan. */
 const SETTLE_MS = 25;
 /** Editors that move the old file away, or truncate before they write, are done long before. */
@@ -60,6 +64,10 @@ export class FolderSource implements Source {
   #hints: Set<string> | undefined = new Set();
   #poll: NodeJS.Timeout | undefined;
   #closed = false;
+  /** Files are being read. */
+  #busy = false;
+  /** Something has changed meanwhile. */
+  #again = false;
 
   constructor(options: FolderSourceOptions) {
     this.#options = options;
@@ -98,34 +106,69 @@ export class FolderSource implements Source {
 
   /** At known files alone: a folder of thousands is read through only when something appears or goes. */
   #look(paths: ReadonlySet<string> | undefined): void {
+    if (this.#busy) {
+      this.#again = true;
+      return;
+    }
     const files = [...(paths ?? [])].map(scanFile);
     if (paths === undefined || !files.every((f) => f !== undefined)) {
       this.#scan(false);
       return;
     }
-    if (!this.#takeChanged(files, Date.now(), false)) this.#publish(false);
-    else for (const path of paths) this.#soon(path);
+    this.#run(this.#takeChanged(files, Date.now(), false), (waiting) => {
+      if (!waiting) this.#publish(false);
+      else for (const path of paths) this.#soon(path);
+    });
+  }
+
+  /** To the end where it is short, else in slices. */
+  #run(work: Generator<void, boolean>, done: (waiting: boolean) => void): void {
+    this.#busy = true;
+    const step = (): void => {
+      if (this.#closed) return;
+      const until = this.#changed ? performance.now() + SLICE_MS : Number.POSITIVE_INFINITY;
+      for (;;) {
+        const next = work.next();
+        if (next.done === true) {
+          this.#busy = false;
+          done(next.value);
+          if (this.#again) this.#soon();
+          this.#again = false;
+          return;
+        }
+        if (performance.now() > until) break;
+      }
+      setImmediate(step);
+    };
+    step();
   }
 
   #scan(first: boolean): void {
     if (this.#closed) return;
-    const startedAtMs = Date.now();
+    if (this.#busy) {
+      this.#again = true;
+      return;
+    }
+    clearTimeout(this.#poll);
+    const startedAtMs = performance.now();
     const scan = scanFolder(this.#options.folder);
-    this.#watch(scan.folders);
-    const waiting = scan.problem === undefined ? this.#takeFiles(scan.files, startedAtMs, first) : false;
+    const share = this.#watch(scan.folders) ? SCAN_SHARE : BLIND_SCAN_SHARE;
+    const pollMs = Math.max(this.#options.pollMs ?? POLL_MS, (performance.now() - startedAtMs) * share);
     // A folder that cannot be read keeps what it gave: serving on beats serving nothing.
     const problemChanged = this.#folderProblem !== scan.problem;
     this.#folderProblem = scan.problem;
-    if (waiting) this.#soon();
-    else this.#publish(problemChanged);
-    clearTimeout(this.#poll);
-    const tookMs = Date.now() - startedAtMs;
-    this.#poll = setTimeout(() => this.#scan(false), Math.max(this.#options.pollMs ?? POLL_MS, tookMs * SCAN_SHARE));
-    this.#poll.unref();
+    const nowMs = Date.now();
+    const work = scan.problem === undefined ? this.#takeFiles(scan.files, nowMs, first) : this.#takeChanged([], nowMs, first);
+    this.#run(work, (waiting) => {
+      if (waiting) this.#soon();
+      else this.#publish(problemChanged);
+      this.#poll = setTimeout(() => this.#scan(false), pollMs);
+      this.#poll.unref();
+    });
   }
 
   /** True when something is in the middle of a save: nothing is published then, so a moved file is one change. */
-  #takeFiles(files: ReadonlyMap<string, ScannedFile>, nowMs: number, first: boolean): boolean {
+  *#takeFiles(files: ReadonlyMap<string, ScannedFile>, nowMs: number, first: boolean): Generator<void, boolean> {
     let waiting = false;
     for (const path of this.#held.keys()) {
       if (files.has(path)) {
@@ -144,27 +187,30 @@ export class FolderSource implements Source {
       this.#options.lastGood?.drop(path);
       this.#dirty = true;
     }
-    return this.#takeChanged(files.values(), nowMs, first) || waiting;
+    return (yield* this.#takeChanged(files.values(), nowMs, first)) || waiting;
   }
 
   /** True when one is being written. */
-  #takeChanged(files: Iterable<ScannedFile>, nowMs: number, first: boolean): boolean {
+  *#takeChanged(files: Iterable<ScannedFile>, nowMs: number, first: boolean): Generator<void, boolean> {
     let waiting = false;
     for (const file of files) {
       const held = this.#held.get(file.path);
       if (held?.stamp === file.stamp) continue;
       const ageMs = nowMs - file.changedAtMs;
       const still = first || ageMs < 0 || ageMs >= (file.bytes === 0 ? ABSENCE_MS : SETTLE_MS);
-      if (still) this.#take(file, held);
-      else waiting = true;
+      if (!still) waiting = true;
+      else {
+        yield* this.#take(file, held);
+        yield;
+      }
     }
     return waiting;
   }
 
-  #take(file: ScannedFile, held: Held | undefined): void {
-    const next = this.#read(file, held ?? this.#restored(file.path));
-    if (held && next.text === held.text && next.text !== undefined) {
-      this.#held.set(file.path, { ...held, stamp: file.stamp });
+  *#take(file: ScannedFile, held: Held | undefined): Generator<void, void> {
+    const next = yield* this.#read(file, held, held ?? (yield* this.#restored(file.path)));
+    if (next === undefined) {
+      if (held) this.#held.set(file.path, { ...held, stamp: file.stamp });
       return;
     }
     if (!next.refused) this.#options.lastGood?.drop(file.path);
@@ -174,15 +220,16 @@ export class FolderSource implements Source {
   }
 
   /** What the process before held of a file that it had to refuse. */
-  #restored(path: string): Pick<Held, 'good' | 'resources'> | undefined {
+  *#restored(path: string): Generator<void, Pick<Held, 'good' | 'resources'> | undefined> {
     const good = this.#options.lastGood?.read(path);
     if (good === undefined) return undefined;
-    const { resources, problems } = this.#parse(path, good);
+    const { resources, problems } = yield* this.#parse(path, good);
     return hasErrors(problems) ? undefined : { good, resources };
   }
 
-  #read(file: ScannedFile, held: Pick<Held, 'good' | 'resources'> | undefined): Held {
-    const { good, resources: before = [] } = held ?? { good: undefined };
+  /** Undefined when the text is what it was. */
+  *#read(file: ScannedFile, held: Held | undefined, last: Pick<Held, 'good' | 'resources'> | undefined): Generator<void, Held | undefined> {
+    const { good, resources: before = [] } = last ?? { good: undefined };
     const refuse = (problem: Problem): Held => ({
       stamp: file.stamp,
       text: undefined,
@@ -202,15 +249,16 @@ export class FolderSource implements Source {
     const read = textOf(file.path, bytes);
     if (!read.ok) return refuse(read.error);
     const text = read.value;
-    const { resources, problems } = this.#parse(file.path, text);
+    if (held?.text === text) return undefined;
+    const { resources, problems } = yield* this.#parse(file.path, text);
     const refused = hasErrors(problems);
     return { stamp: file.stamp, text, good: refused ? good : text, resources: refused ? before : resources, problems, refused };
   }
 
   /** A defect of the parser refuses the file, and does not end the process. */
-  #parse(path: string, text: string): ReturnType<ParseText> {
+  *#parse(path: string, text: string): Generator<void, ReturnType<ParseText>> {
     try {
-      return this.#documents.parse(path, text);
+      return yield* this.#documents.parsing(path, text);
     } catch (error) {
       const message = `the file could not be parsed: ${error instanceof Error ? error.message : String(error)}`;
       const hint = 'this is a defect of Skein';
@@ -237,8 +285,11 @@ export class FolderSource implements Source {
     return [{ code: 'FOLDER_UNREADABLE', severity: 'error', file: folder, line: 1, column: 1, path: '', message: this.#folderProblem }];
   }
 
-  /** One watcher per folder: recursive watching differs between runtimes and kernels. Where watching fails, polling does it. */
-  #watch(folders: readonly string[]): void {
+  /**
+   * One watcher per folder: recursive watching differs between runtimes and kernels. Where watching fails, polling does it; then it is
+   * false.
+   */
+  #watch(folders: readonly string[]): boolean {
     const wanted = new Set(folders);
     for (const [folder, watcher] of this.#watchers) {
       if (wanted.has(folder)) continue;
@@ -259,8 +310,9 @@ export class FolderSource implements Source {
         watcher.on('error', drop);
         this.#watchers.set(folder, watcher);
       } catch {
-        return;
+        return false;
       }
     }
+    return true;
   }
 }

@@ -37,6 +37,8 @@ const PREFIX_BYTES = 5;
 const VECTORED = process.versions['bun'] === undefined;
 /** Written at once; what a slow client has of it waits in the process. */
 const WRITE_BYTES = 48 * 1024;
+/** Kept for the next writes; a burst to a thousand clients leaves no more. */
+const SCRATCH_KEPT_MAX = 64;
 
 export class GrpcServer {
   readonly #server: net.Server;
@@ -44,8 +46,9 @@ export class GrpcServer {
   #tick: NodeJS.Timeout | undefined;
 
   constructor(options: GrpcServerOptions) {
+    const scratch = new Scratch();
     this.#server = net.createServer({ noDelay: true, allowHalfOpen: false }, (socket) => {
-      const connection: Connection = new Connection(socket, options, () => this.#connections.delete(connection));
+      const connection: Connection = new Connection(socket, scratch, options, () => this.#connections.delete(connection));
       this.#connections.add(connection);
     });
   }
@@ -80,8 +83,23 @@ export class GrpcServer {
   }
 }
 
+/** Buffers to write from, each with one write at a time: copies of what thousands of clients are sent would else be garbage by the gigabyte. */
+class Scratch {
+  readonly #free: Buffer[] = [];
+
+  take(): Buffer {
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES);
+  }
+
+  /** The write that it was taken for is over. */
+  give(buffer: Buffer): void {
+    if (this.#free.length < SCRATCH_KEPT_MAX) this.#free.push(buffer);
+  }
+}
+
 class Connection implements Http2Owner {
   readonly #socket: net.Socket;
+  readonly #scratch: Scratch;
   readonly #options: GrpcServerOptions;
   readonly #gone: () => void;
   readonly #http2: Http2Connection;
@@ -92,8 +110,9 @@ class Connection implements Http2Owner {
   #answered = true;
   readonly #calls = new Set<GrpcServerCall>();
 
-  constructor(socket: net.Socket, options: GrpcServerOptions, gone: () => void) {
+  constructor(socket: net.Socket, scratch: Scratch, options: GrpcServerOptions, gone: () => void) {
     this.#socket = socket;
+    this.#scratch = scratch;
     this.#options = options;
     this.#gone = gone;
     this.#http2 = new Http2Connection('server', this, {
@@ -201,7 +220,12 @@ class Connection implements Http2Owner {
   #write(batch: readonly Buffer[]): boolean {
     const [only] = batch;
     if (batch.length === 1 && only) return this.#socket.write(only);
-    if (!VECTORED) return this.#socket.write(Buffer.concat(batch));
+    if (!VECTORED) {
+      const scratch = this.#scratch.take();
+      let bytes = 0;
+      for (const piece of batch) bytes += piece.copy(scratch, bytes);
+      return this.#socket.write(scratch.subarray(0, bytes), () => this.#scratch.give(scratch));
+    }
     let more = true;
     this.#socket.cork();
     for (const piece of batch) more = this.#socket.write(piece);

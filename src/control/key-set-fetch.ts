@@ -1,6 +1,6 @@
 // Fetches the public keys that tokens are checked with, from the address of a key set or by OpenID Connect discovery. Bounded in time,
 // size and number; what comes back in words never holds a key.
-import { durationMs } from '../api/duration-text.ts';
+import { durationMs } from '../api/values/duration-text.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { KeySource } from '../mesh/key-sets.ts';
 import { KEY_SET_BYTES_MAX, KEYS_PER_SET_MAX } from './limits.ts';

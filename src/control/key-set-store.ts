@@ -2,7 +2,7 @@
 // set has never been had, a key that nobody owns stands for it, so that every token is refused; one that was had once stays in force,
 // through a restart too.
 import { join } from 'node:path';
-import { readableKeys } from '../api/web-key.ts';
+import { readableKeys } from '../api/values/web-key.ts';
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { KeySets, KeySource } from '../mesh/key-sets.ts';

@@ -1,9 +1,9 @@
 // The mesh-wide settings: Istio's MeshConfig from a file that is watched, or the defaults. A text with an error keeps the
 // last good settings; at start there is none, so the process refuses to start.
 import { readFileSync } from 'node:fs';
-import { textOf } from '../api/document-bytes.ts';
+import { fromEnvironment } from '../api/mesh-config/provider-environment.ts';
 import { formatProblem, hasErrors, type Problem } from '../api/problem.ts';
-import { fromEnvironment } from '../api/provider-environment.ts';
+import { textOf } from '../api/reading/document-bytes.ts';
 import { err } from '../base/result.ts';
 import type { MeshSettings } from './model.ts';
 import type { Pipeline } from './pipeline.ts';

@@ -2,7 +2,7 @@
 // followed by a short quiet, so that a burst is one generation. Everything that is wrong is kept beside the snapshot,
 // never instead of it: the last good state serves on.
 import { performance } from 'node:perf_hooks';
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
 import { ofKind, type Resource, resourceKey } from '../api/resource.ts';
 import type { Log } from '../base/log.ts';

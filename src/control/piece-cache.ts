@@ -7,7 +7,7 @@ import type { MakePart } from '../translate/part.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { ConfigPiece } from '../translate/translate.ts';
 import { type NodeRead, watchNode } from '../translate/watched-node.ts';
-import { type SnapshotRead, watchSnapshot } from '../translate/watched-snapshot.ts';
+import { type SnapshotRead, unchangedSince, watchSnapshot } from '../translate/watched-snapshot.ts';
 import { type Part, PartCache } from './part-cache.ts';
 
 /** Results that were made by reading the same of the node, by what was there. */
@@ -73,7 +73,7 @@ export class PieceCache {
     if (!snapshot) throw new RangeError('there is no snapshot yet');
     const groups = this.#groups.get(name) ?? new Map<string, Group>();
     this.#groups.set(name, groups);
-    let before: ReadonlyMap<string, Part> | undefined;
+    let before: Entry | undefined;
     for (const group of groups.values()) {
       const values = this.#values(node, group.reads.values());
       const known = group.byValues.get(values);
@@ -83,11 +83,11 @@ export class PieceCache {
         group.byValues.set(values, known);
         return known.kept as T;
       }
-      before ??= known.parts;
+      before ??= known;
     }
     const watchedNode = watchNode(node);
     const watched = watchSnapshot(snapshot, watchedNode.node);
-    const parts = new PartCache(before, { snapshot: watched, node: watchedNode }, keep.part);
+    const parts = new PartCache(before, snapshot, { snapshot: watched, node: watchedNode }, keep.part);
     const made = make(watched.snapshot, watchedNode.node, (part, given, makePart) => parts.get(part, given, makePart));
     const kept = keep.piece(made);
     const reads = new Map([...watchedNode.reads].sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -112,9 +112,9 @@ export class PieceCache {
   #holds(entry: Entry, group: Group, snapshot: Snapshot, node: ProxyNode): boolean {
     if (entry.checked === this.#number) return true;
     const watched = watchNode(node);
-    const before = entry.snapshot;
-    for (const { of, read, value } of entry.reads) {
-      if (before[of] !== snapshot[of] && !same(read(snapshot, watched.node), value)) return false;
+    const unchanged = unchangedSince(entry.snapshot, snapshot, watched.node);
+    for (const read of entry.reads) {
+      if (!unchanged(read) && !same(read.read(snapshot, watched.node), read.value)) return false;
     }
     for (const name of watched.reads.keys()) if (!group.reads.has(name)) return false;
     entry.snapshot = snapshot;
@@ -144,6 +144,7 @@ export class PieceCache {
 
 /** What a piece is remembered by once it is encoded: only what the translation itself looks at again. */
 export const withoutResources = <T extends ConfigPiece>(piece: T): T => {
-  const { clusters, listeners, routes, endpoints, nameTable, agentConfig, extensions, secrets, ...rest } = piece;
+  const { clusters, listeners, routes, endpoints, nameTable, agentConfig, extensions, secrets, ...others } = piece;
+  const { lazyClusters, lazyListeners, virtualHosts, ...rest } = others;
   return rest as T;
 };

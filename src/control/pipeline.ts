@@ -1,7 +1,7 @@
 // The pure stages that the control plane drives: text → resources → snapshot → configuration of one proxy. One value
 // passed in at assembly, so that the process can be tested with stages of a few lines.
-import type { MeshConfigRead } from '../api/mesh-config.ts';
-import { parseMeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfigRead } from '../api/mesh-config/mesh-config.ts';
+import { parseMeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { type ParsedDocuments, parseDocuments } from '../api/parse-documents.ts';
 import type { Problem } from '../api/problem.ts';
 import type { Result } from '../base/result.ts';

@@ -20,7 +20,9 @@ import {
   resourceName,
   SECRET_TYPE,
   type ServedType,
+  VIRTUAL_HOST_TYPE,
 } from '../xds/resource-types.ts';
+import { HostDirectory } from './host-directory.ts';
 import { EMPTY_ASSIGNMENTS_MAX, PIECES_KEPT_MIN, PIECES_KEPT_PER_NODE } from './limits.ts';
 import { type Keep, PieceCache, withoutResources } from './piece-cache.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -31,10 +33,25 @@ export interface ProxyResources {
   readonly contents: ReadonlyMap<string, Content>;
   /** What the proxy was not given, and what patches did; absent in tests. */
   readonly said?: ProxyNotes;
+  /** What the proxy is given beside that when it asks for it by name. */
+  readonly lazy?: LazyResources | undefined;
+}
+
+export interface LazyResources {
+  /** By type URL. */
+  readonly contents: ReadonlyMap<string, Content>;
+  /** By route configuration. */
+  readonly hosts: ReadonlyMap<string, HostDirectory>;
+  /** The proxy waits for word of each route configuration. */
+  readonly namesRoutes: boolean;
 }
 
 /** A piece's resources by type; types that it has nothing of are absent. */
-type EncodedPiece = ReadonlyMap<string, Content>;
+interface EncodedPiece {
+  readonly contents: ReadonlyMap<string, Content>;
+  readonly lazy: ReadonlyMap<string, Content>;
+  readonly hosts: readonly HostDirectory[];
+}
 
 const NO_CONTENT = contentOf(new Map());
 const TYPES = [
@@ -85,10 +102,12 @@ export class ProxyConfigs {
       this.#pieces.get(`${node.kind} ${name}`, node, make, this.#keep),
     );
     const encoded = pieces.map((piece) => this.#encodedPieces.get(piece) ?? this.#encode(piece));
-    const contents = TYPES.map(({ url }) => [url, layered(encoded.map((e) => e.get(url) ?? NO_CONTENT))] as const);
+    const contents = new Map(TYPES.map(({ url }) => [url, layered(encoded.map((e) => e.contents.get(url) ?? NO_CONTENT))]));
+    const lazy = node.onDemand === true ? lazyOf(encoded, node.isSkein !== true) : undefined;
+    if (lazy) addNeeded(contents, lazy, new Set(pieces.flatMap((p) => p.needed ?? [])));
     const notes = pieces.flatMap((p) => p.notes ?? []);
     const patches = pieces.flatMap((p) => p.patches ?? []);
-    return { contents: new Map(contents), said: { notes, patches } };
+    return { contents, said: { notes, patches }, lazy };
   }
 
   /** A piece is kept encoded only, its parts too: as objects they would take ten times as much. */
@@ -114,12 +133,16 @@ export class ProxyConfigs {
   }
 
   #encode(piece: ConfigPiece): EncodedPiece {
-    const out = new Map<string, Content>();
-    const add = (type: ServedType, list: readonly object[] | undefined, names?: ReadonlyMap<string, string>): void => {
+    const contents = new Map<string, Content>();
+    const lazy = new Map<string, Content>();
+    const add = (type: ServedType, list: readonly object[] | undefined, names?: ReadonlyMap<string, string>, out = contents): void => {
       if (list === undefined || list.length === 0) return;
       const resources = list.map((resource) => this.#one(type, resource, names));
       out.set(type.url, contentOf(new Map(resources.map((r) => [r.name, r]))));
     };
+    add(CLUSTER_TYPE, piece.lazyClusters, endpointNames(piece.lazyClusters), lazy);
+    add(LISTENER_TYPE, piece.lazyListeners, undefined, lazy);
+    const hosts = (piece.virtualHosts ?? []).map((of) => new HostDirectory(of, contentHash));
     add(CLUSTER_TYPE, piece.clusters, endpointNames(piece.clusters));
     add(ENDPOINT_TYPE, piece.endpoints);
     add(LISTENER_TYPE, piece.listeners);
@@ -128,7 +151,7 @@ export class ProxyConfigs {
     add(EXTENSION_TYPE, piece.extensions);
     add(NAME_TABLE_TYPE, piece.nameTable === undefined ? undefined : [piece.nameTable]);
     add(PROXY_CONFIG_TYPE, piece.agentConfig === undefined ? undefined : [piece.agentConfig]);
-    return out;
+    return { contents, lazy, hosts };
   }
 
   #one(type: ServedType, resource: object, endpointNames?: ReadonlyMap<string, string>): EncodedResource {
@@ -151,6 +174,25 @@ export class ProxyConfigs {
     this.#sweepAt = Math.max(ENCODED_SWEEP_MIN, 2 * this.#encoded.size);
   }
 }
+
+const lazyOf = (pieces: readonly EncodedPiece[], namesRoutes: boolean): LazyResources | undefined => {
+  const contents = new Map(
+    [CLUSTER_TYPE, LISTENER_TYPE].map(({ url }) => [url, layered(pieces.map((p) => p.lazy.get(url) ?? NO_CONTENT))] as const),
+  );
+  const hosts = new Map(pieces.flatMap((p) => p.hosts.map((h) => [h.route, h] as const)));
+  // A proxy that is patched is given everything.
+  return hosts.size === 0 && [...contents.values()].every((c) => c.resources.size === 0) ? undefined : { contents, hosts, namesRoutes };
+};
+
+/** Virtual hosts have a place, and clusters that are needed at once go with the others. */
+const addNeeded = (contents: Map<string, Content>, lazy: LazyResources, names: ReadonlySet<string>): void => {
+  contents.set(VIRTUAL_HOST_TYPE.url, NO_CONTENT);
+  const clusters = lazy.contents.get(CLUSTER_TYPE.url)?.resources;
+  const needed = [...names].flatMap((name) => clusters?.get(name) ?? []);
+  if (needed.length === 0) return;
+  const own = contentOf(new Map(needed.map((r) => [r.name, r])));
+  contents.set(CLUSTER_TYPE.url, layered([contents.get(CLUSTER_TYPE.url) ?? NO_CONTENT, own]));
+};
 
 /** Of a part of a piece. */
 interface PartResources extends Pick<ConfigPiece, 'clusters' | 'endpoints' | 'secrets'> {

@@ -6,24 +6,33 @@
 import { assert } from '../base/assert.ts';
 import { type Content, contentOf, type EncodedResource, layered, layersOf } from '../xds/content.ts';
 import type { DiscoveryMachine } from '../xds/discovery-machine.ts';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, NAME_TABLE_TYPE, ROUTE_TYPE } from '../xds/resource-types.ts';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, NAME_TABLE_TYPE, ROUTE_TYPE, VIRTUAL_HOST_TYPE } from '../xds/resource-types.ts';
 import type { SharedWork } from '../xds/shared-work.ts';
+import { selectHosts } from './host-directory.ts';
 import { emptyAssignment, type ProxyResources } from './proxy-resources.ts';
 
 /** The protocol machine as far as the stages look at it. */
-type StreamView = Pick<DiscoveryMachine, 'status' | 'subscribedNames'>;
+type StreamView = Pick<DiscoveryMachine, 'status' | 'subscribedNames' | 'askedNames'>;
 
 /** A client that never asks for a new cluster's endpoints does not hold up its routes longer than this. */
 const WARMING_WAIT_MS = 3000;
 /** After the last answer for listeners and routes: workers and requests in flight let go of the old clusters. */
 const REMOVAL_QUIET_MS = 1000;
-const ROUTING = [LISTENER_TYPE.url, ROUTE_TYPE.url] as const;
+const ROUTING = [LISTENER_TYPE.url, ROUTE_TYPE.url, VIRTUAL_HOST_TYPE.url] as const;
+const NO_NAMES: ReadonlySet<string> = new Set();
 
 export class PushStages {
   readonly #stream: StreamView;
   readonly #shared: SharedWork;
   readonly #visible = new Map<string, Content>();
+  /** The names that had been asked for when it was shown. */
+  readonly #shownFor = new Map<string, ReadonlySet<string>>();
   #target: ProxyResources | undefined;
+  /** Of the target with what was asked for by name. */
+  readonly #selected = new Map<
+    string,
+    { readonly target: ProxyResources; readonly names: ReadonlySet<string>; readonly content: Content }
+  >();
   /** Endpoint names that new routes wait for. */
   #warming = new Set<string>();
   #warmingUntilMs = 0;
@@ -48,8 +57,10 @@ export class PushStages {
   /** Everything wanted has been shown and answered. */
   get converged(): boolean {
     if (!this.#target) return false;
-    for (const [url, content] of this.#target.contents) {
+    for (const url of this.#target.contents.keys()) {
       if (this.#stream.subscribedNames(url) === undefined) continue;
+      const content = this.#wanted(this.#target, url);
+      if (!content) continue;
       if (url !== ENDPOINT_TYPE.url && this.#visible.get(url)?.version !== content.version) return false;
       if (this.#pending(url)) return false;
     }
@@ -70,13 +81,17 @@ export class PushStages {
     this.#advanceClusters(target, nowMs);
     this.#advanceEndpoints(target);
     const held = this.#clustersInTheWay(target, nowMs);
-    for (const [url, content] of target.contents) {
+    for (const url of target.contents.keys()) {
       if (url === CLUSTER_TYPE.url || url === ENDPOINT_TYPE.url || url === NAME_TABLE_TYPE.url) continue;
+      const content = this.#wanted(target, url);
+      if (!content) continue;
       const routing = isRouting(url);
       const before = this.#visible.get(url);
-      if (before && (this.#pending(url) || (routing && held))) continue;
+      // Who asks for virtual hosts asks for their clusters too, and somebody waits for them.
+      const waits = this.#pending(url) || (routing && held && url !== VIRTUAL_HOST_TYPE.url);
+      if (before && waits && !this.#asksMore(url)) continue;
       if (routing && before && before.version !== content.version) this.#routingPending = true;
-      this.#visible.set(url, content);
+      this.#show(url, content);
     }
     this.#advanceNames(target);
   }
@@ -85,9 +100,42 @@ export class PushStages {
   #advanceNames(target: ProxyResources): void {
     const wanted = target.contents.get(NAME_TABLE_TYPE.url);
     if (!wanted) return;
-    const behind = this.#routingPending || ROUTING.some((url) => this.#visible.get(url)?.version !== target.contents.get(url)?.version);
+    const behind = this.#routingPending || ROUTING.some((url) => this.#visible.get(url)?.version !== this.#wanted(target, url)?.version);
     if (this.#visible.has(NAME_TABLE_TYPE.url) && (behind || this.#pending(NAME_TABLE_TYPE.url))) return;
     this.#visible.set(NAME_TABLE_TYPE.url, wanted);
+  }
+
+  #show(url: string, content: Content): void {
+    this.#visible.set(url, content);
+    this.#shownFor.set(url, this.#asked(url));
+  }
+
+  #asked(url: string): ReadonlySet<string> {
+    return this.#stream.askedNames?.(url) ?? NO_NAMES;
+  }
+
+  /** Names that what is shown knows nothing of: they would be answered as not there. Who asks is owed an answer, pending or not. */
+  #asksMore(url: string): boolean {
+    const { lazy } = this.#target ?? {};
+    const asks = lazy !== undefined && (lazy.contents.has(url) || url === VIRTUAL_HOST_TYPE.url);
+    return asks && this.#shownFor.get(url) !== this.#asked(url);
+  }
+
+  /** What the target has for the client: of what is given on demand, what it has asked for. */
+  #wanted(target: ProxyResources, url: string): Content | undefined {
+    const content = target.contents.get(url);
+    const { lazy } = target;
+    if (!lazy || !content) return content;
+    const more = lazy.contents.get(url);
+    if (!more && url !== VIRTUAL_HOST_TYPE.url) return content;
+    const names = this.#asked(url);
+    const known = this.#selected.get(url);
+    if (known?.target === target && known.names === names) return known.content;
+    const made = more ? withNamed(content, more, names) : selectHosts(lazy.hosts, names, lazy.namesRoutes);
+    // The same names under a new target mostly lead to the same.
+    const next = known?.names === names && known.content.version === made.version ? known.content : made;
+    this.#selected.set(url, { target, names, content: next });
+    return next;
   }
 
   #pending(url: string): boolean {
@@ -102,7 +150,7 @@ export class PushStages {
 
   /** New or changed clusters of the target that the client has not yet taken with their endpoints. */
   #clustersInTheWay(target: ProxyResources, nowMs: number): boolean {
-    const wanted = target.contents.get(CLUSTER_TYPE.url);
+    const wanted = this.#wanted(target, CLUSTER_TYPE.url);
     const visible = this.#visible.get(CLUSTER_TYPE.url);
     if (!wanted || !visible || this.#stream.subscribedNames(CLUSTER_TYPE.url) === undefined) return false;
     if (this.#pending(CLUSTER_TYPE.url)) return true;
@@ -128,20 +176,20 @@ export class PushStages {
   }
 
   #advanceClusters(target: ProxyResources, nowMs: number): void {
-    const wanted = target.contents.get(CLUSTER_TYPE.url);
+    const wanted = this.#wanted(target, CLUSTER_TYPE.url);
     assert(wanted, 'a target has clusters');
     const visible = this.#visible.get(CLUSTER_TYPE.url);
     if (!visible || this.#stream.subscribedNames(CLUSTER_TYPE.url) === undefined) {
-      this.#visible.set(CLUSTER_TYPE.url, wanted);
+      this.#show(CLUSTER_TYPE.url, wanted);
       return;
     }
-    if (this.#pending(CLUSTER_TYPE.url)) return;
+    if (this.#pending(CLUSTER_TYPE.url) && !this.#asksMore(CLUSTER_TYPE.url)) return;
     if (visible === wanted) return;
     const leaving = this.#leaving(visible, wanted);
     const next = leaving.length > 0 && !this.#mayRemove(target, nowMs) ? withMore(wanted, leaving) : wanted;
-    if (next.version === visible.version) return;
+    if (next.version === visible.version && !this.#asksMore(CLUSTER_TYPE.url)) return;
     this.#beginWarming(wanted, visible, nowMs);
-    this.#visible.set(CLUSTER_TYPE.url, next);
+    this.#show(CLUSTER_TYPE.url, next);
   }
 
   #leaving(visible: Content, wanted: Content): readonly EncodedResource[] {
@@ -155,7 +203,7 @@ export class PushStages {
       if (this.#stream.subscribedNames(url) === undefined) continue;
       // A client that refused its new routes still runs the old ones and needs their clusters.
       if (this.#stream.status(url).state === 'NACK') return false;
-      if (this.#visible.get(url)?.version !== target.contents.get(url)?.version) return false;
+      if (this.#visible.get(url)?.version !== this.#wanted(target, url)?.version) return false;
     }
     const at = this.#routingSettledAtMs + REMOVAL_QUIET_MS;
     if (nowMs >= at) return true;
@@ -165,10 +213,12 @@ export class PushStages {
 
   #beginWarming(wanted: Content, visible: Content, nowMs: number): void {
     const names = this.#stream.subscribedNames(CLUSTER_TYPE.url);
+    const asked = this.#asked(CLUSTER_TYPE.url);
     for (const { changed } of this.#shared.changes(visible, wanted)) {
       for (const { name, endpointsName } of changed) {
         if (endpointsName === undefined || (names !== '*' && !names?.has(name))) continue;
         if (visible.resources.has(name)) continue; // a changed cluster serves on while its successor warms
+        if (asked.has(name)) continue; // no route that is to come waits for it
         this.#warming.add(endpointsName);
         this.#warmingUntilMs = nowMs + WARMING_WAIT_MS;
       }
@@ -198,6 +248,11 @@ export class PushStages {
 }
 
 const isRouting = (url: string): boolean => ROUTING.some((routing) => routing === url);
+
+const withNamed = (content: Content, more: Content, names: ReadonlySet<string>): Content => {
+  const found = [...names].flatMap((name) => (content.resources.has(name) ? [] : (more.resources.get(name) ?? [])));
+  return found.length === 0 ? content : layered([...layersOf(content), contentOf(new Map(found.map((r) => [r.name, r])))]);
+};
 
 const withMore = (wanted: Content, more: readonly EncodedResource[]): Content =>
   layered([...layersOf(wanted), contentOf(new Map(more.map((r) => [r.name, r])))]);

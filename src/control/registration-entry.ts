@@ -1,9 +1,10 @@
 // A workload that comes by itself, as an object: what its group's template, its node and its health say, put together as Istio's
 // control plane does. Pure: the store keeps what this makes, the registrations decide when.
 import { isIP } from 'node:net';
-import { isLabelKey, isLabelValue, isObjectName } from '../api/label-text.ts';
+import { HEALTH_ANNOTATION, isChecked } from '../api/reading/entry-health.ts';
 import { objectOrigin, type Resource } from '../api/resource.ts';
 import type { WorkloadEntry } from '../api/specs.ts';
+import { isLabelKey, isLabelValue, isObjectName } from '../api/values/label-text.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import { localityKey } from '../mesh/service.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
@@ -54,10 +55,7 @@ export interface Registration {
 }
 
 const GROUP_ANNOTATION = 'istio.io/autoRegistrationGroup';
-const CHECKED_ANNOTATION = 'proxy.istio.io/health-checks-enabled';
 const LABELS_MAX = 256;
-/** Go's words for true. */
-const TRUE: ReadonlySet<string> = new Set(['1', 't', 'T', 'TRUE', 'true', 'True']);
 
 /** Undefined for a node that does not register; an error says what of it cannot be an object. */
 export const registrantOf = (node: ProxyNode): Result<Registrant, string> | undefined => {
@@ -110,10 +108,10 @@ export const annotationsOf = (group: Resource<'WorkloadGroup'>): Readonly<Record
 });
 
 const objectAnnotations = (r: Registration): Readonly<Record<string, string>> =>
-  r.probedBy === 'nobody' ? r.annotations : { ...r.annotations, [CHECKED_ANNOTATION]: 'true' };
+  r.probedBy === 'nobody' ? r.annotations : { ...r.annotations, [HEALTH_ANNOTATION]: 'true' };
 
 /** As long as nobody has found a checked workload healthy it gets nothing. */
-const isReady = (r: Registration): boolean => !TRUE.has(objectAnnotations(r)[CHECKED_ANNOTATION] ?? '') || r.health?.healthy === true;
+const isReady = (r: Registration): boolean => !isChecked(objectAnnotations(r)) || r.health?.healthy === true;
 
 /** What the mesh is made from. `before` where nothing of that differs: who reads it can tell by its identity. */
 export const resourceOf = (r: Registration, before: Resource<'WorkloadEntry'> | undefined): Resource<'WorkloadEntry'> => {

@@ -38,6 +38,7 @@ const parseStored = (text: string): Stored | undefined => {
 export class TokenStore {
   readonly #folder: string;
   readonly #byHash = new Map<string, Stored>();
+  readonly #listeners = new Map<TokenHolder, Set<() => void>>();
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -64,6 +65,16 @@ export class TokenStore {
     return this.#byHash.get(hashOf(token));
   }
 
+  /** `gone` is called when the holder's token is revoked. Returns how to stop listening. */
+  whenRevoked(holder: TokenHolder, gone: () => void): () => void {
+    const listeners = this.#listeners.get(holder) ?? new Set();
+    this.#listeners.set(holder, listeners.add(gone));
+    return () => {
+      listeners.delete(gone);
+      if (listeners.size === 0) this.#listeners.delete(holder);
+    };
+  }
+
   /** A replica that is gone takes its tokens with it. */
   revoke(namespace: string, name: string): void {
     for (const stored of this.#of(namespace, name)) this.#remove(stored);
@@ -81,5 +92,6 @@ export class TokenStore {
   #remove(stored: Stored): void {
     removeStateFile(join(this.#folder, stored.hash));
     this.#byHash.delete(stored.hash);
+    for (const gone of [...(this.#listeners.get(stored) ?? [])]) gone();
   }
 }

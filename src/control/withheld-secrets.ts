@@ -1,7 +1,7 @@
 // What is said of credentials that proxies ask for and are not given, because it is a claim only which workload they are: secrets are for
 // workloads that have proven who they are. One problem a place that names a credential, whichever proxies ask for it. On incremental
 // streams such a name is answered as removed, and Envoy goes on at once; by the other protocol no answer, not even an empty one, ends its
-// wait, and it goes on after 15 seconds (Envoy's initial_fetch_timeout, as under Istio). Its other listeners serve from then on.
+// wait, so its configuration tells it to wait hardly at all (under Istio, as long as Envoy does: 15 seconds). Its other listeners serve.
 import type { Problem } from '../api/problem.ts';
 import type { Resource } from '../api/resource.ts';
 import { CONFIG_MAP_SCHEME, CREDENTIAL_SCHEME, caResource, credentialResource } from '../translate/names.ts';

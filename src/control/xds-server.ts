@@ -104,6 +104,12 @@ const authenticate = (call: GrpcServerCall, options: XdsServerOptions): Result<T
   return holder ? ok(holder) : err({ code: GRPC.UNAUTHENTICATED, message: 'the workload token is not known here' });
 };
 
+/** An open stream is worth no more than the token it was opened with. */
+const endWithToken = (call: GrpcServerCall, holder: TokenHolder | undefined, { tokens }: XdsServerOptions): (() => void) =>
+  holder === undefined
+    ? () => undefined
+    : tokens.whenRevoked(holder, () => call.end({ code: GRPC.UNAUTHENTICATED, message: 'the workload token has been revoked' }));
+
 const ENDED: GrpcHandler = {
   message: () => undefined,
   halfClosed: () => undefined,
@@ -123,6 +129,7 @@ const serveDiscovery = (call: GrpcServerCall, protocol: StreamProtocol, options:
     send: (pieces) => call.send(pieces),
     writable: () => call.writable,
   });
+  const stop = endWithToken(call, caller.value, options);
   return {
     message: (bytes) => {
       const taken = connection.received(bytes);
@@ -133,7 +140,10 @@ const serveDiscovery = (call: GrpcServerCall, protocol: StreamProtocol, options:
     },
     halfClosed: () => call.end({ code: GRPC.OK, message: '' }),
     drained: () => connection.drained(),
-    closed: () => options.ads.closed(connection),
+    closed: () => {
+      stop();
+      options.ads.closed(connection);
+    },
   };
 };
 
@@ -145,13 +155,17 @@ const serveOperator = (call: GrpcServerCall, options: XdsServerOptions): GrpcHan
   }
   const { namespace, name } = caller.value;
   const session = options.operators.attach(namespace, name, (bytes) => call.send([bytes]));
+  const stop = endWithToken(call, caller.value, options);
   return {
     message: (bytes) => {
       if (!session.received(bytes)) call.end({ code: GRPC.INVALID_ARGUMENT, message: 'not an operator reply' });
     },
     halfClosed: () => call.end({ code: GRPC.OK, message: '' }),
     drained: () => undefined,
-    closed: () => options.operators.detach(namespace, name, session),
+    closed: () => {
+      stop();
+      options.operators.detach(namespace, name, session);
+    },
   };
 };
 

@@ -4,11 +4,11 @@
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CaptureOptions } from '../agent/capture/program.ts';
-import { textOf } from '../api/document-bytes.ts';
-import { effectiveProxyConfig } from '../api/effective-proxy-config.ts';
-import { defaultMeshConfig, type MeshConfig, parseMeshConfig } from '../api/mesh-config.ts';
+import { effectiveProxyConfig } from '../api/mesh-config/effective-proxy-config.ts';
+import { defaultMeshConfig, type MeshConfig, parseMeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { type ParsedDocuments, parseDocuments } from '../api/parse-documents.ts';
 import { hasErrors, type Problem } from '../api/problem.ts';
+import { textOf } from '../api/reading/document-bytes.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
 import type { MeshProxyConfigSpec } from '../api/specs.ts';
 import { ownMeshConfig } from './mesh-settings.ts';
@@ -161,13 +161,21 @@ const planProxy = (config: MeshProxyConfigSpec): ProxyPlan => {
 };
 
 /** What an Envoy has to be told when it is started; the agent beside it reads the variable. */
-const AT_START = ['proxyStatsMatcher', 'extraStatTags', 'runtimeValues', 'statsdUdpAddress'] as const;
+const AT_START = ['proxyStatsMatcher', 'extraStatTags', 'runtimeValues', 'statsdUdpAddress', 'envoyAccessLogService'] as const;
 
 const atStart = (config: MeshProxyConfigSpec): Readonly<Record<string, string>> => {
   const { tracing } = config;
   const said = Object.fromEntries(AT_START.flatMap((field) => (config[field] === undefined ? [] : [[field, config[field]]])));
   const reported = tracing?.zipkin !== undefined || tracing?.datadog !== undefined ? { ...said, tracing } : said;
   return Object.keys(reported).length === 0 ? {} : { PROXY_CONFIG: JSON.stringify(reported) };
+};
+
+/** Annotations that a proxy has to know before it is configured. */
+const READ_AT_START: readonly string[] = ['sidecar.istio.io/statsHistogramBuckets'];
+
+const annotationsAtStart = (annotations: Readonly<Record<string, string>>): Readonly<Record<string, string>> => {
+  const read = Object.fromEntries(Object.entries(annotations).filter(([name]) => READ_AT_START.includes(name)));
+  return Object.keys(read).length === 0 ? {} : { ISTIO_METAJSON_ANNOTATIONS: JSON.stringify(read) };
 };
 
 const INJECT = 'sidecar.istio.io/inject';
@@ -195,7 +203,7 @@ const planWorkload = (
     ports,
     readiness: spec.readiness === undefined ? undefined : planReadiness(spec.readiness, ports),
     capture: captureAnnotations(annotations),
-    proxy,
+    proxy: { ...proxy, env: { ...proxy.env, ...annotationsAtStart(annotations) } },
   };
 };
 

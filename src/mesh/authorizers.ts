@@ -1,6 +1,6 @@
 // External authorizers: the providers of MeshConfig that a CUSTOM policy can name, and why one cannot be asked.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { Service } from './service.ts';
 

@@ -60,9 +60,20 @@ export const ofPod = (r: Resource<'Pod'>): Backend | undefined => {
       weight: 1,
       workload: workloadOf(r),
       ready: ready === undefined ? status?.phase !== 'Pending' : ready.status === 'True',
+      ...placeOf(spec?.nodeName, spec?.hostname, spec?.subdomain),
     },
   };
 };
+
+/** Of what runs in Kubernetes: its node, and its own name below a subdomain. */
+export const placeOf = (
+  node: string | undefined = '',
+  hostname: string | undefined = '',
+  subdomain: string | undefined = '',
+): Pick<Endpoint, 'node' | 'dnsName'> => ({
+  ...(node === '' ? {} : { node }),
+  ...(hostname === '' || subdomain === '' ? {} : { dnsName: `${hostname}.${subdomain}` }),
+});
 
 /** A Deployment's Pods are named for it, its revision and themselves. */
 const workloadOf = (r: Resource<'Pod'>): string => {

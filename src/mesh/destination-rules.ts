@@ -1,7 +1,7 @@
 // DestinationRules: merged per host and namespace, and looked up as a client sees them (own namespace, then the service's, then the
 // root namespace; the first hit wins, nothing is merged across namespaces).
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { DestinationRule } from '../api/specs.ts';
 import { Memo } from '../base/memo.ts';
@@ -32,6 +32,8 @@ export interface ShadowedPart {
 export interface DestinationRuleIndex {
   readonly all: readonly MergedRule[];
   readonly shadowed: readonly ShadowedPart[];
+  /** Does any of them look at the labels of clients? */
+  readonly selective: boolean;
   /** The rule for a client's calls to a service. */
   for(
     client: { readonly namespace: string; readonly labels: Readonly<Record<string, string>> },
@@ -74,6 +76,7 @@ export const buildDestinationRules = (
   return {
     all: [...byNamespace.values()].flatMap((own) => [...own.byHost.values()].flat()),
     shadowed,
+    selective: aged.some(({ r }) => r.spec.workloadSelector !== undefined),
     for: (client, service) => choose(lookUp(byNamespace, mesh.rootNamespace, client.namespace, service), client),
     inbound: (namespace, service) =>
       lookUp(byNamespace, mesh.rootNamespace, namespace, service).find((r) => r.workloadSelector === undefined),

@@ -1,6 +1,6 @@
 // Namespaces that the mesh is about: the mesh's discoverySelectors choose them by label. Objects of others say nothing.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
 import { labelsSelected, NAMESPACE_NAME_LABEL } from './label-selector.ts';
 

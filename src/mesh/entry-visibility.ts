@@ -1,6 +1,6 @@
 // How far a ServiceEntry may be seen whatever it says itself: the mesh's policies by namespace, in order, the first that fits.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { labelsSelected, NAMESPACE_NAME_LABEL } from './label-selector.ts';
 import { isPublic } from './visibility.ts';
 

@@ -1,7 +1,7 @@
 // What an EnvoyFilter says that does nothing in any proxy: a local rate limit that is switched on nowhere.
 
 import type { Problem } from '../api/problem.ts';
-import { type EnvoyFilterIndex, type Patch, patchPath } from './envoy-filters.ts';
+import { type Patch, patchPath } from './envoy-filters.ts';
 
 const LOCAL_RATE_LIMIT = 'envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit';
 const NAMES = ['envoy.filters.http.local_ratelimit'] as const;
@@ -9,7 +9,7 @@ const NAMES = ['envoy.filters.http.local_ratelimit'] as const;
 type Raw = Readonly<Record<string, unknown>>;
 const isRaw = (v: unknown): v is Raw => typeof v === 'object' && v !== null && !Array.isArray(v);
 
-export const envoyFilterProblems = (filters: EnvoyFilterIndex): readonly Problem[] => filters.all.flatMap(rateLimitProblems);
+export const envoyFilterProblems = (patches: readonly Patch[]): readonly Problem[] => patches.flatMap(rateLimitProblems);
 
 const rateLimitProblems = (patch: Patch): readonly Problem[] => {
   const perFilter = patch.value['typed_per_filter_config'] ?? patch.value['typedPerFilterConfig'];

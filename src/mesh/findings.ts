@@ -9,6 +9,7 @@ import { envoyFilterProblems } from './envoy-filter-findings.ts';
 import { shadowedCatchAlls } from './gateway-route-findings.ts';
 import { gatewayKey, serverConflicts } from './gateways.ts';
 import { isWildcard } from './host.ts';
+import { idempotentRetriesMessage, RETRIES_ANNOTATION } from './idempotent-retries.ts';
 import { compareText } from './order.ts';
 import { policyProblems } from './policy-findings.ts';
 import { isHttp2 } from './protocol.ts';
@@ -35,6 +36,7 @@ export const meshProblemCodes = {
   SIDECAR_SHADOWED: 'an older Sidecar is for the same workloads; this one has no effect',
   SERVICE_SHADOWED: 'an older entry owns the same host; this one has no effect where both are seen',
   SERVER_CONFLICT: 'an older Gateway holds the same port for the same proxies; this server has no effect',
+  RETRIES_DIFFER: "the retries of these routes differ from Istio's, as their annotation asks",
   HTTP2_NOT_YET: 'a port speaks HTTP/2 and a connected proxy does not read it: its streams pass as bytes, without routes and retries',
 } as const;
 
@@ -57,6 +59,9 @@ export const findProblems = (snapshot: Snapshot, { missing, unused }: DelegateFi
     problems.push(problem('DELEGATE_RULE_UNUSED', delegate, path, message));
   }
   for (const rule of snapshot.virtualServices.all) {
+    const retries = idempotentRetriesMessage(rule.resource);
+    if (retries !== undefined)
+      problems.push(problem('RETRIES_DIFFER', rule.resource, `metadata.annotations["${RETRIES_ANNOTATION}"]`, retries));
     for (const [i, g] of rule.gateways.entries()) {
       if (g !== MESH_GATEWAY && !gateways.has(g))
         problems.push(problem('GATEWAY_UNKNOWN', rule.resource, `spec.gateways[${i}]`, `no Gateway ${g}`));
@@ -79,7 +84,7 @@ export const findProblems = (snapshot: Snapshot, { missing, unused }: DelegateFi
   findShadowedServices(snapshot, problems);
   for (const c of serverConflicts(snapshot.gateways)) problems.push(problem('SERVER_CONFLICT', c.gateway.resource, c.path, c.message));
   problems.push(...credentialProblems(snapshot), ...sessionProblems(snapshot.services.all));
-  problems.push(...policyProblems(snapshot), ...telemetryProblems(snapshot), ...envoyFilterProblems(snapshot.envoyFilters));
+  problems.push(...policyProblems(snapshot), ...telemetryProblems(snapshot), ...envoyFilterProblems(snapshot.envoyFilters.all));
   return problems.sort(
     (a, b) =>
       compareText(a.file, b.file) || a.line - b.line || a.column - b.column || compareText(a.path, b.path) || compareText(a.code, b.code),

@@ -2,7 +2,7 @@
 // known sets are an input of the snapshot.
 
 import type { RequestAuthentication } from '../api/specs.ts';
-import { asKeySet } from '../api/web-key.ts';
+import { asKeySet } from '../api/values/web-key.ts';
 
 export type JwtRule = NonNullable<RequestAuthentication['jwtRules']>[number];
 

@@ -1,6 +1,6 @@
 // Kubernetes' label selectors, as the mesh's settings select namespaces with them.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 
 type Selector = NonNullable<MeshConfig['discoverySelectors']>[number];
 

@@ -1,6 +1,6 @@
 // ServiceEntries as services of the mesh: one per host, with the endpoints they list or their selector finds.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import { at, type Backend, ofEntry } from './backend.ts';
 import { creationMsOf } from './order.ts';

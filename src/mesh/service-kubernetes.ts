@@ -1,9 +1,9 @@
 // Kubernetes Services as services of the mesh. Their endpoints are those that EndpointSlices or Endpoints list; without either, what the
 // selector finds among Pods, running instances and WorkloadEntries.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
-import { at, type Backend } from './backend.ts';
+import { at, type Backend, placeOf } from './backend.ts';
 import { CLUSTER_DOMAIN } from './host.ts';
 import { compareText, creationMsOf } from './order.ts';
 import { protocolOfServicePort } from './protocol.ts';
@@ -28,6 +28,8 @@ export interface KubernetesInput {
 interface Listed {
   readonly address: string;
   readonly pod: string;
+  readonly node: string | undefined;
+  readonly hostname: string | undefined;
   readonly ready: boolean;
   readonly ports: ReadonlyMap<string, number>;
 }
@@ -53,7 +55,7 @@ export const fromService = (r: KubernetesService, vip: string | undefined, input
     const here =
       listed === undefined
         ? found.flatMap((b) => selectedEndpoint(b, name, p.targetPort ?? p.port))
-        : listed.flatMap((l) => listedEndpoint(l, r.namespace, name, backends));
+        : listed.flatMap((l) => listedEndpoint(l, r, name, backends));
     endpoints.set(p.port, sorted(unready ? here.map((e) => ({ ...e, ready: true })) : here));
   }
   const annotated = r.annotations[EXPORT_TO_ANNOTATION]?.split(',').map((s) => s.trim());
@@ -139,6 +141,8 @@ const sliceEntries = (s: Resource<'EndpointSlice'>): readonly Listed[] => {
     e.addresses.map((address) => ({
       address,
       pod: e.targetRef?.kind === 'Pod' ? (e.targetRef.name ?? '') : '',
+      node: e.nodeName,
+      hostname: e.hostname,
       // Unknown means ready.
       ready: e.conditions?.ready !== false,
       ports,
@@ -150,20 +154,28 @@ const endpointsEntries = (r: Resource<'Endpoints'>): readonly Listed[] =>
   (r.spec.subsets ?? []).flatMap((s) => {
     const ports = new Map((s.ports ?? []).map((p): [string, number] => [p.name ?? '', p.port]));
     const entries = (list: typeof s.addresses, ready: boolean): readonly Listed[] =>
-      (list ?? []).map((a) => ({ address: a.ip, pod: a.targetRef?.kind === 'Pod' ? (a.targetRef.name ?? '') : '', ready, ports }));
+      (list ?? []).map(({ ip: address, targetRef, nodeName: node, hostname }) => {
+        const pod = targetRef?.kind === 'Pod' ? (targetRef.name ?? '') : '';
+        return { address, pod, node, hostname, ready, ports };
+      });
     return [...entries(s.addresses, true), ...entries(s.notReadyAddresses, false)];
   });
 
+type Owner = Pick<KubernetesService, 'namespace' | 'name'>;
+
 /** Who is behind a listed address, its Pod says: found by name, else by address. */
-const listedEndpoint = (l: Listed, namespace: string, portName: string, backends: readonly Backend[]): readonly Endpoint[] => {
+const listedEndpoint = (l: Listed, of: Owner, portName: string, backends: readonly Backend[]): readonly Endpoint[] => {
+  const { namespace, name: service } = of;
   const port = l.ports.get(portName) ?? 0;
   if (port === 0) return [];
   const backend =
     backends.find((b) => b.kind === 'instance' && b.name === l.pod && b.endpoint.address === l.address) ??
     backends.find((b) => b.endpoint.address === l.address);
-  if (backend !== undefined) return [{ ...at(backend, port), ready: l.ready }];
+  // Such a Pod's subdomain is the Service's name: that is why the list says its own.
+  const place = placeOf(l.node, l.hostname, service);
+  if (backend !== undefined) return [{ ...place, ...at(backend, port), ready: l.ready }];
   const unknown = { labels: {}, serviceAccount: '', mtls: false, locality: NO_LOCALITY, weight: 1, workload: l.pod };
-  return [{ ...unknown, address: l.address, port, namespace, ready: l.ready }];
+  return [{ ...unknown, ...place, address: l.address, port, namespace, ready: l.ready }];
 };
 
 const sorted = (endpoints: readonly Endpoint[]): readonly Endpoint[] =>

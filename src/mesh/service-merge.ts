@@ -4,7 +4,7 @@
 import { type Endpoint, localityKey, type Service } from './service.ts';
 
 /** Only the given ports; undefined when it has none of them. */
-export const trimmedTo = (s: Service, ports: ReadonlySet<number>): Service | undefined => {
+export const trimmedTo = <S extends Pick<Service, 'ports'>>(s: S, ports: ReadonlySet<number>): S | undefined => {
   const kept = s.ports.filter((p) => ports.has(p.port));
   return kept.length === 0 ? undefined : kept.length === s.ports.length ? s : { ...s, ports: kept };
 };

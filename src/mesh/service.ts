@@ -36,6 +36,10 @@ export interface Endpoint {
   readonly weight: number;
   readonly workload: string;
   readonly ready: boolean;
+  /** The machine it runs on, where that is known. */
+  readonly node?: string;
+  /** `hostname.subdomain` of a Pod that has a name of its own in the DNS. */
+  readonly dnsName?: string;
 }
 
 export interface Service {
@@ -65,6 +69,28 @@ export interface Service {
   readonly endpoints: ReadonlyMap<number, readonly Endpoint[]>;
   readonly origin: Origin;
 }
+
+/** What a service is, without who serves it now: what routes and names are made from, which endpoints leave as they are. */
+export const SHAPE_FIELDS = [
+  'host',
+  'name',
+  'namespace',
+  'registry',
+  'ports',
+  'addresses',
+  'autoAddress',
+  'resolution',
+  'meshExternal',
+  'exportTo',
+  'creationMs',
+  'subjectAltNames',
+  'selector',
+  'labels',
+  'aliases',
+  'trafficDistribution',
+] as const satisfies readonly (keyof Service)[];
+
+export type ServiceShape = Pick<Service, (typeof SHAPE_FIELDS)[number]>;
 
 export const NO_LOCALITY: Locality = { region: '', zone: '', subzone: '' };
 

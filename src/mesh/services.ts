@@ -1,6 +1,6 @@
 // Services and their endpoints from the resources and running instances. Pure: the same set in any order gives the same services.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { ofKind, type Resource } from '../api/resource.ts';
 import { Memo } from '../base/memo.ts';
 import { autoAddresses } from './auto-address.ts';

@@ -1,12 +1,13 @@
 // What a proxy may see: the Sidecar that concerns it, the services and rules each of its egress listeners imports, and their union.
 // Without a Sidecar: everything that is exported to the proxy's namespace.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination, SidecarEgressListener } from '../api/specs.ts';
+import { Memo, type Pass } from '../base/memo.ts';
 import { compareAge, compareText, creationMsOf } from './order.ts';
 import { protocolOfName } from './protocol.ts';
-import { type Service, selects } from './service.ts';
+import { type Service, type ServiceShape, selects } from './service.ts';
 import type { ServiceIndex } from './service-index.ts';
 import { addService, trimmedTo } from './service-merge.ts';
 import { readImports, selectServices, selectVirtualServices } from './sidecar-hosts.ts';
@@ -20,14 +21,23 @@ export interface EgressListener {
   readonly virtualServices: readonly VirtualServiceRule[];
 }
 
+/** An egress listener without the endpoints behind it. */
+export interface RoutingListener extends Omit<EgressListener, 'services'> {
+  readonly services: readonly ServiceShape[];
+}
+
 export interface SidecarScope {
   readonly sidecar: Resource<'Sidecar'> | undefined;
   /** One service per host: what clusters are made of. */
   readonly services: readonly Service[];
   service(host: string): Service | undefined;
+  /** The same without its endpoints: who needs no more is not concerned when they change. */
+  shape(host: string): ServiceShape | undefined;
   /** The host that has the endpoints, for one that only stands for it; every other host for itself. */
   canonical(host: string): string;
   readonly egress: readonly EgressListener[];
+  /** The same without endpoints. */
+  readonly routing: readonly RoutingListener[];
   readonly outboundMode: 'REGISTRY_ONLY' | 'ALLOW_ANY' | 'ALLOW_ANY_DYNAMIC_DNS';
   /** Where traffic to unknown destinations goes instead. */
   readonly egressProxy: Destination | undefined;
@@ -55,7 +65,18 @@ export interface ScopeInput {
   readonly services: ServiceIndex;
   readonly virtualServices: VirtualServiceIndex;
   readonly meshConfig: MeshConfig;
+  readonly memo?: Memo;
 }
+
+/** What is asked of a namespace's services, from one snapshot to the next. */
+interface Seen extends ScopeInput {
+  /** An entry without addresses has one for clients that learn it. */
+  readonly addressed: (s: Service, family: Family) => Service;
+  readonly again: Pass;
+}
+
+/** The services of a scope: the same object for as long as nothing of them changes. */
+type Union = Pick<SidecarScope, 'services' | 'service' | 'shape' | 'canonical'>;
 
 type Sidecar = Resource<'Sidecar'>;
 
@@ -75,13 +96,15 @@ export const buildSidecarScopes = (resources: readonly Sidecar[], input: ScopeIn
     .sort(compareAge)
     .map(({ r }) => r);
   const known = new Map<string, SidecarScope>();
+  const memo = input.memo ?? new Memo();
+  const seen: Seen = { ...input, addressed: addresser(memo), again: memo.pass('services in scope') };
   return {
     shadowed: shadowedOf(sidecars),
     for: (client) => {
       const sidecar = choose(sidecars, input.meshConfig.rootNamespace, client);
       const family = !client.dnsCapture ? undefined : client.ipAddresses[0]?.includes(':') === true ? 'v6' : 'v4';
       const key = `${client.namespace} ${family ?? ''} ${sidecar === undefined ? '' : `${sidecar.namespace}/${sidecar.name}`}`;
-      const scope = known.get(key) ?? scopeOf(sidecar, client.namespace, family, input);
+      const scope = known.get(key) ?? scopeOf(sidecar, { key, namespace: client.namespace, family }, seen);
       known.set(key, scope);
       return scope;
     },
@@ -100,38 +123,66 @@ const shadowedOf = (sidecars: readonly Sidecar[]): SidecarScopes['shadowed'] => 
   });
 };
 
-const scopeOf = (sidecar: Sidecar | undefined, namespace: string, family: Family, input: ScopeInput): SidecarScope => {
+interface Viewer {
+  readonly key: string;
+  readonly namespace: string;
+  readonly family: Family;
+}
+
+const scopeOf = (sidecar: Sidecar | undefined, { key, namespace, family }: Viewer, input: Seen): SidecarScope => {
   const listeners: readonly (SidecarEgressListener | undefined)[] =
     sidecar?.spec.egress === undefined || sidecar.spec.egress.length === 0 ? [undefined] : sidecar.spec.egress;
   const egress = listeners.map((spec) => egressListener(spec, namespace, family, input));
-  const union = new Map<string, Service>();
-  for (const listener of egress) {
-    for (const s of listener.services) addService(union, s);
-    // A rule's destinations come with the rule; they never take the place of what was asked for.
-    if (sidecar !== undefined) for (const s of destinationsOf(listener, namespace, input.services)) addService(union, addressed(s, family));
-  }
-  const aliases = new Map([...union.values()].flatMap((s) => s.aliases.map((a): [string, string] => [a, s.host])));
+  // Rules bring their destinations along where a Sidecar says what is known.
+  const rules = sidecar === undefined ? undefined : input.virtualServices;
+  const union = input.again(key, [input.services, sidecar, rules], () => unionOf(sidecar, egress, { namespace, family }, input));
   const policy = sidecar?.spec.outboundTrafficPolicy;
   return {
     sidecar,
-    services: [...union.values()],
-    service: (host) => union.get(host),
-    canonical: (host) => aliases.get(host) ?? host,
+    services: union.services,
+    service: union.service,
+    shape: union.shape,
+    canonical: union.canonical,
     egress,
+    routing: egress,
     outboundMode: policy === undefined ? input.meshConfig.outboundTrafficPolicy.mode : (policy.mode ?? 'REGISTRY_ONLY'),
     egressProxy: policy?.egressProxy,
   };
 };
 
-/** An entry without addresses has one for clients that learn it. */
-const addressed = (s: Service, family: Family): Service => {
-  const address = family === undefined ? undefined : s.autoAddress?.[family];
-  return address === undefined ? s : { ...s, addresses: [address] };
+const unionOf = (
+  sidecar: Sidecar | undefined,
+  egress: readonly EgressListener[],
+  { namespace, family }: Omit<Viewer, 'key'>,
+  input: Seen,
+): Union => {
+  const union = new Map<string, Service>();
+  for (const listener of egress) {
+    for (const s of listener.services) addService(union, s);
+    // A rule's destinations come with the rule; they never take the place of what was asked for.
+    if (sidecar === undefined) continue;
+    for (const s of destinationsOf(listener, namespace, input.services)) addService(union, input.addressed(s, family));
+  }
+  const aliases = new Map([...union.values()].flatMap((s) => s.aliases.map((a): [string, string] => [a, s.host])));
+  return {
+    services: [...union.values()],
+    service: (host) => union.get(host),
+    shape: (host) => union.get(host),
+    canonical: (host) => aliases.get(host) ?? host,
+  };
 };
 
-const egressListener = (spec: SidecarEgressListener | undefined, namespace: string, family: Family, input: ScopeInput): EgressListener => {
+const addresser = (memo: Memo): Seen['addressed'] => {
+  const again = { v4: memo.pass('addressed v4'), v6: memo.pass('addressed v6') };
+  return (s, family) => {
+    const address = family === undefined ? undefined : s.autoAddress?.[family];
+    return family === undefined || address === undefined ? s : again[family](s, [], () => ({ ...s, addresses: [address] }));
+  };
+};
+
+const egressListener = (spec: SidecarEgressListener | undefined, namespace: string, family: Family, input: Seen): EgressListener => {
   const visible = input.services.visibleTo(namespace);
-  const services = family === undefined ? visible : visible.map((s) => addressed(s, family));
+  const services = family === undefined ? visible : visible.map((s) => input.addressed(s, family));
   const rules = input.virtualServices.for(namespace, MESH_GATEWAY);
   if (spec === undefined) return { spec, services, virtualServices: rules };
   const imports = readImports(spec.hosts, namespace);

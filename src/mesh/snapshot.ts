@@ -1,7 +1,7 @@
 // One immutable picture of the mesh: everything the translation for any proxy needs, built from resources and running instances alone.
 // The same input in any order gives the same snapshot. The parts are independent of each other, so that each can be rebuilt alone.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
 import { type Kind, ofKind, type Resource } from '../api/resource.ts';
 import { Memo } from '../base/memo.ts';
@@ -99,7 +99,7 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
     meshConfig,
     services,
     scopes: memo.use('scopes', [sidecars, services, virtualServices, meshConfig], () =>
-      buildSidecarScopes(sidecars, { services, virtualServices: virtualServices.index, meshConfig }),
+      buildSidecarScopes(sidecars, { services, virtualServices: virtualServices.index, meshConfig, memo }),
     ),
     virtualServices: virtualServices.index,
     destinationRules: part('DestinationRule', (list) => buildDestinationRules(list, meshConfig, domain, memo)),

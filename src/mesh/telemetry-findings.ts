@@ -1,6 +1,6 @@
 // What Telemetry says that cannot take effect: providers that the mesh does not have or that do something else, objects behind older ones.
 
-import type { ExtensionProvider } from '../api/mesh-config.ts';
+import type { ExtensionProvider } from '../api/mesh-config/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Telemetry } from './telemetry.ts';

@@ -1,7 +1,7 @@
 // VirtualServices made ready for use: short names resolved in the namespace of the rule that says them, delegates merged in, gateways
 // spelled out, and an index by gateway in the order in which rules win.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Resource } from '../api/resource.ts';
 import type { Destination, HttpRoute, RouteDestination, TcpRoute, TlsRoute } from '../api/specs.ts';
 import { Memo } from '../base/memo.ts';

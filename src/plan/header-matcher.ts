@@ -28,20 +28,30 @@ export const compileHeaderMatcher = (matcher: HeaderMatcher, path: string): Requ
   }
   const invert = matcher.invert_match === true;
   const test = valueTest(matcher, path);
-  if (typeof test === 'boolean') return (req) => ((req[pseudo] !== '') === test) !== invert;
   const emptyCounts = matcher.treat_missing_header_as_empty === true;
+  if (typeof test === 'boolean') return (req) => ((emptyCounts || req[pseudo] !== '') === test) !== invert;
   return (req) => (req[pseudo] !== '' || emptyCounts ? test(req[pseudo]) !== invert : false);
 };
 
-/** For response headers and trailers: no pseudo headers but `:status`, which the caller compares itself. */
-export const compileBlockMatcher = (matcher: HeaderMatcher, path: string): ((headers: HeaderBlock) => boolean) =>
-  compileBlockMatch(matcher, headerName(matcher, path), path);
+/** For responses: `:status` is their only pseudo header. */
+export const compileResponseMatcher = (matcher: HeaderMatcher, path: string): ((headers: HeaderBlock, status: number) => boolean) => {
+  const name = headerName(matcher, path);
+  if (name !== ':status') return compileBlockMatch(matcher, name, path);
+  const invert = matcher.invert_match === true;
+  const test = valueTest(matcher, path);
+  if (typeof test === 'boolean') return () => test !== invert;
+  return (_, status) => test(String(status)) !== invert;
+};
 
 const compileBlockMatch = (matcher: HeaderMatcher, name: string, path: string): ((headers: HeaderBlock) => boolean) => {
   const invert = matcher.invert_match === true;
   const test = valueTest(matcher, path);
   const id = nameId(name);
-  if (typeof test === 'boolean') return (headers) => ((id > 0 ? headers.hasId(id) : headers.has(name)) === test) !== invert;
+  if (typeof test === 'boolean') {
+    // What is missing is there when it is to be taken as empty.
+    if (matcher.treat_missing_header_as_empty === true) return () => test !== invert;
+    return (headers) => ((id > 0 ? headers.hasId(id) : headers.has(name)) === test) !== invert;
+  }
   const missing = matcher.treat_missing_header_as_empty === true ? test('') !== invert : false;
   return (headers) => {
     const first = id > 0 ? headers.getById(id) : headers.get(name);

@@ -2,6 +2,7 @@
 // when the first pattern is compiled, so a configuration without patterns does not pay for it. Linear in the input.
 import { createRequire } from 'node:module';
 import type { Matcher_RegexMatcher, RegexMatchAndSubstitute } from '../xds/gen/types.ts';
+import { compilePlainPattern } from './plain-pattern.ts';
 import { PlanError } from './plan-error.ts';
 
 type Engine = typeof import('re2js').RE2JS;
@@ -22,8 +23,22 @@ const compilePattern = (matcher: Matcher_RegexMatcher | undefined, path: string)
 
 /** Whether the whole text matches. */
 export const compileFullMatch = (matcher: Matcher_RegexMatcher | undefined, path: string): ((text: string) => boolean) => {
+  const regex = matcher?.regex ?? '';
+  const plain = regex === '' ? undefined : compilePlainPattern(regex);
+  if (plain !== undefined) return plain;
   const pattern = compilePattern(matcher, path);
   return (text) => pattern.matches(text);
+};
+
+/** What the groups of a pattern of ours took of a text that it matches whole; undefined: it does not. */
+export const compileGroups = (regex: string): ((text: string) => readonly string[] | undefined) => {
+  const pattern = engine().compile(regex);
+  const count = pattern.groupCount();
+  return (text) => {
+    const matcher = pattern.matcher(text);
+    if (!matcher.matches()) return undefined;
+    return Array.from({ length: count }, (_, i) => matcher.group(i + 1) ?? '');
+  };
 };
 
 /** Every match replaced; `\0`..`\9` in the substitution are groups, `\\` a backslash. */
@@ -35,6 +50,8 @@ export const compileSubstitution = (config: RegexMatchAndSubstitute | undefined,
     let out = '';
     let from = 0;
     while (matcher.find()) {
+      // As RE2: nothing right behind a match is not a match.
+      if (matcher.start() === matcher.end() && matcher.start() === from && from > 0) continue;
       out += text.slice(from, matcher.start());
       for (const piece of pieces) out += typeof piece === 'string' ? piece : (matcher.group(piece) ?? '');
       from = matcher.end();

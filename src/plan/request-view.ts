@@ -1,6 +1,7 @@
 // What the decisions of this room see of a request, whatever protocol carried it.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { JsonObject } from '../xds/gen/types.ts';
+import type { HashPolicyPlan } from './route-plan.ts';
 
 export interface RequestView {
   readonly method: string;
@@ -16,6 +17,8 @@ export interface RequestView {
   readonly dynamicMetadata?: JsonObject | undefined;
   /** Client address without port (hash policy, XFF decisions). */
   readonly sourceIp?: string | undefined;
+  /** What a hash policy makes of the request; undefined: it finds nothing to hash. */
+  hash?(policies: readonly HashPolicyPlan[]): bigint | undefined;
   /** True when Envoy would call the request internal (x-envoy-internal). */
   readonly internal?: boolean | undefined;
 }

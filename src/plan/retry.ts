@@ -2,11 +2,12 @@
 // budget (circuit breaker) and the clock, and lets x-envoy-retry-on … through from internal clients only.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
-import type { RetryPolicy_ResetHeader, Route_RetryPolicy } from '../xds/gen/types.ts';
+import { IDEMPOTENT_RETRIES_TYPE } from '../xds/client-features.ts';
+import type { JsonObject, OmitHostMetadataConfig, RetryPolicy_ResetHeader, Route_RetryPolicy } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
-import { compileBlockMatcher, compileHeaderMatcher, type RequestMatch } from './header-matcher.ts';
+import { typeNameOf } from './extension-type.ts';
+import { compileHeaderMatcher, compileResponseMatcher, type RequestMatch } from './header-matcher.ts';
 import { PlanError } from './plan-error.ts';
-import type { RequestView } from './request-view.ts';
 
 /** How an attempt ended without a usable response. */
 export type ResetKind =
@@ -17,6 +18,8 @@ export type ResetKind =
   | 'overflow'; // a circuit limit of ours: never retried
 
 export interface RetryPlan {
+  /** For methods that are not idempotent, where they have a policy of their own. */
+  readonly ofUnsafe?: RetryPlan;
   /** Extra attempts beyond the first. */
   readonly numRetries: number;
   /** 0: bounded by the route timeout only. */
@@ -28,16 +31,19 @@ export interface RetryPlan {
   /** Avoid hosts already tried, with so many draws at most. */
   readonly avoidPreviousHosts: boolean;
   readonly omitCanaryHosts: boolean;
+  /** Hosts with this metadata in `envoy.lb` are avoided. */
+  readonly omitHosts: JsonObject | undefined;
   readonly hostSelectionMaxAttempts: number;
   /** previous_priorities: exclude priorities tried, every so many attempts; 0 off. */
   readonly previousPrioritiesEvery: number;
   /** Bits of RETRY_ON. */
   readonly on: number;
   readonly statusCodes: readonly number[];
-  readonly responseHeaders: readonly ((headers: HeaderBlock) => boolean)[];
+  readonly responseHeaders: readonly ResponseMatch[];
   readonly requestHeaders: readonly RequestMatch[];
   readonly rateLimited: { readonly headers: readonly RateLimitHeader[]; readonly maxIntervalMs: number } | undefined;
 }
+export type ResponseMatch = (headers: HeaderBlock, status: number) => boolean;
 interface RateLimitHeader {
   readonly name: string;
   readonly unixTimestamp: boolean;
@@ -60,6 +66,10 @@ const RETRY_ON: Readonly<Record<string, number>> = {
   'resource-exhausted': 1 << 13,
   unavailable: 1 << 14,
 };
+const wordsOf = (text: string | undefined): string[] =>
+  (text === undefined ? [] : text.split(',').map((w) => w.trim())).filter((w) => w !== '');
+/** Unknown words are passed over, as by Envoy. */
+export const retryOnBits = (text: string | undefined): number => wordsOf(text).reduce((bits, word) => bits | bit(word), 0);
 const bit = (name: string): number => RETRY_ON[name] ?? 0;
 const ON_5XX = bit('5xx');
 const ON_GATEWAY_ERROR = bit('gateway-error');
@@ -78,7 +88,10 @@ const ON_GRPC_STATUS: Readonly<Record<string, number>> = {
   '8': bit('resource-exhausted'),
   '14': bit('unavailable'),
 };
-const ON_ANY_GRPC = Object.values(ON_GRPC_STATUS).reduce((a, b) => a | b, 0);
+/** Whether all words of a list are conditions of a kind. */
+export const knowsRetryWords = (text: string, kind: 'http' | 'grpc'): boolean =>
+  wordsOf(text).every((word) => RETRY_ON[word] !== undefined && ((bit(word) & ON_ANY_GRPC) !== 0) === (kind === 'grpc'));
+export const ON_ANY_GRPC = Object.values(ON_GRPC_STATUS).reduce((a, b) => a | b, 0);
 
 /** Envoy's `upstream.base_retry_backoff_ms`. */
 const BASE_INTERVAL_MS = 25;
@@ -86,8 +99,28 @@ const MAX_INTERVAL_FACTOR = 10;
 /** Envoy's default for rate-limited back-off. */
 const RATE_LIMITED_MAX_MS = 300_000;
 
+const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
+const OMIT_CANARY = 'envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate';
+const OMIT_METADATA = 'envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig';
+const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig';
 export const compileRetry = (policy: Route_RetryPolicy, path = 'retry_policy'): RetryPlan => {
-  if ((policy.retry_options_predicates ?? []).length > 0) throw new PlanError(`${path}.retry_options_predicates`, 'is not supported');
+  const all = compilePolicy(policy, path);
+  let idempotentOnly = false;
+  policy.retry_options_predicates?.forEach((predicate, i) => {
+    if (predicate.name !== IDEMPOTENT_RETRIES_TYPE)
+      throw new PlanError(`${path}.retry_options_predicates[${i}]`, `${predicate.name} is not supported`);
+    idempotentOnly = true;
+  });
+  return idempotentOnly ? { ...all, ofUnsafe: { ...all, on: unsentOnly(all.on) } } : all;
+};
+
+/** Skein's own predicate: a request that may do harm twice is tried again only where nothing of it was sent, or surely nothing done. */
+const unsentOnly = (on: number): number => {
+  const kept = on & (ON_CONNECT_FAILURE | ON_REFUSED_STREAM | ON_RESET_BEFORE_REQUEST);
+  return (on & (ON_5XX | ON_GATEWAY_ERROR | ON_RESET)) === 0 ? kept : ON_CONNECT_FAILURE | ON_REFUSED_STREAM | ON_RESET_BEFORE_REQUEST;
+};
+
+const compilePolicy = (policy: Route_RetryPolicy, path: string): RetryPlan => {
   const base = durationMs(policy.retry_back_off?.base_interval);
   if (policy.retry_back_off !== undefined && (base === undefined || base <= 0))
     throw new PlanError(`${path}.retry_back_off.base_interval`, 'must be longer than 0');
@@ -103,10 +136,9 @@ export const compileRetry = (policy: Route_RetryPolicy, path = 'retry_policy'): 
     ...hostPredicates(policy, path),
     hostSelectionMaxAttempts: policy.host_selection_retry_max_attempts ?? 1,
     previousPrioritiesEvery: previousPriorities(policy, path),
-    // Unknown words are passed over, as by Envoy.
-    on: bitsOf(policy.retry_on),
+    on: retryOnBits(policy.retry_on),
     statusCodes: policy.retriable_status_codes ?? [],
-    responseHeaders: (policy.retriable_headers ?? []).map((m, i) => compileBlockMatcher(m, `${path}.retriable_headers[${i}]`)),
+    responseHeaders: (policy.retriable_headers ?? []).map((m, i) => compileResponseMatcher(m, `${path}.retriable_headers[${i}]`)),
     requestHeaders: (policy.retriable_request_headers ?? []).map((m, i) =>
       compileHeaderMatcher(m, `${path}.retriable_request_headers[${i}]`),
     ),
@@ -114,22 +146,27 @@ export const compileRetry = (policy: Route_RetryPolicy, path = 'retry_policy'): 
   };
 };
 
-const hostPredicates = (policy: Route_RetryPolicy, path: string): { avoidPreviousHosts: boolean; omitCanaryHosts: boolean } => {
-  const out = { avoidPreviousHosts: false, omitCanaryHosts: false };
+type HostPredicates = Pick<RetryPlan, 'avoidPreviousHosts' | 'omitCanaryHosts' | 'omitHosts'>;
+const hostPredicates = (policy: Route_RetryPolicy, path: string): HostPredicates => {
+  let [avoidPreviousHosts, omitCanaryHosts, omitHosts]: [boolean, boolean, JsonObject | undefined] = [false, false, undefined];
   policy.retry_host_predicate?.forEach((p, i) => {
-    if (p.name === 'envoy.retry_host_predicates.previous_hosts') out.avoidPreviousHosts = true;
-    else if (p.name === 'envoy.retry_host_predicates.omit_canary_hosts') out.omitCanaryHosts = true;
-    else throw new PlanError(`${path}.retry_host_predicate[${i}]`, `${p.name} is not supported`);
+    const type = typeNameOf(p.typed_config);
+    if (type === PREVIOUS_HOSTS || (type === '' && p.name === 'envoy.retry_host_predicates.previous_hosts')) avoidPreviousHosts = true;
+    else if (type === OMIT_CANARY || (type === '' && p.name === 'envoy.retry_host_predicates.omit_canary_hosts')) omitCanaryHosts = true;
+    else if (type === OMIT_METADATA) {
+      const { metadata_match: match } = p.typed_config as unknown as OmitHostMetadataConfig;
+      omitHosts = match?.filter_metadata?.['envoy.lb'];
+    } else throw new PlanError(`${path}.retry_host_predicate[${i}]`, `${p.name} is not supported`);
   });
-  return out;
+  return { avoidPreviousHosts, omitCanaryHosts, omitHosts };
 };
 
 const previousPriorities = (policy: Route_RetryPolicy, path: string): number => {
   const plugin = policy.retry_priority;
   if (plugin === undefined) return 0;
-  if (plugin.name !== 'envoy.retry_priorities.previous_priorities')
-    throw new PlanError(`${path}.retry_priority`, `${plugin.name} is not supported`);
   const config = plugin.typed_config;
+  if (typeNameOf(config) !== PREVIOUS_PRIORITIES && plugin.name !== 'envoy.retry_priorities.previous_priorities')
+    throw new PlanError(`${path}.retry_priority`, `${plugin.name} is not supported`);
   const every = config !== undefined && '@type' in config ? config['update_frequency'] : undefined;
   return typeof every === 'number' && every > 0 ? every : 1;
 };
@@ -146,62 +183,16 @@ const rateLimited = (policy: Route_RetryPolicy, path: string): RetryPlan['rateLi
   return { headers, maxIntervalMs: durationMs(config.max_interval) ?? RATE_LIMITED_MAX_MS };
 };
 
-const wordsOf = (text: string | undefined): string[] =>
-  (text === undefined ? [] : text.split(',').map((w) => w.trim())).filter((w) => w !== '');
-const bitsOf = (text: string | undefined): number => wordsOf(text).reduce((bits, word) => bits | bit(word), 0);
-const ON_EVERY_HTTP = ON_ANY_GRPC ^ (2 * bit('unavailable') - 1);
-/** What a request's headers add to when its route has no policy. */
-const NO_POLICY = compileRetry({});
-const RETRY_HEADERS = [
-  H.X_ENVOY_RETRY_ON,
-  H.X_ENVOY_RETRY_GRPC_ON,
-  H.X_ENVOY_MAX_RETRIES,
-  H.X_ENVOY_RETRIABLE_STATUS_CODES,
-  H.X_ENVOY_RETRIABLE_HEADER_NAMES,
-  H.X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
-];
-
-/** The route's policy and what the request's own x-envoy-… headers add to it. They are removed: they are meant for this hop. */
-export const requestRetry = (policy: RetryPlan | undefined, headers: HeaderBlock): RetryPlan | undefined => {
-  const on = headers.getById(H.X_ENVOY_RETRY_ON);
-  const grpcOn = headers.getById(H.X_ENVOY_RETRY_GRPC_ON);
-  const most = headers.getById(H.X_ENVOY_MAX_RETRIES);
-  const statuses = headers.getById(H.X_ENVOY_RETRIABLE_STATUS_CODES);
-  const names = headers.getById(H.X_ENVOY_RETRIABLE_HEADER_NAMES);
-  for (const id of RETRY_HEADERS) headers.removeById(id);
-  if (policy === undefined && on === undefined && grpcOn === undefined) return undefined;
-  if (on === undefined && grpcOn === undefined && most === undefined && statuses === undefined && names === undefined) return policy;
-  const base = policy ?? NO_POLICY;
-  return {
-    ...base,
-    on: base.on | (bitsOf(on) & ON_EVERY_HTTP) | (bitsOf(grpcOn) & ON_ANY_GRPC),
-    numRetries: most !== undefined && /^\d{1,9}$/.test(most) ? Number(most) : base.numRetries,
-    statusCodes: [
-      ...base.statusCodes,
-      ...wordsOf(statuses)
-        .filter((w) => /^\d{3}$/.test(w))
-        .map(Number),
-    ],
-    responseHeaders: [...base.responseHeaders, ...wordsOf(names).map((name) => (block: HeaderBlock) => block.has(name.toLowerCase()))],
-  };
-};
-
-/** Whether the request qualifies at all (`retriable_request_headers`). */
-export const mayRetryRequest = (plan: RetryPlan, req: RequestView): boolean => {
-  if (plan.on === 0 || plan.numRetries === 0) return false;
-  return plan.requestHeaders.length === 0 || plan.requestHeaders.some((match) => match(req));
-};
-
 /** `headers` may carry grpc-status (a trailers-only response). Retries left are the caller's to count. */
 export const shouldRetryStatus = (plan: RetryPlan, status: number, headers: HeaderBlock): boolean => {
   const on = plan.on;
-  if (on === 0 || headers.hasId(H.X_ENVOY_OVERLOADED)) return false;
+  if (on === 0) return false;
   if (headers.hasId(H.X_ENVOY_RATELIMITED)) return (on & ON_RATELIMITED) !== 0;
   if ((on & ON_5XX) !== 0 && status >= 500 && status < 600) return true;
   if ((on & ON_GATEWAY_ERROR) !== 0 && status >= 502 && status <= 504) return true;
   if ((on & ON_4XX) !== 0 && status === 409) return true;
   if ((on & ON_STATUS_CODES) !== 0 && plan.statusCodes.includes(status)) return true;
-  if ((on & ON_HEADERS) !== 0 && plan.responseHeaders.some((match) => match(headers))) return true;
+  if ((on & ON_HEADERS) !== 0 && plan.responseHeaders.some((match) => match(headers, status))) return true;
   if ((on & ON_ANY_GRPC) === 0) return false;
   const grpc = headers.getById(H.GRPC_STATUS);
   return grpc !== undefined && (on & (ON_GRPC_STATUS[grpc] ?? 0)) !== 0;
@@ -230,7 +221,7 @@ export const rateLimitedBackOffMs = (plan: RetryPlan, headers: HeaderBlock, nowM
     const text = headers.get(name);
     if (text === undefined || !/^\d{1,12}$/.test(text)) continue;
     const wait = unixTimestamp ? Number(text) * 1000 - nowMs : Number(text) * 1000;
-    if (wait <= 0 || wait > plan.rateLimited.maxIntervalMs) continue;
+    if (wait <= 1 || wait > plan.rateLimited.maxIntervalMs) continue;
     return Math.floor(wait + random() * wait * 0.5);
   }
   return undefined;

@@ -1,5 +1,7 @@
 // What a matched route makes of path, host and, for redirects, of the whole address.
-import type { RedirectAction, RouteAction } from '../xds/gen/types.ts';
+import type { Core_TypedExtensionConfig, RedirectAction, RouteAction, UriTemplateRewriteConfig } from '../xds/gen/types.ts';
+import { typeNameOf } from './extension-type.ts';
+import { compileTemplateRewrite } from './path-template.ts';
 import { PlanError } from './plan-error.ts';
 import { withoutQuery } from './query.ts';
 import { compileSubstitution } from './regex.ts';
@@ -15,8 +17,12 @@ export const compilePathRewrite = (
   matched: PathCriterion,
   path: string,
 ): ((path: string) => string) | undefined => {
-  if (config.path_rewrite_policy !== undefined) throw new PlanError(`${path}.path_rewrite_policy`, 'is not supported');
   const prefix = config.prefix_rewrite ?? '';
+  if (config.path_rewrite_policy !== undefined) {
+    if (prefix !== '' || config.regex_rewrite !== undefined)
+      throw new PlanError(`${path}.path_rewrite_policy`, 'cannot stand beside prefix_rewrite or regex_rewrite');
+    return compileTemplate(config.path_rewrite_policy, matched, `${path}.path_rewrite_policy`);
+  }
   if (config.regex_rewrite !== undefined) {
     if (prefix !== '') throw new PlanError(`${path}.regex_rewrite`, 'cannot stand beside prefix_rewrite');
     const substitute = compileSubstitution(config.regex_rewrite, `${path}.regex_rewrite`);
@@ -32,6 +38,18 @@ export const compilePathRewrite = (
     return (from) => prefix + from.slice(length);
   }
   return (from) => prefix + from.slice(withoutQuery(from).length);
+};
+
+const REWRITE = 'envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig';
+const compileTemplate = (policy: Core_TypedExtensionConfig, matched: PathCriterion, path: string): ((path: string) => string) => {
+  const config = policy.typed_config;
+  if (typeNameOf(config) !== REWRITE) throw new PlanError(path, 'only a uri_template is supported');
+  const { path_template_rewrite: text } = config as unknown as UriTemplateRewriteConfig;
+  const rewrite = compileTemplateRewrite(text ?? '', matched.template, `${path}.path_template_rewrite`);
+  return (from) => {
+    const bare = withoutQuery(from);
+    return rewrite(bare) + from.slice(bare.length);
+  };
 };
 
 export const compileHostRewrite = (action: RouteAction, path: string): HostRewrite | undefined => {
@@ -52,7 +70,6 @@ export const rewrittenPath = (match: RouteMatch, req: RequestView): string => ma
 
 /** The authority to send upstream; undefined: unchanged. `upstreamHostname` feeds auto_host_rewrite. */
 export const rewrittenHost = (match: RouteMatch, req: RequestView, upstreamHostname: string | undefined): string | undefined => {
-  if (match.hostRewriteLiteral !== undefined) return match.hostRewriteLiteral;
   const rewrite = match.route.hostRewrite;
   if (rewrite === undefined) return undefined;
   switch (rewrite.kind) {

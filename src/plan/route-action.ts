@@ -1,9 +1,20 @@
 // What a route does with the requests it takes: RouteAction, RedirectAction, DirectResponseAction, compiled.
-import type { RedirectAction, Route, RouteAction, RouteAction_RequestMirrorPolicy, VirtualHost } from '../xds/gen/types.ts';
+import type {
+  HeaderMutation,
+  HedgePolicy,
+  RedirectAction,
+  Route,
+  RouteAction,
+  RouteAction_RequestMirrorPolicy,
+  VirtualHost,
+} from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { probabilityOf } from './fraction.ts';
 import { compileHashPolicy } from './hash-policy.ts';
+import { compileHeaderOps, type HeaderOps } from './header-ops.ts';
+import { compileSubstitutionFormat } from './log-format.ts';
 import { PlanError } from './plan-error.ts';
+import { compileRateLimits } from './rate-limit/policy.ts';
 import { compileRetry } from './retry.ts';
 import { compileHostRewrite, compilePathRewrite } from './rewrite.ts';
 import type { PathCriterion } from './route-criteria.ts';
@@ -47,8 +58,12 @@ const withoutForwarding = (route: Route): CompiledRoute => ({
   timeoutMs: 0,
   idleTimeoutMs: undefined,
   maxStreamDurationMs: undefined,
+  streamTimes: false,
+  grpcHeaderMaxMs: undefined,
+  grpcHeaderOffsetMs: 0,
   maxGrpcTimeoutMs: undefined,
   grpcTimeoutOffsetMs: 0,
+  hedges: false,
   retry: undefined,
   hashPolicy: [],
   priority: 'default',
@@ -63,8 +78,7 @@ const withoutForwarding = (route: Route): CompiledRoute => ({
   includeVirtualHostRateLimits: false,
   rateLimits: [],
   metadata: route.metadata,
-  decorator: route.decorator?.operation,
-  decoratorPropagate: route.decorator?.propagate ?? true,
+  decorator: route.decorator?.propagate === false ? undefined : route.decorator?.operation,
   tracing: route.tracing,
   bufferLimitBytes: undefined,
   statPrefix: route.stat_prefix ?? '',
@@ -75,8 +89,8 @@ const REFUSED = [
   'cluster_specifier_plugin',
   'inline_cluster_specifier_plugin',
   'internal_redirect_policy',
-  'hedge_policy',
   'early_data_policy',
+  'cors',
 ] as const;
 
 const compileForward = (route: Route, action: RouteAction, matched: PathCriterion, context: ActionContext, path: string): CompiledRoute => {
@@ -96,8 +110,15 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
     timeoutMs: durationMs(action.timeout) ?? ROUTE_TIMEOUT_MS,
     idleTimeoutMs: durationMs(action.idle_timeout),
     maxStreamDurationMs: durationMs(duration?.max_stream_duration),
-    maxGrpcTimeoutMs: durationMs(duration?.grpc_timeout_header_max) ?? durationMs(action.max_grpc_timeout),
-    grpcTimeoutOffsetMs: durationMs(duration?.grpc_timeout_header_offset) ?? durationMs(action.grpc_timeout_offset) ?? 0,
+    streamTimes: duration !== undefined,
+    grpcHeaderMaxMs: durationMs(duration?.grpc_timeout_header_max),
+    grpcHeaderOffsetMs: durationMs(duration?.grpc_timeout_header_offset) ?? 0,
+    maxGrpcTimeoutMs: durationMs(action.max_grpc_timeout),
+    grpcTimeoutOffsetMs: durationMs(action.grpc_timeout_offset) ?? 0,
+    hedges: compileHedge(
+      action.hedge_policy ?? host.hedge_policy,
+      action.hedge_policy === undefined ? 'hedge_policy' : `${path}.hedge_policy`,
+    ),
     retry:
       retry === undefined ? undefined : compileRetry(retry, action.retry_policy === undefined ? 'retry_policy' : `${path}.retry_policy`),
     hashPolicy: (action.hash_policy ?? []).map((p, i) => compileHashPolicy(p, `${path}.hash_policy[${i}]`)),
@@ -110,14 +131,20 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
     hostRewrite,
     pathRewrite: compilePathRewrite(action, matched, path),
     appendXForwardedHost: action.append_x_forwarded_host === true,
-    includeVirtualHostRateLimits: action.include_vh_rate_limits ?? (action.rate_limits ?? []).length === 0,
-    rateLimits: action.rate_limits ?? [],
+    includeVirtualHostRateLimits: action.include_vh_rate_limits === true,
+    rateLimits: compileRateLimits(action.rate_limits, `${path}.rate_limits`),
     bufferLimitBytes:
       route.request_body_buffer_limit ??
       host.request_body_buffer_limit ??
       route.per_request_buffer_limit_bytes ??
       host.per_request_buffer_limit_bytes,
   };
+};
+
+/** initial_requests and additional_request_chance are accepted as Envoy accepts them: it does not carry them out either. */
+const compileHedge = (policy: HedgePolicy | undefined, path: string): boolean => {
+  if (policy?.initial_requests === 0) throw new PlanError(`${path}.initial_requests`, 'must be at least 1');
+  return policy?.hedge_on_per_try_timeout === true;
 };
 
 const NOT_FOUND_STATUS: Readonly<Record<string, 503 | 404 | 500>> = {
@@ -144,7 +171,19 @@ const compileMirror = (policy: RouteAction_RequestMirrorPolicy, path: string): M
         : probabilityOf(policy.runtime_fraction.default_value, `${path}.runtime_fraction.default_value`),
     traceSampled: policy.trace_sampled,
     appendShadowSuffix: policy.disable_shadow_host_suffix_append !== true,
+    host: policy.host_rewrite_literal ?? '',
+    headerOps: (policy.request_headers_mutations ?? []).map((m, i) => compileMutation(m, `${path}.request_headers_mutations[${i}]`)),
   };
+};
+
+const compileMutation = ({ append, remove }: HeaderMutation, path: string): HeaderOps => {
+  const ops = compileHeaderOps(
+    { add: append === undefined ? [] : [append], remove: remove === undefined ? [] : [remove] },
+    path,
+    'request',
+  );
+  if (ops === undefined) throw new PlanError(path, 'one of remove, append is required');
+  return ops;
 };
 
 const compileUpgrades = (action: RouteAction, path: string): ReadonlyMap<string, boolean> => {
@@ -199,12 +238,18 @@ const compileRedirect = (redirect: RedirectAction, path: string): RedirectPlan =
 };
 
 const compileDirect = (route: Route, bytesMax: number, path: string): DirectResponsePlan => {
-  const { status, body } = route.direct_response ?? {};
+  const { status, body, body_format: format } = route.direct_response ?? {};
   if (status === undefined || status < 200 || status >= 600) throw new PlanError(`${path}.status`, 'must be in [200, 600)');
   const bytes = body?.inline_bytes ?? (body?.inline_string === undefined ? undefined : Buffer.from(body.inline_string, 'utf8'));
   if (body !== undefined && bytes === undefined) throw new PlanError(`${path}.body`, 'only inline bodies are supported');
   if (bytes !== undefined && bytes.length > bytesMax) throw new PlanError(`${path}.body`, `larger than ${bytesMax} bytes`);
-  return { status, body: bytes ?? new Uint8Array(0) };
+  const usual = format?.json_format === undefined ? 'text/plain' : 'application/json';
+  return {
+    status,
+    body: bytes ?? new Uint8Array(0),
+    format: format === undefined ? undefined : compileSubstitutionFormat(format, `${path}.body_format`),
+    contentType: (format?.content_type ?? '') === '' ? usual : (format?.content_type ?? usual),
+  };
 };
 
 /** The route that answers 301 to https where the virtual host requires TLS. */

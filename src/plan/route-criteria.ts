@@ -1,8 +1,10 @@
 // envoy.config.route.v3.RouteMatch: whether one route takes a request. The path is given without its query.
 import { H } from '../wire/header-name.ts';
-import type { RouteMatch as RouteMatchConfig } from '../xds/gen/types.ts';
+import type { RouteMatch as RouteMatchConfig, UriTemplateMatchConfig } from '../xds/gen/types.ts';
+import { typeNameOf } from './extension-type.ts';
 import { compileFraction } from './fraction.ts';
 import { compileHeaderMatcher, compileQueryMatcher } from './header-matcher.ts';
+import { compilePathTemplate, type PathTemplate } from './path-template.ts';
 import { PlanError } from './plan-error.ts';
 import { compileFullMatch } from './regex.ts';
 import type { RequestView } from './request-view.ts';
@@ -10,11 +12,12 @@ import type { Runtime } from './route-plan.ts';
 import { compileMetadataMatcher } from './value-matcher.ts';
 
 export interface PathCriterion {
-  readonly kind: 'prefix' | 'exact' | 'separated-prefix' | 'regex' | 'connect';
-  /** The prefix or path; '' for regex and connect. */
+  readonly kind: 'prefix' | 'exact' | 'separated-prefix' | 'regex' | 'connect' | 'template';
+  /** The prefix or path; '' for the others. */
   readonly text: string;
   readonly caseSensitive: boolean;
   readonly matches: (path: string, req: RequestView) => boolean;
+  readonly template?: PathTemplate;
 }
 export interface Criteria {
   readonly path: PathCriterion;
@@ -31,7 +34,7 @@ export const compileCriteria = (match: RouteMatchConfig | undefined, path: strin
     const inside = compileFraction(match.runtime_fraction, `${path}.runtime_fraction`);
     conditions.push((_, draw, runtime) => inside(draw, runtime));
   }
-  if (match.grpc !== undefined) conditions.push(isGrpc);
+  if (match.grpc !== undefined) conditions.push((req) => isGrpcType(req.headers.getById(H.CONTENT_TYPE)));
   match.headers?.forEach((m, i) => {
     const test = compileHeaderMatcher(m, `${path}.headers[${i}]`);
     conditions.push((req) => test(req));
@@ -50,10 +53,11 @@ export const compileCriteria = (match: RouteMatchConfig | undefined, path: strin
   return { path: compilePath(match, path), hasFraction: match.runtime_fraction !== undefined, conditions };
 };
 
-const isGrpc = (req: RequestView): boolean => {
-  const type = req.headers.getById(H.CONTENT_TYPE);
-  return type?.startsWith('application/grpc') === true && (type.length === 16 || type[16] === '+' || type[16] === ';');
-};
+/** Whether a content-type is gRPC's own: `application/grpc` or `application/grpc+…`. */
+export const isGrpcType = (type: string | undefined): boolean =>
+  type?.startsWith('application/grpc') === true && (type.length === 16 || type[16] === '+');
+
+const TEMPLATE = 'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig';
 
 const compilePath = (match: RouteMatchConfig, path: string): PathCriterion => {
   const caseSensitive = match.case_sensitive ?? true;
@@ -84,6 +88,12 @@ const compilePath = (match: RouteMatchConfig, path: string): PathCriterion => {
   }
   if (match.connect_matcher !== undefined)
     return { kind: 'connect', text: '', caseSensitive: true, matches: (_, req) => req.method === 'CONNECT' };
-  if (match.path_match_policy !== undefined) throw new PlanError(`${path}.path_match_policy`, 'is not supported');
+  if (match.path_match_policy !== undefined) {
+    const config = match.path_match_policy.typed_config;
+    if (typeNameOf(config) !== TEMPLATE) throw new PlanError(`${path}.path_match_policy`, 'only a uri_template is supported');
+    const { path_template: text } = config as unknown as UriTemplateMatchConfig;
+    const template = compilePathTemplate(text ?? '', `${path}.path_match_policy.path_template`);
+    return { kind: 'template', text: '', caseSensitive: true, matches: (p) => template.take(p) !== undefined, template };
+  }
   throw new PlanError(path, 'one of prefix, path, safe_regex, path_separated_prefix, connect_matcher is required');
 };

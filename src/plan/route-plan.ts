@@ -1,8 +1,12 @@
 // What a compiled route configuration says: plain data and compiled functions, made once, shared by all requests.
-import type { AnyMessage, JsonObject, Metadata, Route_RateLimit, Route_Tracing } from '../xds/gen/types.ts';
+
+import type { HeaderBlock } from '../wire/header-block.ts';
+import type { AnyMessage, JsonObject, Metadata, Route_Tracing } from '../xds/gen/types.ts';
 import type { HeaderOps } from './header-ops.ts';
+import type { RateLimitPolicy } from './rate-limit/policy.ts';
 import type { RequestView } from './request-view.ts';
 import type { RetryPlan } from './retry.ts';
+import type { StreamInfo } from './stream-info.ts';
 
 export interface VirtualHostPlan {
   readonly name: string;
@@ -10,7 +14,7 @@ export interface VirtualHostPlan {
   readonly includeRequestAttemptCount: boolean;
   readonly includeAttemptCountInResponse: boolean;
   readonly includeTimeoutRetryHeader: boolean;
-  readonly rateLimits: readonly Route_RateLimit[];
+  readonly rateLimits: RateLimitPolicy;
   readonly metadata: Metadata | undefined;
   /** Name of the virtual cluster the request falls into; '' without virtual clusters. */
   readonly virtualClusterOf: (req: RequestView) => string;
@@ -25,6 +29,9 @@ export interface MirrorPlan {
   readonly traceSampled: boolean | undefined;
   /** `-shadow` goes behind the host. */
   readonly appendShadowSuffix: boolean;
+  /** '': the request's. */
+  readonly host: string;
+  readonly headerOps: readonly HeaderOps[];
 }
 
 export type HashPolicyPlan = { readonly terminal: boolean } & (
@@ -59,6 +66,9 @@ export interface RedirectPlan {
 export interface DirectResponsePlan {
   readonly status: number;
   readonly body: Uint8Array;
+  /** Writes the body instead. */
+  readonly format: ((info: StreamInfo, req?: HeaderBlock) => string) | undefined;
+  readonly contentType: string;
 }
 
 export type HostRewrite =
@@ -79,9 +89,16 @@ export interface CompiledRoute {
   readonly idleTimeoutMs: number | undefined;
   /** undefined: the connection manager's; 0: off. */
   readonly maxStreamDurationMs: number | undefined;
-  /** undefined: grpc-timeout is ignored; 0: honoured without bound; else the bound. */
+  /** `max_stream_duration` is there: it stands for the route's timeout, which is off. */
+  readonly streamTimes: boolean;
+  /** Of `max_stream_duration`. undefined: grpc-timeout does not bound the stream; 0: it does, whatever it says. */
+  readonly grpcHeaderMaxMs: number | undefined;
+  readonly grpcHeaderOffsetMs: number;
+  /** Of the route's timeout. undefined: grpc-timeout is ignored; 0: honoured without bound; else the bound. */
   readonly maxGrpcTimeoutMs: number | undefined;
   readonly grpcTimeoutOffsetMs: number;
+  /** hedge_policy.hedge_on_per_try_timeout. */
+  readonly hedges: boolean;
   readonly retry: RetryPlan | undefined;
   readonly hashPolicy: readonly HashPolicyPlan[];
   readonly priority: 'default' | 'high';
@@ -97,10 +114,10 @@ export interface CompiledRoute {
   readonly pathRewrite: ((path: string) => string) | undefined;
   readonly appendXForwardedHost: boolean;
   readonly includeVirtualHostRateLimits: boolean;
-  readonly rateLimits: readonly Route_RateLimit[];
+  readonly rateLimits: RateLimitPolicy;
   readonly metadata: Metadata | undefined;
+  /** Told to the next hop; undefined: nothing is. */
   readonly decorator: string | undefined;
-  readonly decoratorPropagate: boolean;
   readonly tracing: Route_Tracing | undefined;
   readonly bufferLimitBytes: number | undefined;
   readonly statPrefix: string;
@@ -123,7 +140,7 @@ export interface RouteMatch {
   /** Levels in order of application. */
   readonly requestHeaderOps: readonly HeaderOps[];
   readonly responseHeaderOps: readonly HeaderOps[];
-  /** Of the weight, else of the route. */
+  /** Of the weight; the route's own rewrite comes behind it. */
   readonly hostRewriteLiteral: string | undefined;
   /** `envoy.lb` of metadata_match, the weight's keys over the route's; undefined: none. */
   readonly metadataMatch: JsonObject | undefined;

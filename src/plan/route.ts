@@ -5,11 +5,12 @@ import { compileHeaderMatcher } from './header-matcher.ts';
 import { compileHeaderOps, type HeaderOps } from './header-ops.ts';
 import { PlanError } from './plan-error.ts';
 import { withoutQuery } from './query.ts';
+import { compileRateLimits } from './rate-limit/policy.ts';
 import type { RequestView } from './request-view.ts';
 import { type ActionContext, compileAction, HTTPS_REDIRECT } from './route-action.ts';
 import { compileCriteria } from './route-criteria.ts';
 import { buildRouteIndex, type Candidate, firstMatch, type RouteIndex } from './route-index.ts';
-import type { NoMatch, RouteMatch, Runtime, VirtualHostPlan } from './route-plan.ts';
+import type { CompiledRoute, NoMatch, RouteMatch, Runtime, VirtualHostPlan } from './route-plan.ts';
 import { compileHostTable, type HostTable, lookUpHost } from './virtual-host-lookup.ts';
 
 export type {
@@ -32,7 +33,7 @@ export interface RoutePlan {
   /** Cluster names the configuration can lead to, for admin and validation. */
   readonly clusterNames: ReadonlySet<string>;
 }
-interface HostRoutes {
+export interface HostRoutes {
   readonly plan: VirtualHostPlan;
   readonly index: RouteIndex;
   readonly httpsRedirect: RouteMatch;
@@ -56,9 +57,11 @@ export const matchRoute = (plan: RoutePlan, req: RequestView, random: () => numb
   return found === undefined ? NO_ROUTE : found.choose(req, random);
 };
 
-/** Throws PlanError for what must be refused. */
-export const compileRoutes = (rc: RouteConfiguration): RoutePlan => {
-  if (rc.vhds !== undefined) throw new PlanError('vhds', 'virtual host discovery is not supported');
+/** Compiled virtual hosts of one configuration, to be used again while that stays the same. */
+export type KeptHosts = WeakMap<VirtualHost, HostRoutes>;
+
+/** Throws PlanError for what must be refused. `discovered`: virtual hosts that came one by one; their names need not be unlike. */
+export const compileRoutes = (rc: RouteConfiguration, discovered: Iterable<VirtualHost> = [], kept?: KeptHosts): RoutePlan => {
   if ((rc.cluster_specifier_plugins ?? []).length > 0) throw new PlanError('cluster_specifier_plugins', 'is not supported');
   const names = new Set<string>();
   const clusterNames = new Set<string>();
@@ -71,6 +74,11 @@ export const compileRoutes = (rc: RouteConfiguration): RoutePlan => {
     names.add(name);
     return { domains: host.domains ?? [], value: compileHost(host, rc, root, clusterNames, path), path };
   });
+  for (const host of discovered) {
+    const value = kept?.get(host) ?? compileHost(host, rc, root, clusterNames, '');
+    kept?.set(host, value);
+    hosts.push({ domains: host.domains ?? [], value, path: '' });
+  }
   return {
     name: rc.name ?? '',
     hosts: compileHostTable(hosts, rc.ignore_port_in_host_matching === true),
@@ -95,8 +103,8 @@ const opsOf = (level: OpsFields, path: string): Pick<Level, 'request' | 'respons
 });
 
 const compileHost = (host: VirtualHost, rc: RouteConfiguration, root: Level, clusterNames: Set<string>, path: string): HostRoutes => {
+  if (host.cors !== undefined) throw new PlanError(`${path}.cors`, 'is not supported: typed_per_filter_config says the same');
   if (host.matcher !== undefined) throw new PlanError(`${path}.matcher`, 'generic matchers are not supported');
-  if (host.hedge_policy !== undefined) throw new PlanError(`${path}.hedge_policy`, 'is not supported');
   if (host.retry_policy_typed_config !== undefined) throw new PlanError(`${path}.retry_policy_typed_config`, 'is not supported');
   const plan: VirtualHostPlan = {
     name: host.name ?? '',
@@ -104,7 +112,7 @@ const compileHost = (host: VirtualHost, rc: RouteConfiguration, root: Level, clu
     includeRequestAttemptCount: host.include_request_attempt_count === true,
     includeAttemptCountInResponse: host.include_attempt_count_in_response === true,
     includeTimeoutRetryHeader: host.include_is_timeout_retry_header === true,
-    rateLimits: host.rate_limits ?? [],
+    rateLimits: compileRateLimits(host.rate_limits, `${path}.rate_limits`),
     metadata: host.metadata,
     virtualClusterOf: compileVirtualClusters(host, path),
   };
@@ -149,16 +157,15 @@ const compileRoute = (route: Route, compiler: RouteCompiler, path: string): Cand
   const compiled = compileAction(route, criteria.path, compiler.context, path);
   const own: Level = { ...opsOf(route, path), filters: route.typed_per_filter_config };
   const action = route.route;
-  const literal = compiled.hostRewrite?.kind === 'literal' ? compiled.hostRewrite.host : undefined;
   const lb = lbMetadata(action?.metadata_match);
   if (action?.weighted_clusters !== undefined)
     return {
       criteria,
-      choose: compileWeights(action.weighted_clusters, compiler, compiled, own, literal, lb, `${path}.route.weighted_clusters`),
+      choose: compileWeights(action.weighted_clusters, compiler, compiled, own, lb, `${path}.route.weighted_clusters`),
     };
   const clusterName = action?.cluster ?? '';
   if (clusterName !== '') compiler.clusterNames.add(clusterName);
-  const match = outcome(compiler, compiled, [own], { clusterName, hostRewriteLiteral: literal, metadataMatch: lb });
+  const match = outcome(compiler, compiled, [own], { clusterName, metadataMatch: lb });
   const header = (action?.cluster_header ?? '').toLowerCase();
   if (header === '') return { criteria, choose: () => match };
   return { criteria, choose: (req) => ({ ...match, clusterName: pseudoOr(req, header) }) };
@@ -198,12 +205,24 @@ const outcome = (
   };
 };
 
+/** Where a number that the request brings stands among the weights; undefined: it brings none. */
+const headerPoint = (name: string, req: RequestView, total: number): number | undefined => {
+  const given = name === '' ? undefined : req.headers.get(name);
+  if (given === undefined || !/^\d{1,20}$/.test(given)) return undefined;
+  if (given.length <= 15) return Number(given) % total;
+  const value = BigInt(given);
+  return value > 0xffffffffffffffffn ? undefined : Number(value % BigInt(total));
+};
+const hashPoint = (route: CompiledRoute, req: RequestView, total: number): number | undefined => {
+  const value = req.hash?.(route.hashPolicy);
+  return value === undefined ? undefined : Number(value % BigInt(total));
+};
+
 const compileWeights = (
   config: WeightedCluster,
   compiler: RouteCompiler,
   route: RouteMatch['route'],
   own: Level,
-  literal: string | undefined,
   lb: JsonObject | undefined,
   path: string,
 ): Candidate['choose'] => {
@@ -221,19 +240,17 @@ const compileWeights = (
     const weightLb = lbMetadata(cluster.metadata_match);
     const match = outcome(compiler, route, [level, own], {
       clusterName,
-      hostRewriteLiteral: cluster.host_rewrite_literal || literal,
+      hostRewriteLiteral: cluster.host_rewrite_literal || undefined,
       metadataMatch: weightLb === undefined ? lb : { ...lb, ...weightLb },
     });
     return { upTo: total, match, clusterHeader };
   });
   if (total === 0) throw new PlanError(path, 'the sum of the weights must be greater than 0');
   if (total > 0xffffffff) throw new PlanError(path, 'the sum of the weights is too large');
-  if (config.total_weight !== undefined && config.total_weight !== total)
-    throw new PlanError(`${path}.total_weight`, `the weights add up to ${total}`);
   const drawHeader = (config.header_name ?? '').toLowerCase();
+  const byHash = config.use_hash_policy === true;
   return (req, random) => {
-    const given = drawHeader === '' ? undefined : req.headers.get(drawHeader);
-    const point = given !== undefined && /^\d{1,15}$/.test(given) ? Number(given) % total : random() * total;
+    const point = (byHash ? hashPoint(route, req, total) : headerPoint(drawHeader, req, total)) ?? random() * total;
     // The last one stands for rounding at the end of the range; its weight cannot be 0 alone, or the sum would be 0.
     let chosen = weights[weights.length - 1];
     for (const weight of weights) {

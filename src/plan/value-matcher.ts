@@ -13,7 +13,7 @@ export const compileMetadataMatcher = (matcher: MetadataMatcher, path: string): 
   const invert = matcher.invert === true;
   return (metadata) => {
     let at: JsonValue | undefined = metadata?.[filter];
-    for (const key of keys) at = isObject(at) ? at[key] : undefined;
+    for (const key of keys) at = isObject(at) && Object.hasOwn(at, key) ? at[key] : undefined;
     return match(at) !== invert;
   };
 };

@@ -10,7 +10,7 @@ import { inspectClientHello } from '../wire/tls-hello.ts';
 import { acceptedFacts, addressText, type DownstreamFacts, describeConnection, plainIp } from './connection-facts.ts';
 import { EarlyDial, type EarlyDialOwner } from './early-dial.ts';
 import type { ChainRuntime } from './filter-chain-runtime.ts';
-import { admit, type Refusal, release } from './filters/network-filter.ts';
+import { admit, decideLater, type Refusal, release } from './filters/network-filter.ts';
 import { serveHttp } from './http-choice.ts';
 import { FLUSH_CHECK_MS, PEEK_BYTES_MAX } from './limits.ts';
 import type { ListenerState } from './listener-runtime.ts';
@@ -314,7 +314,8 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     socket.on('close', onEnd);
   }
 
-  #serve(chain: ChainRuntime, socket: Socket, first: Buffer | undefined, dial?: EarlyDial): void {
+  /** `from`: the network filters before it have let the connection in. */
+  #serve(chain: ChainRuntime, socket: Socket, first: Buffer | undefined, dial?: EarlyDial, from = 0): void {
     const facts = this.#facts;
     const state = this.#state;
     if (socket.destroyed) {
@@ -322,7 +323,18 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       return;
     }
     // Who was dialled for has been let in already.
-    const refusal = dial === undefined && chain.networkFilters.length > 0 ? admit(chain.networkFilters, facts) : undefined;
+    const refusal = dial === undefined && chain.networkFilters.length > from ? admit(chain.networkFilters, facts, from) : undefined;
+    if (typeof refusal === 'number') {
+      // Its bytes wait with it.
+      socket.pause();
+      decideLater(chain.networkFilters, refusal, facts, socket, (later) => {
+        if (later === undefined) {
+          socket.resume();
+          this.#serve(chain, socket, first, undefined, refusal + 1);
+        } else this.#refuse(chain, socket, later);
+      });
+      return;
+    }
     if (refusal !== undefined) {
       this.#refuse(chain, socket, refusal);
       return;
@@ -389,6 +401,8 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       info.endTime = this.#env.clock.wallMs();
       info.downstreamLocalCloseReason = refusal.reason;
       info.connectionTerminationDetails = refusal.details;
+      if (refusal.flag !== undefined) info.setFlag(refusal.flag);
+      info.responseCodeDetails = refusal.responseDetails ?? '';
       this.#env.observer.connectionClosed(info, this.#state.context);
       if (chain.terminal.kind !== 'tcp') return;
       info.accessLogType = 'TcpConnectionEnd';

@@ -1,6 +1,9 @@
 // The times of one request's attempts: what the route and the client's headers allow, and the timers that hold to it. It tells its
 // owner which time is over; what follows is the owner's to decide.
 
+import { grpcTimeoutMs, grpcTimeoutText } from '../plan/grpc-timeout.ts';
+import type { RetryPlan } from '../plan/retry.ts';
+import { requestHedges } from '../plan/retry-request.ts';
 import type { CompiledRoute } from '../plan/route.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
@@ -11,12 +14,20 @@ const ROUTE = 0;
 const TRY = 1;
 const BACK_OFF = 2;
 const STREAM = 3;
+const TRY_IDLE = 4;
 
 export interface TimedAttempts {
   backOffOver(): void;
   routeTimedOut(): void;
-  tryTimedOut(): void;
+  /** `idle`: nothing moved for too long. */
+  tryTimedOut(idle: boolean): void;
   streamTooLong(): void;
+}
+
+interface TimedRequest {
+  readonly requestHeaders: HeaderBlock;
+  readonly isGrpc: boolean;
+  readonly upgrade: string;
 }
 
 export class AttemptTimeouts {
@@ -25,36 +36,55 @@ export class AttemptTimeouts {
   readonly #timers: TimerSet;
   routeMs = 0;
   #tryMs = 0;
+  #tryIdleMs = 0;
+  /** A later attempt runs beside this one, which may use all of the route's time. */
+  hedging = false;
+  readonly #respectsExpected: boolean;
   /** When the whole request was here, which is when the route's timeout begins; 0 before. */
   #completeAt = 0;
 
-  constructor(wheel: TimerWheel, owner: TimedAttempts) {
+  constructor(wheel: TimerWheel, owner: TimedAttempts, respectsExpected: boolean) {
+    this.#respectsExpected = respectsExpected;
     this.#wheel = wheel;
     this.#owner = owner;
     this.#timers = new TimerSet(wheel, this);
   }
 
-  /** Route settings, overridden by grpc-timeout and by the x-envoy-… headers that only internal clients get through. Says what the upstream is told. */
-  begin(route: CompiledRoute, headers: HeaderBlock, grpc: boolean, upgrade: boolean): number {
-    let routeMs = route.timeoutMs;
-    if (grpc && route.maxGrpcTimeoutMs !== undefined) {
-      routeMs = grpcTimeoutMs(headers.getById(H.GRPC_TIMEOUT) ?? '') ?? 0;
-      if (route.grpcTimeoutOffsetMs > 0 && routeMs > route.grpcTimeoutOffsetMs) routeMs -= route.grpcTimeoutOffsetMs;
-      if (route.maxGrpcTimeoutMs > 0 && (routeMs === 0 || routeMs > route.maxGrpcTimeoutMs)) routeMs = route.maxGrpcTimeoutMs;
-    }
-    routeMs = asked(headers, H.X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) ?? routeMs;
-    const tryMs = asked(headers, H.X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS) ?? route.retry?.perTryTimeoutMs ?? 0;
+  /**
+   * Route settings, overridden by grpc-timeout and by the x-envoy-… headers that only internal clients get through. Says what the
+   * upstream is told; 0: nothing. With respect_expected_rq_timeout what another proxy told this one counts first.
+   */
+  begin(route: CompiledRoute, request: TimedRequest, retry: RetryPlan | undefined): number {
+    const headers = request.requestHeaders;
+    this.hedging = requestHedges(route.hedges, headers);
+    let routeMs = route.streamTimes ? 0 : route.timeoutMs;
+    const grpc = request.isGrpc && route.maxGrpcTimeoutMs !== undefined && !route.streamTimes;
+    if (grpc) routeMs = grpcRouteMs(route, headers);
+    const told = this.#respectsExpected ? numberOf(headers, H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS) : undefined;
+    routeMs = told ?? asked(headers, H.X_ENVOY_UPSTREAM_RQ_TIMEOUT_MS) ?? routeMs;
+    const tryMs = asked(headers, H.X_ENVOY_UPSTREAM_RQ_PER_TRY_TIMEOUT_MS) ?? retry?.perTryTimeoutMs ?? 0;
     this.#tryMs = routeMs > 0 && tryMs >= routeMs ? 0 : tryMs;
+    this.#tryIdleMs = retry?.perTryIdleTimeoutMs ?? 0;
     this.#completeAt = 0;
-    const expected = expectedTimeoutMs(routeMs, this.#tryMs, 0);
-    this.routeMs = upgrade ? 0 : routeMs;
-    return expected;
+    const expectedMs = this.#expected(routeMs, 0);
+    if (grpc && expectedMs > 0) headers.setById(H.GRPC_TIMEOUT, grpcTimeoutText(expectedMs));
+    this.routeMs = request.upgrade !== '' ? 0 : routeMs;
+    return told === undefined ? expectedMs : 0;
   }
 
-  /** What another attempt may take; 0: no bound. */
-  left(): number {
-    const elapsedMs = this.#completeAt === 0 ? 0 : this.#wheel.now() - this.#completeAt;
-    return expectedTimeoutMs(this.routeMs, this.#tryMs, Math.floor(elapsedMs));
+  #expected(routeMs: number, elapsedMs: number): number {
+    return expectedTimeoutMs(routeMs, this.hedging ? 0 : this.#tryMs, elapsedMs);
+  }
+
+  /** Since the whole request was here; undefined: it is not. */
+  get elapsedMs(): number | undefined {
+    return this.#completeAt === 0 ? undefined : this.#wheel.now() - this.#completeAt;
+  }
+
+  /** A later attempt is told no more than is left of the route's timeout. */
+  tellLeft(headers: HeaderBlock): void {
+    const left = this.#expected(this.routeMs, Math.floor(this.elapsedMs ?? 0));
+    if (left > 0) headers.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(left));
   }
 
   /** The whole request is here. */
@@ -63,8 +93,15 @@ export class AttemptTimeouts {
     if (this.routeMs > 0 && !this.#timers.armed(ROUTE)) this.#timers.arm(ROUTE, this.routeMs);
   }
 
+  /** The attempt has a connection and the whole request. */
   armTry(): void {
     if (this.#tryMs > 0) this.#timers.arm(TRY, this.#tryMs);
+    if (this.#tryIdleMs > 0) this.#timers.arm(TRY_IDLE, this.#tryIdleMs);
+  }
+
+  /** Something moved upstream. */
+  touchTry(): void {
+    if (this.#tryIdleMs > 0 && this.#timers.armed(TRY_IDLE)) this.#timers.arm(TRY_IDLE, this.#tryIdleMs);
   }
 
   /** The attempt has a connection; `longestMs` 0: it may run for ever. */
@@ -80,7 +117,20 @@ export class AttemptTimeouts {
   disarmRoute(): void {
     this.#timers.disarm(ROUTE);
   }
+  get backingOff(): boolean {
+    return this.#timers.armed(BACK_OFF);
+  }
+  /** The attempt is over; its response has begun: only silence ends it. */
   disarmTry(): void {
+    this.#timers.disarm(TRY);
+    this.#timers.disarm(TRY_IDLE);
+  }
+  /** Another attempt has won. */
+  disarmAttempt(): void {
+    this.#timers.disarm(BACK_OFF);
+    this.disarmTry();
+  }
+  disarmTryTotal(): void {
     this.#timers.disarm(TRY);
   }
   disarmAll(): void {
@@ -93,27 +143,32 @@ export class AttemptTimeouts {
   onTimer(kind: number): void {
     if (kind === BACK_OFF) this.#owner.backOffOver();
     else if (kind === ROUTE) this.#owner.routeTimedOut();
-    else if (kind === TRY) this.#owner.tryTimedOut();
+    else if (kind === TRY || kind === TRY_IDLE) this.#owner.tryTimedOut(kind === TRY_IDLE);
     else this.#owner.streamTooLong();
   }
 }
 
+const numberOf = (headers: HeaderBlock, id: number): number | undefined => {
+  const text = headers.getById(id);
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+};
+
 // Taken from the request: it is meant for this hop.
 const asked = (headers: HeaderBlock, id: number): number | undefined => {
-  const text = headers.getById(id);
-  if (text === undefined) return undefined;
+  const value = numberOf(headers, id);
   headers.removeById(id);
-  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+  return value;
+};
+
+const grpcRouteMs = (route: CompiledRoute, headers: HeaderBlock): number => {
+  const most = route.maxGrpcTimeoutMs ?? 0;
+  let ms = grpcTimeoutMs(headers.getById(H.GRPC_TIMEOUT) ?? '') ?? 0;
+  if (route.grpcTimeoutOffsetMs > 0 && ms > route.grpcTimeoutOffsetMs) ms -= route.grpcTimeoutOffsetMs;
+  return most > 0 && (ms === 0 || ms > most) ? most : ms;
 };
 
 // What an attempt may take, `elapsedMs` after the whole request was here; 0: no bound. Out of time is 1: 0 would mean for ever.
 export const expectedTimeoutMs = (routeMs: number, tryMs: number, elapsedMs: number): number => {
   const wanted = tryMs > 0 ? tryMs : routeMs;
   return routeMs > 0 ? Math.min(wanted, Math.max(1, routeMs - elapsedMs)) : wanted;
-};
-
-const UNITS: { readonly [unit: string]: number } = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 0.001, n: 0.000001 };
-const grpcTimeoutMs = (text: string): number | undefined => {
-  const parts = /^(\d{1,8})([HMSmun])$/.exec(text);
-  return parts === null ? undefined : Math.ceil(Number(parts[1]) * (UNITS[parts[2] ?? ''] ?? 0));
 };

@@ -3,34 +3,35 @@
 // it answers the client only through its exchange.
 
 import { FLAG } from '../plan/response-flag.ts';
-import { type ResetKind, retryBackOffMs, shouldRetryReset, shouldRetryStatus } from '../plan/retry.ts';
+import type { ResetKind } from '../plan/retry.ts';
 import type { RouteMatch } from '../plan/route.ts';
 import type { StreamInfo } from '../plan/stream-info.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
-import { removeHopByHop } from '../wire/hop-by-hop.ts';
+import { type HedgingAttempts, SlowAttempts } from './attempt-hedges.ts';
 import { attemptPool } from './attempt-pool.ts';
+import { AttemptResponse } from './attempt-response.ts';
 import { AttemptTimeouts, type TimedAttempts } from './attempt-timeouts.ts';
+import { AttemptWish } from './attempt-wish.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
-import { connectionKey, type DownstreamFacts } from './connection-facts.ts';
+import type { DownstreamFacts } from './connection-facts.ts';
 import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import type { Host } from './host.ts';
-import { chooseHost, describeConnected, describeHost, wantedDestination } from './host-choice.ts';
+import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
 import { KeptRequest } from './kept-request.ts';
 import * as replies from './local-reply.ts';
-import { type MirrorRequest, startMirrors } from './mirror.ts';
+import { Mirrors } from './mirrors.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { requestHash } from './request-hash.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
-import { changesProtocol, finishResponseHead } from './response-head.ts';
+import { changesProtocol } from './response-head.ts';
 import { RetryBudget } from './retry-budget.ts';
 import { UpgradeTunnel } from './upgrade-tunnel.ts';
 import type { ResetCause, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
 
-export class Attempts implements UpstreamClient, TimedAttempts {
+export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts {
   readonly info: StreamInfo;
   readonly #env: ProxyEnvironment;
   readonly #plan: HcmPlan;
@@ -39,9 +40,10 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   readonly #exchange: Exchange;
   readonly #suppressed: boolean;
   readonly #times: AttemptTimeouts;
+  readonly #response: AttemptResponse;
   /** What has come of the body and is not sent, or may be sent again. */
   readonly kept = new KeptRequest();
-  #mirrors: readonly MirrorRequest[] = NO_MIRRORS;
+  readonly #mirrors: Mirrors;
   // The attempt.
   #cluster: ClusterRuntime | undefined;
   #limits: ResourceLimits | undefined;
@@ -50,12 +52,12 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   #connection: UpstreamStream | undefined;
   #attempts = 0;
   readonly #budget = new RetryBudget();
-  #tried: Host[] = [];
   #attemptStart = 0;
+  /** Where a route hedges: those that are waited for beside the newest. */
+  #slow: SlowAttempts | undefined;
   /** A 1xx has come: to Envoy's details the response has started. */
   #informed = false;
-  readonly #wanted: { originalDestination: DownstreamFacts['originalDestination']; hash: bigint | undefined };
-  #cookies: string[] = [];
+  readonly #wish: AttemptWish;
   readonly tunnel: UpgradeTunnel;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts, exchange: Exchange) {
@@ -66,25 +68,24 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#exchange = exchange;
     this.info = exchange.info;
     this.#suppressed = plan.suppressEnvoyHeaders;
-    this.#times = new AttemptTimeouts(env.wheel, this);
-    this.#wanted = { originalDestination: facts.originalDestination, hash: undefined };
+    this.#times = new AttemptTimeouts(env.wheel, this, plan.respectsExpectedTimeout);
+    this.#mirrors = new Mirrors(env, exchange, facts);
+    this.#response = new AttemptResponse(env, down, exchange);
+    this.#wish = new AttemptWish(facts);
     this.tunnel = new UpgradeTunnel(down, exchange);
   }
 
   /** Ready for the next request. */
   reset(): void {
     this.kept.reset();
-    this.#mirrors = NO_MIRRORS;
     this.#cluster = undefined;
     this.#pool = undefined;
     this.#host = undefined;
     this.#connection = undefined;
     this.#attempts = 0;
-    this.#budget.left = 0;
+    this.#budget.reset();
     this.#informed = false;
-    this.#wanted.hash = undefined;
-    if (this.#cookies.length > 0) this.#cookies = [];
-    if (this.#tried.length > 0) this.#tried = [];
+    this.#wish.reset();
     this.tunnel.reset();
   }
 
@@ -97,13 +98,14 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   end(): void {
     this.#times.disarmAll();
     this.#budget.release();
-    for (const mirror of this.#mirrors) mirror.release();
+    this.#mirrors.release();
   }
 
   /** The route names a cluster: the first attempt begins. */
   start(match: RouteMatch, cluster: ClusterRuntime | undefined): void {
     const exchange = this.#exchange;
     const route = match.route;
+    if (this.#plan.strictCheck !== undefined && this.#response.refuse(this.#plan.strictCheck)) return;
     this.#cluster = cluster;
     this.info.upstreamClusterRaw = match.clusterName;
     if (cluster === undefined) {
@@ -112,13 +114,13 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     }
     this.info.upstreamCluster = cluster.statName;
     this.#limits = route.priority === 'high' ? cluster.breakers.high : cluster.breakers.default;
-    const expectedMs = this.#times.begin(route, exchange.requestHeaders, exchange.isGrpc, exchange.upgrade !== '');
-    this.#budget.begin(route.retry, exchange, exchange.upgrade === '');
+    this.#budget.begin(route.retry, exchange);
+    // Its time-outs hold whether or not the request may be tried again.
+    const expectedMs = this.#times.begin(route, exchange, this.#budget.plan ?? route.retry);
+    // A filter has waited for more of the body than may be sent again.
+    if (this.kept.bytes > 0 && this.kept.bytes > exchange.bodyBytesMax) this.#budget.abandon(cluster.stats);
     this.kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
-    this.#wanted.originalDestination = wantedDestination(cluster, exchange.requestHeaders, this.#facts.originalDestination);
-    // What is hashed is the request as it came.
-    if (route.hashPolicy.length > 0)
-      this.#wanted.hash = requestHash(route.hashPolicy, exchange, connectionKey(this.#facts), (line) => this.#cookies.push(line));
+    this.#wish.begin(match, cluster, exchange);
     finalizeRequest(exchange, match, expectedMs, this.#suppressed);
     if (exchange.requestEnded) this.#times.armRoute();
     this.#pick();
@@ -138,49 +140,24 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     const info = this.info;
     this.#attempts++;
     info.upstreamRequestAttemptCount = this.#attempts;
-    const host = chooseHost(cluster, this.#budget.plan, this.#wanted, this.#tried);
+    const host = chooseHost(cluster, this.#budget.plan, this.#wish, this.#budget.tried);
     if (host === undefined) {
-      exchange.reply(replies.NO_HEALTHY_UPSTREAM);
+      this.#answer(replies.NO_HEALTHY_UPSTREAM);
       return;
     }
     this.#host = host;
     describeHost(info, host);
     if (match.route.autoHostRewrite) rewriteHost(exchange, match, host.hostname !== '' ? host.hostname : undefined, this.#suppressed);
-    if (this.#attempts > 1) this.#tellTimeLeft();
+    if (this.#attempts > 1 && !this.#suppressed) this.#times.tellLeft(exchange.requestHeaders);
     if (match.virtualHost.includeRequestAttemptCount) exchange.requestHeaders.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
     this.#attemptStart = this.#env.clock.monotonicMs();
-    if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#mirror(match.route.mirrors);
+    if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#mirrors.start(match.route.mirrors, this.#times.routeMs, this.kept);
     const pool = attemptPool(this.#env, cluster, host, exchange, this.#facts);
     this.#pool = pool;
-    if (exchange.requestEnded) this.#times.armTry();
     const outcome = pool.acquire(this, limits);
     if (outcome === 'overflow') {
       this.#pool = undefined;
       this.#upstreamLost('overflow', '', 'overflow');
-    }
-  }
-
-  /** A later attempt is told no more than is left of the route's timeout. */
-  #tellTimeLeft(): void {
-    if (this.#suppressed) return;
-    const left = this.#times.left();
-    if (left > 0) this.#exchange.requestHeaders.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(left));
-  }
-
-  #mirror(mirrors: RouteMatch['route']['mirrors']): void {
-    const exchange = this.#exchange;
-    this.#mirrors = startMirrors(
-      this.#env,
-      mirrors,
-      exchange,
-      this.#facts,
-      exchange.requestChunked,
-      this.#times.routeMs,
-      this.info.protocol === 'HTTP/2',
-    );
-    for (const copy of this.#mirrors) {
-      for (const piece of this.kept.pieces) copy.body(piece);
-      if (exchange.requestEnded) copy.end();
     }
   }
 
@@ -192,13 +169,12 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.#connection = connection;
     const info = this.info;
     this.#times.armStream(this.#cluster?.protocol.maxStreamDurationMs ?? 0);
+    if (exchange.requestEnded) this.#times.armTry();
     describeConnected(info, connection);
     info.firstUpstreamTxByte = this.#env.clock.wallMs();
     const ended = exchange.requestEnded && this.kept.empty;
     info.upstreamHeaderBytesSent = connection.writeRequest(exchange, exchange.upgrade, exchange.requestChunked, ended);
-    const kept = this.kept;
-    for (const piece of kept.pieces) if (!connection.writeBody(piece, 0, piece.length)) this.#down.pauseReading();
-    if (!kept.keep) kept.drop();
+    if (!this.kept.sendTo(connection)) this.#down.pauseReading();
     if (exchange.requestEnded) {
       connection.endRequest(this.kept.trailers);
       info.lastUpstreamTxByte = this.#env.clock.wallMs();
@@ -213,7 +189,7 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     this.info.grpc?.request.feed(buf, start, end);
     this.#exchange.touch();
     if (!this.#exchange.active || this.#exchange.responseEnded) return;
-    for (const mirror of this.#mirrors) mirror.body(buf.subarray(start, end));
+    this.#mirrors.body(buf, start, end);
     const kept = this.kept;
     const connection = this.#connection;
     if (connection !== undefined) {
@@ -221,10 +197,10 @@ export class Attempts implements UpstreamClient, TimedAttempts {
       if (!kept.keep) return;
     }
     kept.bytes += end - start;
-    const fits = kept.bytes <= (this.#exchange.route?.route.bufferLimitBytes ?? this.#down.bufferBytes);
+    const fits = kept.bytes <= this.#exchange.bodyBytesMax;
     if (!fits && kept.keep) this.#budget.abandon(this.#cluster?.stats);
     if (!fits && connection !== undefined) kept.drop();
-    else if (!fits && kept.keep && this.#pool === undefined && this.#attempts > 0) this.#exchange.reply(replies.RETRY_BUFFER_EXCEEDED);
+    else if (!fits && kept.keep && this.#pool === undefined && this.#attempts > 0) this.#answer(replies.RETRY_BUFFER_EXCEEDED);
     else {
       if (!fits) {
         kept.keep = false;
@@ -242,9 +218,9 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   onRequestEnd(): void {
     if (this.#cluster !== undefined && this.#attempts > 0) {
       this.#times.armRoute();
-      this.#times.armTry();
+      if (this.#connection !== undefined) this.#times.armTry();
     }
-    for (const mirror of this.#mirrors) mirror.end();
+    this.#mirrors.end();
     const connection = this.#connection;
     if (connection !== undefined) {
       connection.endRequest(this.kept.trailers);
@@ -298,26 +274,25 @@ export class Attempts implements UpstreamClient, TimedAttempts {
 
   #upstreamLost(reason: replies.ResetReason, transport: string, kind: ResetKind): void {
     this.#times.disarmTry();
-    if (kind !== 'overflow' && this.#retry(this.#wouldRetryReset(kind))) return;
-    const headers: [string, string][] = reason === 'overflow' && !this.#suppressed ? [['x-envoy-overloaded', 'true']] : [];
-    this.#exchange.reply(replies.upstreamReset(reason, transport, this.#attempts > 1, this.#informed), headers);
+    if (kind !== 'overflow' && this.#budget.wantsReset(kind, this.info) && this.#retry(undefined, false)) return;
+    if (this.#slow?.any === true) return;
+    this.#answer(replies.upstreamReset(reason, transport, this.#attempts > 1, this.#informed), reason === 'overflow');
   }
 
-  #wouldRetryReset(kind: ResetKind): boolean {
-    const retry = this.#budget.plan;
-    return retry !== undefined && shouldRetryReset(retry, kind, this.info.upstreamHeaderBytesSent > 0);
+  #answer(reply: replies.LocalReply, overloaded = false): void {
+    this.#response.reply(reply, this.#attempts, overloaded && !this.#suppressed);
   }
 
-  /** True when another attempt is waiting for its time. */
-  #retry(wanted: boolean): boolean {
-    const retry = this.#budget.plan;
+  /** True when another attempt is waiting for its time. `response`: what is answered if it is not. `late`: its time was over. */
+  #retry(response: HeaderBlock | undefined, late: boolean): boolean {
     const cluster = this.#cluster;
     const limits = this.#limits;
-    if (!wanted || retry === undefined || cluster === undefined || limits === undefined) return false;
-    if (!this.#budget.take(limits, cluster.stats, this.info)) return false;
-    if (this.#host !== undefined) this.#tried.push(this.#host);
+    if (cluster === undefined || limits === undefined) return false;
+    if (!this.#budget.take(limits, cluster.stats, this.info, this.#host)) return false;
     this.info.upstreamHeaderBytesSent = 0;
-    this.#times.armBackOff(retryBackOffMs(retry, this.#attempts, this.#env.random));
+    if (this.#exchange.route?.virtualHost.includeTimeoutRetryHeader === true)
+      this.#exchange.requestHeaders.setById(H.X_ENVOY_IS_TIMEOUT_RETRY, String(late));
+    this.#times.armBackOff(this.#budget.waitMs(response, this.#attempts, this.#env));
     return true;
   }
 
@@ -326,25 +301,20 @@ export class Attempts implements UpstreamClient, TimedAttempts {
   onInformational(head: ResponseHead): void {
     if (!this.#exchange.active || this.#exchange.responseStarted) return;
     this.#informed = true;
-    if (this.info.protocol === 'HTTP/1.0') return;
-    // 100 was answered here unless the client's Expect went upstream.
-    if (head.statusCode === 100 && !this.#plan.proxy100Continue) return;
-    removeHopByHop(head.headers, false);
-    if (!this.#down.writeInformational(head.statusCode, head.reason, head.headers)) this.#connection?.pause();
+    this.#times.touchTry();
+    if (!this.#response.informational(head, this.#plan.proxy100Continue)) this.#connection?.pause();
   }
 
   onHead(head: ResponseHead): void {
     const exchange = this.#exchange;
     if (!exchange.active) return;
-    const info = this.info;
     const host = this.#host;
     const cluster = this.#cluster;
     const match = exchange.route;
     if (host === undefined || cluster === undefined || match === undefined) return;
-    info.firstUpstreamRxByte = this.#env.clock.wallMs();
-    info.upstreamHeaderBytesReceived = head.headBytes;
-    this.#times.disarmTry();
-    exchange.touch();
+    this.#headCame(head);
+    this.#times.disarmTryTotal();
+    this.#times.touchTry();
     const status = head.statusCode;
     const switching = changesProtocol(exchange.upgrade, status);
     if (status === 101 && !switching) {
@@ -354,49 +324,42 @@ export class Attempts implements UpstreamClient, TimedAttempts {
       return;
     }
     const grpcStatus = exchange.isGrpc && head.bodyKind === 'none' ? head.headers.getById(H.GRPC_STATUS) : undefined;
-    cluster.responded(host, status, grpcStatus === undefined ? status : replies.httpStatusOf(grpcStatus));
-    const retry = this.#budget.plan;
-    if (retry !== undefined && shouldRetryStatus(retry, status, head.headers) && this.#retry(true)) {
-      this.#discard(head);
-      return;
-    }
-    if (this.#attempts > 1 && status < 500) cluster.stats.rqRetrySuccess.value++;
+    cluster.responded(host, status, grpcStatus === undefined ? status : replies.httpStatusOf(grpcStatus), head.headers, this.#attemptStart);
+    if (this.#budget.wantsStatus(status, head.headers)) {
+      if (this.#retry(head.headers, false) || this.#slow?.any === true) {
+        this.#response.discard(this.#connection, head);
+        this.#connection = undefined;
+        return;
+      }
+    } else if (this.#attempts > 1) cluster.stats.rqRetrySuccess.value++;
+    this.#accept(head, match, switching);
+  }
+
+  #headCame(head: ResponseHead): void {
+    this.info.firstUpstreamRxByte = this.#env.clock.wallMs();
+    this.info.upstreamHeaderBytesReceived = head.headBytes;
+    this.#exchange.touch();
+  }
+
+  /** What comes back now is the answer. */
+  #accept(head: ResponseHead, match: RouteMatch, switching: boolean): void {
+    const exchange = this.#exchange;
+    this.#slow?.release();
+    this.#budget.release();
     // Refused: what the client sends behind its head goes nowhere.
     if (exchange.upgrade !== '' && !switching) this.#connection?.endRequest(undefined);
-    const headers = head.headers;
-    info.responseCode = status;
-    info.responseCodeDetails = 'via_upstream';
-    const serviceMs =
-      this.#suppressed || !exchange.requestEnded ? undefined : Math.floor(this.#env.clock.monotonicMs() - this.#attemptStart);
-    finishResponseHead(headers, status, match, info, exchange.requestHeaders, serviceMs, this.#attempts, this.#cookies);
-    exchange.respond(
-      headers,
-      status,
-      head.reason,
-      head.bodyKind === 'chunked' || head.bodyKind === 'eof',
-      head.bodyKind !== 'none' || switching,
-    );
+    this.#response.accept(head, match, switching, this.#suppressed ? undefined : this.#times.elapsedMs, this.#attempts, this.#wish.cookies);
     if (switching && this.#connection !== undefined) {
       this.#times.disarmRoute();
+      this.kept.drop();
       this.tunnel.begin(this.#connection);
     }
   }
 
-  // The response of an attempt that is retried is read to nowhere when that costs nothing.
-  #discard(head: ResponseHead): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    if (connection === undefined) return;
-    if (head.bodyKind === 'none' && this.#exchange.requestEnded) connection.discard();
-    else connection.abandon();
-  }
-
   onBody(buf: Buffer, start: number, end: number): void {
     if (!this.#exchange.active) return;
-    this.info.bytesSent += end - start;
-    this.info.grpc?.response.feed(buf, start, end);
-    this.#exchange.touch();
-    if (!this.#down.writeBody(buf, start, end, this.#exchange.responseChunked)) this.#connection?.pause();
+    this.#times.touchTry();
+    if (!this.#response.body(buf, start, end)) this.#connection?.pause();
   }
 
   /** The client takes more. */
@@ -411,26 +374,16 @@ export class Attempts implements UpstreamClient, TimedAttempts {
 
   onEnd(): void {
     if (!this.#exchange.active) return;
-    this.#exchange.responseEnded = true;
-    this.info.lastUpstreamRxByte = this.#env.clock.wallMs();
-    this.#down.endBody(this.#exchange.responseChunked, this.#exchange.responseTrailers);
+    this.#times.disarmTry();
+    this.#response.end();
   }
 
   onFlush(): void {
-    const exchange = this.#exchange;
-    if (!exchange.active) return;
-    this.#down.flush();
-    if (!exchange.responseEnded) return;
-    // An answer before the end of the request: the rest of the request has nowhere to go.
-    if (!exchange.requestEnded) {
-      exchange.done();
-      this.#connection?.abandon();
-      this.#connection = undefined;
-      this.#down.closeAfterResponse();
-      this.#down.next();
-      return;
-    }
-    exchange.done();
+    if (!this.#exchange.active || this.#response.flush()) return;
+    this.#connection?.abandon();
+    this.#connection = undefined;
+    this.#down.closeAfterResponse();
+    this.#down.next();
   }
 
   onSettled(): void {
@@ -454,6 +407,35 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.abandon();
+    this.#slow?.release();
+  }
+
+  // --- hedging (HedgingAttempts) ---
+
+  get newestRuns(): boolean {
+    return this.#connection !== undefined || this.#pool !== undefined || this.#times.backingOff;
+  }
+
+  isRetriable(head: ResponseHead): boolean {
+    return this.#budget.wantsStatus(head.statusCode, head.headers);
+  }
+
+  hedgeWon(host: Host, connection: UpstreamStream, head: ResponseHead): void {
+    const match = this.#exchange.route;
+    if (match === undefined) return;
+    this.#times.disarmAttempt();
+    this.giveUp();
+    this.#host = host;
+    this.#connection = connection;
+    connection.handOver(this);
+    describeHost(this.info, host);
+    describeConnected(this.info, connection);
+    this.#headCame(head);
+    this.#accept(head, match, false);
+  }
+
+  hedgesLost(): void {
+    this.#answer(replies.upstreamReset('connection_termination', '', true, this.#informed));
   }
 
   // --- time (TimedAttempts) ---
@@ -466,15 +448,37 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     if (!this.#exchange.active) return;
     if (this.#cluster !== undefined) this.#cluster.stats.rqTimeout.value++;
     if (this.#host !== undefined && this.#connection !== undefined) this.#cluster?.failed(this.#host, 'timeout');
-    this.#exchange.reply(replies.RESPONSE_TIMEOUT);
+    this.#answer(replies.RESPONSE_TIMEOUT);
   }
 
-  tryTimedOut(): void {
-    if (!this.#exchange.active || this.#exchange.responseStarted) return;
+  tryTimedOut(idle: boolean): void {
+    const exchange = this.#exchange;
+    if (!exchange.active || (exchange.responseStarted && !idle)) return;
+    const host = this.#host;
+    const reply = idle ? replies.PER_TRY_IDLE_TIMEOUT : replies.PER_TRY_TIMEOUT;
+    if (exchange.responseStarted) {
+      exchange.cutResponse(reply.flag, reply.details);
+      return;
+    }
+    if (host !== undefined) this.#cluster?.failed(host, 'timeout');
+    if (this.#times.hedging) {
+      this.#hedge(host);
+      return;
+    }
     if (this.#cluster !== undefined) this.#cluster.stats.rqPerTryTimeout.value++;
-    if (this.#host !== undefined) this.#cluster?.failed(this.#host, 'timeout');
+    this.#times.disarmTry();
     this.giveUp();
-    if (!this.#retry(this.#wouldRetryReset('per-try-timeout'))) this.#exchange.reply(replies.PER_TRY_TIMEOUT);
+    if (!(this.#budget.wantsReset('per-try-timeout', this.info) && this.#retry(undefined, true))) this.#answer(reply);
+  }
+
+  /** The attempt goes on, and another one beside it when there may be one. */
+  #hedge(host: Host | undefined): void {
+    const connection = this.#connection;
+    this.#times.disarmTry();
+    if (connection === undefined || host === undefined || this.#budget.plan === undefined || !this.#retry(undefined, true)) return;
+    this.#connection = undefined;
+    this.#slow ??= new SlowAttempts(this);
+    this.#slow.add(host, connection, this.#cluster);
   }
 
   // Envoy's max_stream_duration of a cluster.
@@ -489,10 +493,8 @@ export class Attempts implements UpstreamClient, TimedAttempts {
     }
     if (!exchange.responseStarted) {
       this.giveUp();
-      if (this.#retry(this.#wouldRetryReset('reset'))) return;
+      if (this.#budget.wantsReset('reset', this.info) && this.#retry(undefined, false)) return;
     }
-    exchange.reply(replies.UPSTREAM_MAX_DURATION);
+    this.#answer(replies.UPSTREAM_MAX_DURATION);
   }
 }
-
-const NO_MIRRORS: readonly MirrorRequest[] = [];

@@ -3,33 +3,41 @@
 
 import { isIP } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
+import type { HeaderBlock } from '../wire/header-block.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
-import type { Cluster, ClusterLoadAssignment, JsonObject } from '../xds/gen/types.ts';
+import type { Cluster, ClusterLoadAssignment } from '../xds/gen/types.ts';
 import { durationMs, parseDuration } from '../xds/well-known.ts';
-import { type Balancer, compileBalancer } from './balancer.ts';
+import { HostPicker, type HostWish } from './balance/host-picker.ts';
+import type { Membership } from './balance/host-set.ts';
+import { compileLbPlan, type LbPlan } from './balance/lb-plan.ts';
+import { PeakEwma } from './balance/peak-ewma.ts';
+import type { LocalCluster } from './balance/zone-aware.ts';
 import { type Breakers, compileBreakers } from './circuit-breaker.ts';
+import { ClusterHealth, type HealthRules } from './cluster-health.ts';
 import { type ClusterProtocol, compileClusterProtocol } from './cluster-protocol.ts';
-import { type ClusterStats, createClusterStats } from './cluster-stats.ts';
+import { type ClusterStats, createClusterStats, pickerStats, tellBreakers } from './cluster-stats.ts';
+import { ClusterTransports } from './cluster-transports.ts';
 import type { DnsLookup } from './dns-lookup.ts';
 import { DnsResolution } from './dns-resolution.ts';
+import { compileHealth } from './health/health-plan.ts';
 import { Host } from './host.ts';
-import { HealthView, type HostGroup, type Membership } from './host-set.ts';
 import type { HostState } from './host-state.ts';
 import { CONNECT_TIMEOUT_MS, ORIGINAL_DST_HOSTS_MAX, POOLS_KEPT } from './limits.ts';
 import { buildMembership } from './membership.ts';
-import { compileOutlier, OutlierDetector } from './outlier.ts';
-import { exchangesPeers } from './peer-exchange.ts';
+import { compileOutlier } from './outlier.ts';
+import { compileErrorAnswers } from './outlier-answers.ts';
+import { clusterExchangesPeers } from './peer-exchange.ts';
 import type { SecretStore } from './secrets.ts';
 import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
-import type { TimerWheel } from './timer-wheel.ts';
+import { callbackTimer, type TimerWheel, type WheelTimer } from './timer-wheel.ts';
 import type { TurnOutput } from './turn-output.ts';
 import { unsentLimit } from './unsent-limit.ts';
 import { AutoPool } from './upstream-auto-pool.ts';
 import { Http2Pool } from './upstream-http2-pool.ts';
 import { Http1Pool, type PoolSettings } from './upstream-pool.ts';
 import type { UpstreamPool } from './upstream-stream.ts';
-import { compileUpstreamTransport, PLAIN_VARIANT, type TransportVariant, type UpstreamTransport } from './upstream-transport.ts';
+import { PLAIN_VARIANT, type TransportVariant, type UpstreamTransport } from './upstream-transport.ts';
 
 export interface ClusterEnvironment {
   readonly wheel: TimerWheel;
@@ -41,25 +49,18 @@ export interface ClusterEnvironment {
   readonly dns: DnsLookup;
   readonly random: () => number;
   readonly bindAddress: string | undefined;
+  /** The cluster this proxy belongs to, where the bootstrap names it. */
+  readonly localCluster?: () => LocalCluster | undefined;
   /** Warmth or membership changed. */
   readonly changed: () => void;
 }
 
 /** What a request knows that choosing a host may need. */
-export interface PickRequest {
+export interface PickRequest extends HostWish {
   readonly originalDestination: { readonly ip: string; readonly port: number } | undefined;
-  readonly hash: bigint | undefined;
-  /** How many hosts were turned down before. */
-  readonly attempt?: number;
 }
 
-const REFUSED = ['load_balancing_policy', 'cluster_type', 'upstream_config'] as const;
-const LB_SUBSET = 'lb_subset_config';
-
-interface TransportMatch {
-  readonly match: JsonObject;
-  readonly transport: UpstreamTransport;
-}
+const REFUSED = ['cluster_type', 'upstream_config'] as const;
 
 export class ClusterRuntime {
   readonly name: string;
@@ -74,20 +75,23 @@ export class ClusterRuntime {
   /** What its counts are known by to all workers: a changed cluster counts anew. */
   readonly #key: string;
   readonly #settings: PoolSettings;
-  readonly #balancer: Balancer;
-  readonly #panicThreshold: number;
-  readonly #byLocality: boolean;
-  readonly #hashed: boolean;
-  readonly #defaultTransport: UpstreamTransport;
-  readonly #transportMatches: readonly TransportMatch[];
-  readonly #outlier: OutlierDetector | undefined;
+  readonly #plan: LbPlan;
+  readonly #picker: HostPicker;
+  readonly #transports: ClusterTransports;
+  readonly #health: ClusterHealth | undefined;
+  /** Answers' headers say something about their host. */
+  readonly #watchesHeaders: boolean;
+  /** In which a host's answers are forgotten; 0: they are not remembered. */
+  readonly #ewmaDecayMs: number;
   readonly #dns: DnsResolution | undefined;
   readonly #hosts = new Map<string, Host>();
   #hostList: Host[] = [];
   #membership: Membership = { priorities: [], overprovisioning: 140 };
-  #view: HealthView;
   #assignment: ClusterLoadAssignment | undefined;
   #retired = false;
+  #wasWarm = false;
+  readonly #boundsPools: boolean;
+  #stale: WheelTimer | undefined;
   /** More than one variant is possible: pools are looked up by key. */
   readonly hasVariants: boolean;
   /** TCP connections tell each other who their ends are, where both agree to. */
@@ -106,30 +110,34 @@ export class ClusterRuntime {
     refuse(config);
     this.protocol = compileClusterProtocol(config);
     this.#key = environment.sharing.version(this.name, config);
-    this.breakers = compileBreakers(config.circuit_breakers, (priority, bounds) =>
-      environment.sharing.limits(`${priority}\n${this.#key}`, bounds, () => this.#giveConnections()),
+    this.breakers = compileBreakers(
+      config.circuit_breakers,
+      (priority, bounds) => environment.sharing.limits(`${priority}\n${this.#key}`, bounds, () => this.#giveConnections()),
+      () => environment.wheel.now(),
     );
-    this.#balancer = compileBalancer(config, () => environment.wheel.now());
-    this.#panicThreshold =
-      config.common_lb_config?.healthy_panic_threshold?.value ?? (config.common_lb_config?.healthy_panic_threshold ? 0 : 50);
-    this.#byLocality = config.common_lb_config?.locality_weighted_lb_config !== undefined;
-    this.#hashed = config.lb_policy === 'RING_HASH' || config.lb_policy === 'MAGLEV';
+    this.#boundsPools = config.circuit_breakers?.thresholds?.some((t) => t.max_connection_pools !== undefined) === true;
+    this.#plan = compileLbPlan(config);
+    this.#ewmaDecayMs = this.#plan.policy.kind === 'peak-ewma' ? this.#plan.policy.decayMs : 0;
+    const rules: HealthRules = {
+      outlier: config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection),
+      checks: compileHealth(config, this.protocol.kind === 'http2' || this.protocol.kind === 'downstream'),
+      errorAnswers: compileErrorAnswers(config),
+    };
+    this.#watchesHeaders = rules.checks !== undefined || rules.errorAnswers !== undefined || rules.outlier?.degrades === true;
     const source = bindAddress(config) ?? environment.bindAddress;
-    const outlier = config.outlier_detection === undefined ? undefined : compileOutlier(config.outlier_detection);
     // Nothing before this line holds anything; what fails behind it gives back what it holds.
     this.stats = createClusterStats(environment.stats, this.statName);
-    const { byDefault, matches } = compileTransports(config, environment);
-    this.#defaultTransport = byDefault;
-    this.#transportMatches = matches;
-    if (this.protocol.kind === 'auto' && (byDefault.kind !== 'tls' || matches.some((m) => m.transport.kind !== 'tls'))) {
-      this.#closeTransports();
+    tellBreakers(environment.stats, this.statName, this.breakers, () => this.#poolsInUse());
+    this.#transports = new ClusterTransports(config, environment.secrets, () => environment.changed());
+    if (this.protocol.kind === 'auto' && !this.#transports.allTls) {
+      this.#transports.close();
       throw new PlanError('auto_config', 'needs TLS: only its handshake can choose the protocol');
     }
-    this.exchangesPeers = exchangesPeers(config.filters);
+    this.exchangesPeers = clusterExchangesPeers(config.filters);
     const original = config.original_dst_lb_config;
     this.destinationHeader = original?.use_http_header === true ? (original.http_header_name || ORIGINAL_DST_HEADER).toLowerCase() : '';
-    this.tellsClient = this.#defaultTransport.tellsClient || this.#transportMatches.some((m) => m.transport.tellsClient);
-    this.hasVariants = this.#defaultTransport.kind === 'tls' || this.#transportMatches.some((m) => m.transport.kind === 'tls');
+    this.tellsClient = this.#transports.tellsClient;
+    this.hasVariants = this.#transports.anyTls;
     this.#settings = {
       wheel: environment.wheel,
       writer: environment.writer,
@@ -149,18 +157,17 @@ export class ClusterRuntime {
       responseLimits: this.protocol.responseLimits,
       properCaseRequests: this.protocol.properCaseRequests,
     };
-    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, environment.random, this.#hashed);
-    this.#outlier =
-      outlier === undefined
-        ? undefined
-        : new OutlierDetector(
-            outlier,
-            environment.wheel,
-            environment.random,
-            () => this.#hostList,
-            () => this.#healthChanged(),
-            environment.sharing.ejections(this.#key, () => this.#healthChanged()),
-          );
+    this.#picker = new HostPicker(
+      this.#plan,
+      {
+        random: environment.random,
+        now: () => environment.wheel.now(),
+        active: () => this.stats.rqActive.value,
+        local: () => environment.localCluster?.(),
+      },
+      pickerStats(environment.stats, this.statName),
+    );
+    this.#health = this.#makeHealth(rules);
     try {
       if (this.type === 'STATIC' || this.type === 'CLUSTER_PROVIDED') this.setAssignment(config.load_assignment ?? {});
       else if (this.type === 'STRICT_DNS' || this.type === 'LOGICAL_DNS')
@@ -185,7 +192,7 @@ export class ClusterRuntime {
 
   get warm(): boolean {
     if (this.type !== 'ORIGINAL_DST' && this.#assignment === undefined) return false;
-    return this.#defaultTransport.warm && this.#transportMatches.every((m) => m.transport.warm);
+    return this.#transports.warm && this.#health?.warm !== false;
   }
 
   get bindAddress(): string | undefined {
@@ -198,27 +205,22 @@ export class ClusterRuntime {
     return this.#settings.connectTimeoutMs;
   }
 
-  get maxConnections(): number {
-    return this.breakers.default.bounds.connectionsMax;
-  }
-  get maxPendingRequests(): number {
-    return this.breakers.default.bounds.pendingMax;
-  }
-  get maxRequests(): number {
-    return this.breakers.default.bounds.requestsMax;
-  }
-  get maxRetries(): number {
-    return this.breakers.default.bounds.retriesMax;
-  }
-
   hosts(): Iterable<Host> {
     return this.#hostList;
   }
 
+  get membership(): Membership {
+    return this.#membership;
+  }
+  get panicThreshold(): number {
+    return this.#plan.panicThreshold;
+  }
+
   /** Refuses an assignment it cannot use (PlanError); what was there stays. */
   setAssignment(assignment: ClusterLoadAssignment): void {
-    const { membership, hosts } = buildMembership(assignment, this.#hosts, this.type === 'LOGICAL_DNS');
+    const { membership, hosts } = buildMembership(assignment, this.#hosts, this.type === 'LOGICAL_DNS', (host) => this.#staysFor(host));
     this.#assignment = assignment;
+    this.#staleAfter(assignment);
     const seen = new Set(hosts);
     const gone: Host[] = [];
     for (const [key, host] of this.#hosts)
@@ -229,13 +231,16 @@ export class ClusterRuntime {
         gone.push(host);
       }
     const now = this.#environment.wheel.now();
+    let added = 0;
     for (const host of hosts) {
       if (!this.#hosts.has(host.key)) {
         host.addedAtMs = now;
         host.state = this.#stateOf(host.key);
+        added++;
       }
+      this.#health?.admit(host);
       this.#hosts.set(host.key, host);
-      const transport = this.#transportFor(host.metadata);
+      const transport = this.#transports.forMetadata(host.metadata);
       if (host.transport !== transport) {
         for (const pool of host.pools) pool.drain();
         host.pools = [];
@@ -245,23 +250,41 @@ export class ClusterRuntime {
     this.#hostList = hosts;
     this.#membership = membership;
     this.stats.updateSuccess.value++;
+    this.#picker.setMembership(membership);
     this.#healthChanged();
+    if (this.config.common_lb_config?.close_connections_on_host_set_change === true && added + gone.length > 0)
+      for (const host of hosts) for (const pool of host.pools) pool.drain();
     this.#environment.changed();
+    if (!this.#retired) this.#health?.setHosts(hosts);
     // Last: who waited for them chooses from what is there now.
     for (const host of gone) for (const pool of host.pools) pool.leave();
+  }
+
+  /** Endpoints that nobody renews in their time are gone. */
+  #staleAfter(assignment: ClusterLoadAssignment): void {
+    const { wheel } = this.#environment;
+    const ms = this.type === 'EDS' ? durationMs(assignment.policy?.endpoint_stale_after ?? '0s') : 0;
+    if (this.#stale !== undefined) wheel.drop(this.#stale);
+    this.#stale = ms > 0 ? callbackTimer(() => this.setAssignment({ cluster_name: assignment.cluster_name })) : undefined;
+    if (this.#stale !== undefined) wheel.arm(this.#stale, ms);
+  }
+
+  /** What all clusters choose by has changed: where this proxy's own cluster is. */
+  localClusterChanged(): void {
+    if (this.#plan.zones !== undefined) this.#picker.healthChanged();
   }
 
   /** A host for a request, or undefined when none may be used. */
   pick(request: PickRequest): Host | undefined {
     if (this.type === 'ORIGINAL_DST') return this.#originalDestination(request.originalDestination);
-    const hash = this.#hashed ? request.hash : undefined;
-    const group: HostGroup | undefined = this.#view.group(this.#environment.random, hash);
-    const host = group === undefined ? undefined : this.#balancer(group, this.#environment.random, hash, request.attempt ?? 0);
+    const host = this.#picker.pick(request);
     if (host === undefined) this.stats.noneHealthy.value++;
+    else if (this.#boundsPools && this.#lacksPool(host)) return undefined;
     return host;
   }
 
   pool(host: Host, variant: TransportVariant = PLAIN_VARIANT): UpstreamPool {
+    this.#health?.used(host);
     for (const pool of host.pools) if (pool.variant.key === variant.key && !pool.draining) return pool;
     // Variants may come from what clients send (auto_sni): neither empty pools nor idle connections pile up for names nobody asks for again.
     const limits = this.breakers.default;
@@ -276,32 +299,50 @@ export class ClusterRuntime {
     return pool;
   }
 
-  transportOf(host: Host): UpstreamTransport {
-    return host.transport ?? this.#defaultTransport;
+  /** It would need one pool more than there may be. */
+  #lacksPool(host: Host): boolean {
+    if (host.pools.some((pool) => pool.size > 0) || this.#poolsInUse() < this.breakers.default.bounds.poolsMax) return false;
+    this.stats.cxPoolOverflow.value++;
+    return true;
   }
 
-  /** `meant`: the status outlier detection judges, where the response says more than its own. */
-  responded(host: Host, status: number, meant: number): void {
+  #poolsInUse(): number {
+    let pools = 0;
+    for (const host of this.#hosts.values()) for (const pool of host.pools) if (pool.size > 0) pools++;
+    return pools;
+  }
+
+  transportOf(host: Host): UpstreamTransport {
+    return host.transport ?? this.#transports.byDefault;
+  }
+
+  /**
+   * `meant`: the status outlier detection judges, where the response says more than its own. `headers`: of the response, which is
+   * looked at only where that is asked for. `sentMs`: when the attempt began.
+   */
+  responded(host: Host, status: number, meant: number, headers?: HeaderBlock, sentMs?: number): void {
     if (status >= 500) host.stats.rqError++;
     else host.stats.rqSuccess++;
     this.stats.rqCompleted.value++;
     const byClass = this.stats.rqByClass[Math.floor(status / 100)];
     if (byClass !== undefined) byClass.value++;
-    this.#outlier?.response(host, meant);
+    this.#health?.answered(host, meant, this.#watchesHeaders ? headers : undefined);
+    if (this.#ewmaDecayMs > 0 && sentMs !== undefined) this.#remember(host, sentMs);
   }
 
   failed(host: Host, kind: 'connect' | 'timeout' | 'reset'): void {
     host.stats.rqError++;
     if (kind === 'timeout') host.stats.rqTimeout++;
-    this.#outlier?.localFailure(host, kind);
+    this.#health?.failed(host, kind);
   }
 
   /** Connections close as they fall idle; running requests go on. */
   retire(): void {
     if (this.#retired) return;
     this.#retired = true;
-    this.#outlier?.close();
+    this.#health?.close();
     this.#dns?.close();
+    if (this.#stale !== undefined) this.#environment.wheel.drop(this.#stale);
     this.breakers.default.retire();
     this.breakers.high.retire();
     for (const host of this.#hosts.values()) {
@@ -309,12 +350,7 @@ export class ClusterRuntime {
       host.state.close();
       for (const pool of host.pools) pool.drain();
     }
-    this.#closeTransports();
-  }
-
-  #closeTransports(): void {
-    this.#defaultTransport.close();
-    for (const match of this.#transportMatches) match.transport.close();
+    this.#transports.close();
   }
 
   destroy(): void {
@@ -322,16 +358,48 @@ export class ClusterRuntime {
     for (const host of this.#hosts.values()) for (const pool of host.pools) pool.destroy();
   }
 
-  #transportFor(metadata: unknown): UpstreamTransport {
-    if (this.#transportMatches.length === 0) return this.#defaultTransport;
-    const facts = (metadata as { filter_metadata?: { [key: string]: JsonObject } } | undefined)?.filter_metadata?.[
-      'envoy.transport_socket_match'
-    ];
-    for (const { match, transport } of this.#transportMatches) {
-      const wanted = Object.entries(match);
-      if (wanted.every(([key, value]) => facts !== undefined && JSON.stringify(facts[key]) === JSON.stringify(value))) return transport;
+  #makeHealth(rules: HealthRules): ClusterHealth | undefined {
+    if (rules.outlier === undefined && rules.checks === undefined) return undefined;
+    const { stats, wheel, random, sharing } = this.#environment;
+    const changed = (): void => {
+      this.#healthChanged();
+      if (rules.checks !== undefined) this.#checked();
+    };
+    return new ClusterHealth(rules, {
+      config: this.config,
+      statName: this.statName,
+      stats,
+      wheel,
+      random,
+      transports: this.#transports,
+      settings: this.#settings,
+      ejections: sharing.ejections(this.#key, changed),
+      hosts: () => this.#hostList,
+      changed,
+    });
+  }
+
+  /** After checks: hosts that only stayed while they were well leave, and the cluster may be warm. */
+  #checked(): void {
+    if (this.#retired) return;
+    if (this.#assignment !== undefined && this.#hostList.some((h) => h.leaving && !this.#staysFor(h))) this.setAssignment(this.#assignment);
+    else if (!this.#wasWarm && this.warm) {
+      this.#wasWarm = true;
+      this.#environment.changed();
     }
-    return this.#defaultTransport;
+  }
+
+  /** As Envoy: who is no longer among the endpoints and still answers checks well keeps its requests. */
+  #staysFor(host: Host): boolean {
+    return (
+      host.checked && host.edsHealthy && !host.failed && host.health !== 'unhealthy' && this.config.ignore_health_on_host_removal !== true
+    );
+  }
+
+  #remember(host: Host, sentMs: number): void {
+    const now = this.#environment.wheel.now();
+    host.ewma ??= new PeakEwma();
+    host.ewma.observe(now - sentMs, now, this.#ewmaDecayMs);
   }
 
   #originalDestination(destination: { readonly ip: string; readonly port: number } | undefined): Host | undefined {
@@ -343,7 +411,7 @@ export class ClusterRuntime {
     if (this.#hosts.size >= ORIGINAL_DST_HOSTS_MAX) this.#dropIdleHosts();
     host = new Host(destination.ip, port);
     host.state = this.#stateOf(key);
-    host.transport = this.#transportFor(undefined);
+    host.transport = this.#transports.byDefault;
     this.#hosts.set(key, host);
     this.#hostList.push(host);
     return host;
@@ -368,40 +436,41 @@ export class ClusterRuntime {
   }
 
   #healthChanged(): void {
-    this.#view = new HealthView(this.#membership, this.#panicThreshold, this.#byLocality, this.#environment.random, this.#hashed);
-    this.stats.membershipTotal.value = this.#hostList.length;
-    this.stats.membershipHealthy.value = this.#hostList.reduce((n, h) => n + (h.healthy ? 1 : 0), 0);
-    this.stats.ejectionsActive.value = this.#hostList.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
+    this.#picker.healthChanged();
+    let [healthy, degraded, excluded, ejected] = [0, 0, 0, 0];
+    const now = this.#environment.wheel.now();
+    for (const host of this.#hostList) {
+      const { health, failed } = host;
+      if (health === 'healthy') healthy++;
+      else if (health === 'degraded') degraded++;
+      if (host.excluded) excluded++;
+      if (host.ejected) ejected++;
+      // Slow start counts from the check that was passed; connections to a host that failed are not kept.
+      if (host.checked && health !== 'unhealthy' && !host.seenHealthy) host.addedAtMs = now;
+      if (failed && !host.seenFailed) {
+        for (const pool of host.pools) pool.drain();
+        for (const socket of host.tied ?? []) socket.destroy();
+      }
+      host.seenHealthy = health !== 'unhealthy';
+      host.seenFailed = failed;
+    }
+    const { stats } = this;
+    stats.membershipTotal.value = this.#hostList.length;
+    stats.membershipHealthy.value = healthy;
+    stats.membershipDegraded.value = degraded;
+    stats.membershipExcluded.value = excluded;
+    stats.ejectionsActive.value = ejected;
   }
 }
 
-const compileTransports = (config: Cluster, environment: ClusterEnvironment) => {
-  const made: UpstreamTransport[] = [];
-  const compile = (socket: Cluster['transport_socket'], path: string): UpstreamTransport => {
-    const transport = compileUpstreamTransport(socket, environment.secrets, path, () => environment.changed());
-    made.push(transport);
-    return transport;
-  };
-  try {
-    const byDefault = compile(config.transport_socket, 'transport_socket');
-    const matches: TransportMatch[] = (config.transport_socket_matches ?? []).map((m, i) => ({
-      match: m.match ?? {},
-      transport: compile(m.transport_socket, `transport_socket_matches[${i}].transport_socket`),
-    }));
-    return { byDefault, matches };
-  } catch (problem) {
-    for (const transport of made) transport.close();
-    throw problem;
-  }
-};
-
 const refuse = (config: Cluster): void => {
+  const original = config.type === 'ORIGINAL_DST';
+  const own = config.load_balancing_policy === undefined && config.lb_policy === 'CLUSTER_PROVIDED';
+  if (own && !original && config.cluster_type === undefined)
+    throw new PlanError('lb_policy', 'CLUSTER_PROVIDED is for clusters that find their hosts by themselves');
   const [seconds, nanos] = parseDuration(config.connect_timeout ?? '1s') ?? [0, 0];
   if (seconds <= 0 && nanos <= 0) throw new PlanError('connect_timeout', `"${config.connect_timeout}" is not a duration above 0s`);
   for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
-  if ((config.health_checks?.length ?? 0) > 0) throw new PlanError('health_checks', 'active health checks are not supported yet');
-  if (config.lb_subset_config !== undefined && (config.lb_subset_config.subset_selectors?.length ?? 0) > 0)
-    throw new PlanError(LB_SUBSET, 'subsets are not supported');
   const header = config.original_dst_lb_config;
   if (header?.metadata_key !== undefined) throw new PlanError('original_dst_lb_config.metadata_key', 'not supported');
 };

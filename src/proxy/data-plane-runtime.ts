@@ -3,24 +3,38 @@
 import type { Socket } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
 import { Http1Writer } from '../wire/http1-writer.ts';
-import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, RouteConfiguration, Secret } from '../xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  ConfigSource,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+} from '../xds/gen/types.ts';
 import { Acceptance, type ConnectionOwner, type ServedConnection } from './accept.ts';
+import { AddressIndex } from './address-index.ts';
+import { BindRetry } from './bind-retry.ts';
 import { systemClock } from './clock.ts';
-import { ClusterRuntime } from './cluster-runtime.ts';
+import { ClusterTable } from './cluster-table.ts';
 import { plainIp } from './connection-facts.ts';
 import type { ClusterView, DataPlane, DataPlaneOptions, ListenerView } from './data-plane.ts';
 import { systemDns } from './dns-lookup.ts';
+import { ExtensionConfigs } from './extension-configs.ts';
 import type { ChainRuntime } from './filter-chain-runtime.ts';
 import { HttpFilterRegistry } from './filters/http-filters.ts';
+import { httpDate } from './http-date.ts';
 import { ListenerDrain } from './listener-drain.ts';
 import { ListenerRuntime, ListenerState } from './listener-runtime.ts';
 import { ListeningSockets, type SocketSource } from './listening-sockets.ts';
 import { silentObserver } from './observer.ts';
+import { Demand, type Demanded, type DemandKind } from './on-demand/demand.ts';
+import { settleDemand, tellUses, updateHosts, waitForListener } from './on-demand/plane-demand.ts';
 import { kernelOriginalDestination } from './original-destination.ts';
-import { Overload, type OverloadConfig } from './overload.ts';
+import { Overload, UNLIMITED } from './overload.ts';
 import { ownAddress } from './own-address.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { RouteTables } from './route-table.ts';
+import { type HostOutcome, type HostUpdate, RouteTables } from './route-table.ts';
 import { SecretStore } from './secrets.ts';
 import { ServerFirst } from './server-first.ts';
 import { type Count, oneWorker } from './shared-counts.ts';
@@ -36,12 +50,13 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   readonly #wheel: TimerWheel;
   readonly #turn = new TurnOutput();
   readonly #secrets = new SecretStore();
-  readonly #routes = new RouteTables();
-  readonly #clusters = new Map<string, { active: ClusterRuntime | undefined; warming: ClusterRuntime | undefined; text: string }>();
-  readonly #assignments = new Map<string, ClusterLoadAssignment>();
+  readonly #routes: RouteTables;
+  readonly #demand: Demand;
+  readonly #extensions = new ExtensionConfigs();
+  readonly #clusters = new ClusterTable();
   readonly #listeners = new Map<string, ListenerRuntime>();
   /** Virtual and bound listeners by address, for connections with an original destination. */
-  #byAddress = new Map<string, ListenerRuntime>();
+  readonly #byAddress = new AddressIndex();
   readonly #sockets: SocketSource;
   readonly #drains: ListenerDrain;
   readonly #overload: Overload;
@@ -54,13 +69,10 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   #stopped: 'none' | 'inbound' | 'all' = 'none';
   /** Refused because their address could not be had: tried again. */
   readonly #unbound = new Map<string, Listener>();
-  #bindTimer: NodeJS.Timeout | undefined;
-  #bindPauseMs = BIND_RETRY_MS;
+  readonly #bindRetry = new BindRetry(() => this.#bindAgain());
   /** Listeners that hand connections to others listen. */
   #begun = false;
   #closed = false;
-  #dateSecond = -1;
-  #dateText = '';
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
@@ -78,6 +90,12 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       random: options.random ?? Math.random,
     });
     this.#overload.onChange(() => this.#pauseListening());
+    this.#routes = new RouteTables(options.asksOnDemand ?? false);
+    this.#demand = new Demand({
+      clock,
+      changed: () => this.#changed(),
+      sweeping: () => tellUses(this.#demand, this.#routes, this.#listeners.values()),
+    });
     const plane = this;
     const sharing = options.sharing ?? oneWorker;
     this.#connections = sharing.count('connections');
@@ -96,29 +114,22 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       serverFirst: new ServerFirst(clock, this.stats),
       peerExchange: options.peerExchange,
       filters: new HttpFilterRegistry(options.httpFilters, () => this.#env),
-      cluster: (name) => this.#clusters.get(name)?.active,
+      extensions: this.#extensions,
+      demand: this.#demand,
+      asksOnDemand: options.asksOnDemand ?? false,
+      cluster: (name) => this.#clusters.active(name),
+      nodeCluster: options.nodeCluster ?? '',
       ownAddress: ownAddress(),
       get draining() {
         return plane.#draining || plane.#overload.endsConnection;
       },
       overload: this.#overload,
-      date: () => {
-        const second = Math.floor(clock.wallMs() / 1000);
-        if (second !== this.#dateSecond) {
-          this.#dateSecond = second;
-          this.#dateText = new Date(second * 1000).toUTCString();
-        }
-        return this.#dateText;
-      },
+      date: httpDate(clock),
     };
   }
 
   setCluster(cluster: Cluster): void {
-    const name = cluster.name ?? '';
-    const entry = this.#clusters.get(name);
-    const text = stable(cluster);
-    if (entry?.text === text) return;
-    const runtime = new ClusterRuntime(cluster, {
+    const isNew = this.#clusters.set(cluster, {
       wheel: this.#wheel,
       turn: this.#turn,
       writer: this.#env.requestWriter,
@@ -128,34 +139,22 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       dns: this.#options.dns ?? systemDns,
       random: this.#env.random,
       bindAddress: this.#options.upstreamBindAddress,
+      localCluster: () => this.#clusters.local(this.#options.localCluster),
       changed: () => this.#warm(),
     });
-    entry?.warming?.retire();
-    this.#clusters.set(name, { active: entry?.active, warming: runtime, text });
-    const endpoints = runtime.endpointsName;
-    const assignment = endpoints === undefined ? undefined : this.#assignments.get(endpoints);
-    if (assignment !== undefined) runtime.setAssignment(assignment);
-    this.#warm();
+    if (isNew) this.#warm();
   }
 
   removeCluster(name: string): void {
-    const entry = this.#clusters.get(name);
-    if (entry === undefined) return;
-    this.#clusters.delete(name);
-    entry.warming?.retire();
-    entry.active?.retire();
-    this.stats.drop(`cluster.${(entry.active ?? entry.warming)?.statName ?? name}.`);
-    const referenced = this.referencedEndpoints();
-    for (const key of this.#assignments.keys()) if (!referenced.has(key)) this.#assignments.delete(key);
+    const statName = this.#clusters.remove(name);
+    if (statName === undefined) return;
+    this.#demand.settle('cluster', name, false);
+    this.stats.drop(`cluster.${statName}.`);
     this.#changed();
   }
 
   setEndpoints(assignment: ClusterLoadAssignment): void {
-    const name = assignment.cluster_name ?? '';
-    for (const { active, warming } of this.#clusters.values())
-      for (const cluster of [active, warming])
-        if (cluster !== undefined && cluster.endpointsName === name) cluster.setAssignment(assignment);
-    this.#assignments.set(name, assignment);
+    this.#clusters.setEndpoints(assignment);
     this.#warm();
   }
 
@@ -173,7 +172,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       state.replace();
       this.#unbound.set(name, listener);
       this.stats.counter('listener_manager.listener_create_failure').value++;
-      this.#retryBinds();
+      this.#bindRetry.begin();
       throw problem;
     }
     owner.warming?.replace();
@@ -187,6 +186,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     const runtime = this.#listeners.get(name);
     if (runtime === undefined) return;
     this.#listeners.delete(name);
+    this.#demand.settle('listener', name, false);
     const waiting = [...this.#listeners.values()].filter((l) => l.bindFailure !== '');
     runtime.unbind((key) => waiting.some((l) => l.key === key));
     for (const listener of waiting) this.#bind(listener);
@@ -194,7 +194,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     this.#drains.remove(name);
     runtime.active?.replace();
     runtime.warming?.replace();
-    this.#index();
+    this.#byAddress.rebuild(this.#listeners.values());
     if (!this.#begun) queueMicrotask(() => this.#begin());
     this.#changed();
   }
@@ -219,6 +219,37 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     this.#changed();
   }
 
+  setExtension(extension: Core_TypedExtensionConfig): void {
+    this.#extensions.set(extension);
+    this.#warm();
+  }
+
+  removeExtension(name: string): void {
+    this.#extensions.remove(name);
+    this.#changed();
+  }
+
+  giveUpExtension(name: string): void {
+    this.#extensions.giveUp(name);
+    this.#warm();
+  }
+
+  demanded(): Demanded {
+    return this.#demand.names();
+  }
+
+  updateHosts(update: HostUpdate): HostOutcome {
+    return updateHosts(this.#demand, this.#routes, update, (config) => this.#env.filters.checkRoutes(config));
+  }
+
+  notThere(kind: DemandKind, name: string): void {
+    this.#demand.settle(kind, name, false);
+  }
+
+  referencedExtensions(): ReadonlyMap<string, ConfigSource> {
+    return this.#extensions.referenced();
+  }
+
   referencedSecrets(): ReadonlyMap<string, ConfigSource> {
     return this.#secrets.referenced();
   }
@@ -228,19 +259,11 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 
   referencedEndpoints(): ReadonlySet<string> {
-    const names = new Set<string>();
-    for (const { active, warming } of this.#clusters.values()) {
-      const name = (warming ?? active)?.endpointsName;
-      if (name !== undefined) names.add(name);
-    }
-    return names;
+    return this.#clusters.referencedEndpoints();
   }
 
-  *clusters(): Iterable<ClusterView> {
-    for (const { active, warming } of this.#clusters.values()) {
-      const cluster = active ?? warming;
-      if (cluster !== undefined) yield cluster;
-    }
+  clusters(): Iterable<ClusterView> {
+    return this.#clusters.views();
   }
 
   *listeners(): Iterable<ListenerView> {
@@ -255,6 +278,10 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     return this.#secrets.all();
   }
 
+  extensions(): Iterable<Core_TypedExtensionConfig> {
+    return this.#extensions.all();
+  }
+
   onChange(changed: () => void): void {
     this.#changed = changed;
   }
@@ -265,7 +292,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   get ready(): boolean {
     if (this.#unbound.size > 0) return false;
-    for (const { warming } of this.#clusters.values()) if (warming !== undefined) return false;
+    if (!this.#clusters.ready) return false;
     for (const listener of this.#listeners.values()) {
       if (!listener.warm || listener.binding !== undefined) return false;
       if (listener.active?.config.bind_to_port !== false && !listener.bound && !this.#isStopped(listener)) return false;
@@ -308,15 +335,13 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    clearTimeout(this.#bindTimer);
+    this.#bindRetry.close();
     this.drain();
     for (const socket of this.#accepting) socket.destroy();
     this.#drains.close();
+    this.#demand.close();
     this.#overload.close();
-    for (const { active, warming } of this.#clusters.values()) {
-      active?.destroy();
-      warming?.destroy();
-    }
+    this.#clusters.destroy();
     // Sockets report their end on the next turns of the loop.
     await new Promise<void>((resolve) => setImmediate(resolve));
     this.#wheel.close();
@@ -342,13 +367,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   // Whatever is complete now takes its place.
   #warm(): void {
-    for (const entry of this.#clusters.values()) {
-      const next = entry.warming;
-      if (next === undefined || !next.warm) continue;
-      entry.active?.retire();
-      entry.active = next;
-      entry.warming = undefined;
-    }
+    this.#clusters.warm();
+    if (this.#options.localCluster !== undefined) for (const cluster of this.#clusters.actives()) cluster.localClusterChanged();
     let swapped = false;
     for (const listener of this.#listeners.values()) {
       const next = listener.warming;
@@ -364,7 +384,11 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     }
     // Not at once: the listeners of one answer are set one after the other.
     if (!this.#begun) queueMicrotask(() => this.#begin());
-    if (swapped) this.#index();
+    if (swapped) this.#byAddress.rebuild(this.#listeners.values());
+    settleDemand(this.#demand, {
+      cluster: (name) => this.#clusters.active(name) !== undefined,
+      listener: (name) => this.#listeners.get(name)?.active !== undefined,
+    });
     this.#changed();
   }
 
@@ -372,7 +396,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     listener.bind(
       (owner, socket) => this.#accept(owner, socket),
       () => {
-        if (listener.bindFailure !== '') this.#retryBinds();
+        if (listener.bindFailure !== '') this.#bindRetry.begin();
         if (this.#overload.stopConnections) this.#pauseListening();
         this.#changed();
       },
@@ -392,22 +416,15 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   }
 
   #heldElsewhere(owner: ListenerRuntime, key: string): boolean {
-    for (const other of this.#listeners.values()) if (other !== owner && !key.endsWith(':0') && other.holds(key)) return true;
-    return false;
+    return !key.endsWith(':0') && [...this.#listeners.values()].some((other) => other !== owner && other.holds(key));
   }
 
-  // What could not be bound is tried again, less and less often.
-  #retryBinds(): void {
-    if (this.#bindTimer !== undefined) return;
-    this.#bindTimer = setTimeout(() => {
-      this.#bindTimer = undefined;
-      if (this.#draining) return;
-      for (const listener of this.#listeners.values()) if (listener.bindFailure !== '') this.#bind(listener);
-      for (const listener of [...this.#unbound.values()]) this.#setAgain(listener);
-      const waiting = this.#unbound.size > 0 || [...this.#listeners.values()].some((l) => l.bindFailure !== '');
-      this.#bindPauseMs = waiting ? Math.min(this.#bindPauseMs * 2, BIND_RETRY_MAX_MS) : BIND_RETRY_MS;
-    }, this.#bindPauseMs);
-    this.#bindTimer.unref();
+  /** True: something still waits for its address. */
+  #bindAgain(): boolean {
+    if (this.#draining) return false;
+    for (const listener of this.#listeners.values()) if (listener.bindFailure !== '') this.#bind(listener);
+    for (const listener of [...this.#unbound.values()]) this.#setAgain(listener);
+    return this.#unbound.size > 0 || [...this.#listeners.values()].some((l) => l.bindFailure !== '');
   }
 
   #setAgain(listener: Listener): void {
@@ -430,12 +447,6 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     for (const listener of handing) if (!this.#isStopped(listener)) this.#bind(listener);
   }
 
-  #index(): void {
-    const index = new Map<string, ListenerRuntime>();
-    for (const listener of this.#listeners.values()) if (listener.active !== undefined) index.set(listener.key, listener);
-    this.#byAddress = index;
-  }
-
   #accept(listener: ListenerRuntime, socket: Socket): void {
     socket.on('error', () => {});
     const state = listener.active;
@@ -443,7 +454,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       socket.destroy();
       return;
     }
-    if (!listener.admits(this.#overload, this.#connections)) {
+    if (!state.mayBegin() || !listener.admits(this.#overload, this.#connections)) {
       socket.destroy();
       return;
     }
@@ -458,13 +469,21 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       const destination = state.usesOriginalDestination
         ? (this.#options.originalDestination ?? kernelOriginalDestination).of(socket)
         : undefined;
-      let target = state;
+      const begin = (to: ListenerState): void => {
+        if (to === state || to.mayBegin()) new Acceptance(this.#env, this, to, socket, ++this.#connectionIds, destination).start();
+        else socket.destroy();
+      };
       // As Envoy: a destination that is our own listening address was not redirected.
       const direct =
         destination === undefined || (destination.ip === plainIp(socket.localAddress) && destination.port === socket.localPort);
-      if (state.config.use_original_dst === true && destination !== undefined && !direct)
-        target = this.#virtual(destination.ip, destination.port)?.active ?? state;
-      new Acceptance(this.#env, this, target, socket, ++this.#connectionIds, destination).start();
+      if (state.config.use_original_dst === true && destination !== undefined && !direct) {
+        const known = this.#byAddress.find(destination.ip, destination.port);
+        const wait = state.listenerWaitMs;
+        const arrived = (): void => begin(this.#byAddress.find(destination.ip, destination.port)?.active ?? state);
+        if (known === undefined && wait !== undefined && waitForListener(this.#demand, socket, destination, wait, arrived)) return;
+        if (known !== undefined && wait !== undefined) this.#demand.use('listener', known.name);
+        begin(known?.active ?? state);
+      } else begin(state);
     } catch (problem) {
       // One connection must not stop the rest.
       this.#env.log.error('connection given up', {
@@ -474,18 +493,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       socket.destroy();
     }
   }
-
-  #virtual(ip: string, port: number): ListenerRuntime | undefined {
-    const exact = this.#byAddress.get(ip.includes(':') ? `[${ip}]:${port}` : `${ip}:${port}`);
-    if (exact !== undefined) return exact;
-    return ip.includes(':')
-      ? this.#byAddress.get(`[::]:${port}`)
-      : (this.#byAddress.get(`0.0.0.0:${port}`) ?? this.#byAddress.get(`[::]:${port}`));
-  }
 }
 
-const UNLIMITED: OverloadConfig = { refreshMs: 1_000, memory: new Map(), maxConnections: Infinity, actions: new Map() };
-const BIND_RETRY_MS = 500;
-const BIND_RETRY_MAX_MS = 10_000;
 /** Envoy's `--drain-time-s`. */
 const DRAIN_TIME_MS = 600_000;

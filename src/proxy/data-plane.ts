@@ -2,18 +2,44 @@
 // Each set… either takes the resource whole or throws PlanError and leaves what was there; nothing here is asynchronous but close().
 
 import type { Log } from '../base/log.ts';
-import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, Locality, RouteConfiguration, Secret } from '../xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  ConfigSource,
+  Core_TypedExtensionConfig,
+  Listener,
+  Locality,
+  RouteConfiguration,
+  Secret,
+} from '../xds/gen/types.ts';
+import type { Breakers } from './circuit-breaker.ts';
 import type { Clock } from './clock.ts';
 import { DataPlaneRuntime } from './data-plane-runtime.ts';
 import type { DnsLookup } from './dns-lookup.ts';
 import type { HttpFilterFactory } from './filters/http-filter.ts';
 import type { SocketSource } from './listening-sockets.ts';
 import type { Observer } from './observer.ts';
+import type { Demanded, DemandKind } from './on-demand/demand.ts';
 import type { OriginalDestination } from './original-destination.ts';
 import type { OverloadConfig } from './overload.ts';
 import type { PeerExchange } from './peer-exchange.ts';
+import type { HostOutcome, HostUpdate } from './route-table.ts';
 import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
+
+export interface HostChecks {
+  readonly failed: boolean;
+  readonly timedOut: boolean;
+  readonly degraded: boolean;
+  /** By answers to requests. */
+  readonly degradedByAnswer: boolean;
+  /** It does not count before its first check. */
+  readonly pending: boolean;
+  /** It asked to be left alone at once. */
+  readonly excluded: boolean;
+  /** No longer among the endpoints. */
+  readonly leaving: boolean;
+}
 
 export interface HostView {
   readonly address: string; // 'ip:port'
@@ -24,6 +50,8 @@ export interface HostView {
   /** From EDS; absent is UNKNOWN, which counts as healthy. */
   readonly edsHealth: string | undefined;
   readonly ejected: boolean;
+  /** What active checking and answers say of it. */
+  readonly checks: HostChecks;
   readonly metadata: unknown;
   readonly stats: {
     readonly cxActive: number;
@@ -45,10 +73,7 @@ export interface ClusterView {
   /** The last assignment taken (EDS or inline), for config_dump?include_eds. */
   readonly assignment: ClusterLoadAssignment | undefined;
   hosts(): Iterable<HostView>;
-  readonly maxConnections: number;
-  readonly maxPendingRequests: number;
-  readonly maxRequests: number;
-  readonly maxRetries: number;
+  readonly breakers: Breakers;
 }
 
 export interface ListenerView {
@@ -72,14 +97,27 @@ export interface DataPlane {
   removeRoutes(name: string): void;
   setSecret(secret: Secret): void;
   removeSecret(name: string): void;
+  /** A filter's configuration that listeners name instead of holding it. */
+  setExtension(extension: Core_TypedExtensionConfig): void;
+  removeExtension(name: string): void;
+  /** It has not come in time: filters of this name take their default, or answer 500. */
+  giveUpExtension(name: string): void;
   /** What must be asked for with SDS, RDS and EDS, by everything configured now. */
   referencedSecrets(): ReadonlyMap<string, ConfigSource>;
   referencedRoutes(): ReadonlySet<string>;
   referencedEndpoints(): ReadonlySet<string>;
+  referencedExtensions(): ReadonlyMap<string, ConfigSource>;
+  /** What somebody needs and is to be asked for by name, beside what is referenced. */
+  demanded(): Demanded;
+  /** Virtual hosts that were asked for one by one. What is good is taken. */
+  updateHosts(update: HostUpdate): HostOutcome;
+  /** What was asked for is not there. */
+  notThere(kind: DemandKind, name: string): void;
   clusters(): Iterable<ClusterView>;
   listeners(): Iterable<ListenerView>;
   routes(): Iterable<RouteConfiguration>;
   secrets(): Iterable<Secret>;
+  extensions(): Iterable<Core_TypedExtensionConfig>;
   /** Calls back after any change of warmth, of what is referenced, or of a listener's binding. One subscriber. */
   onChange(changed: () => void): void;
   /** Everything configured is warm, bound and in use. */
@@ -113,6 +151,10 @@ export interface DataPlaneOptions {
   readonly dns?: DnsLookup;
   /** Source address of every upstream connection whose cluster names none (bootstrap cluster_manager.upstream_bind_config). */
   readonly upstreamBindAddress?: string;
+  /** The cluster this proxy belongs to (bootstrap cluster_manager.local_cluster_name), and where this proxy is: for routing by zone. */
+  readonly localCluster?: { readonly name: string; readonly locality: Locality };
+  /** node.cluster of the bootstrap: who asks, for rate limits. */
+  readonly nodeCluster?: string;
   readonly stats?: StatsStore;
   /** Limits of the process; absent: the descriptors'. */
   readonly overload?: OverloadConfig;
@@ -128,6 +170,8 @@ export interface DataPlaneOptions {
   readonly drainGradually?: boolean;
   /** HTTP filters implemented outside (peer metadata), by type URL. They take precedence over the built-in ones. */
   readonly httpFilters?: ReadonlyMap<string, HttpFilterFactory>;
+  /** There is a stream on which single names can be asked for. */
+  readonly asksOnDemand?: boolean;
   /** Tells TCP peers who this proxy is, where configuration asks for it. */
   readonly peerExchange?: PeerExchange;
 }

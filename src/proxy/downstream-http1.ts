@@ -16,6 +16,7 @@ import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { LocalReply } from './local-reply.ts';
 import { earlyReply } from './local-reply-map.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { appendVia } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
 import { SocketOutput } from './socket-output.ts';
 import { WheelTimer } from './timer-wheel.ts';
@@ -23,6 +24,7 @@ import { WheelTimer } from './timer-wheel.ts';
 const IDLE = 0;
 const CLOSING = 1;
 const HEADERS = 2;
+const AGE = 3;
 
 export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   readonly internalRanges: BlockList | undefined;
@@ -34,6 +36,8 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   readonly #exchange: Exchange;
   readonly #output: SocketOutput;
   readonly #idle: WheelTimer;
+  /** Ends a connection that is too old and idle; there is none without a bound. */
+  readonly #age: WheelTimer | undefined;
   readonly #closing: WheelTimer;
   readonly #headTimer: WheelTimer;
   readonly #ended: () => void;
@@ -75,6 +79,11 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     socket.on('close', () => this.#gone());
     socket.on('drain', () => this.#drained());
     this.#armIdle();
+    const { maxConnectionDurationMs: longest, drainTimeoutMs } = plan;
+    if (longest > 0) {
+      this.#age = new WheelTimer(this, AGE);
+      env.wheel.arm(this.#age, longest + drainTimeoutMs);
+    }
   }
 
   /** Bytes that came before this connection was made. */
@@ -199,6 +208,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     if (this.#env.draining) this.#closeAfter = true;
     if (plan.serverHeader === 'OVERWRITE' || (plan.serverHeader === 'APPEND_IF_ABSENT' && !headers.hasId(H.SERVER)))
       headers.setById(H.SERVER, plan.serverName);
+    if (plan.via !== '') appendVia(headers, plan.via);
     if (!headers.hasId(H.DATE)) headers.setById(H.DATE, this.#env.date());
     if (plan.properCaseResponses && !headers.cased) headers.proper = true;
     const writer = this.#env.responseWriter;
@@ -297,7 +307,8 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   }
 
   onTimer(kind: number): void {
-    if (kind === IDLE) this.#end();
+    if (kind === IDLE || (kind === AGE && !this.#exchange.active)) this.#end();
+    else if (kind === AGE) this.#closeAfter = true;
     else if (kind === HEADERS) this.#answer(this.#plan.headTimeout.reply);
     else if (this.#socket.writableLength > 0 && this.#env.clock.monotonicMs() < this.#flushBy)
       this.#env.wheel.arm(this.#closing, Math.max(this.#plan.delayedCloseMs, FLUSH_CHECK_MS));
@@ -399,6 +410,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     if (this.#closed) return;
     this.#closed = true;
     for (const timer of [this.#idle, this.#closing, this.#headTimer]) this.#env.wheel.drop(timer);
+    if (this.#age !== undefined) this.#env.wheel.drop(this.#age);
     this.#output.drop();
     this.#exchange.downstreamGone();
     this.#exchange.close();

@@ -13,6 +13,7 @@ import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
 import { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { appendVia } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
 
 const NO_HEADERS = new HeaderBlock();
@@ -154,6 +155,7 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     if (this.#env.draining) this.#connection.drain();
     if (plan.serverHeader === 'OVERWRITE' || (plan.serverHeader === 'APPEND_IF_ABSENT' && !headers.hasId(H.SERVER)))
       headers.setById(H.SERVER, plan.serverName);
+    if (plan.via !== '') appendVia(headers, plan.via);
     if (!headers.hasId(H.DATE)) headers.setById(H.DATE, this.#env.date());
     let sent = status;
     if (status === 101) {

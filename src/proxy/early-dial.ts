@@ -37,7 +37,9 @@ export class EarlyDial implements UpstreamOwner {
     facts: DownstreamFacts,
     owner: EarlyDialOwner,
   ): EarlyDial | undefined {
-    if (admit(chain.networkFilters, facts) !== undefined) {
+    const verdict = admit(chain.networkFilters, facts);
+    if (verdict !== undefined) {
+      if (typeof verdict === 'number') release(chain.networkFilters, facts, verdict);
       facts.filterState = undefined;
       return undefined;
     }

@@ -3,31 +3,37 @@
 // It speaks to the client through the DownstreamStream that owns it and knows nothing of upstream connections.
 
 import { GrpcMessages } from '../plan/grpc-messages.ts';
-import { normalizedPath } from '../plan/path.ts';
+import { streamDurationMs } from '../plan/grpc-timeout.ts';
 import type { RequestView } from '../plan/request-view.ts';
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
 import { redirectLocation } from '../plan/rewrite.ts';
-import { matchRoute, type RouteMatch } from '../plan/route.ts';
+import { type HashPolicyPlan, matchRoute, type RouteMatch } from '../plan/route.ts';
+import { isGrpcType } from '../plan/route-criteria.ts';
 import { StreamInfo } from '../plan/stream-info.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { removeHopByHop } from '../wire/hop-by-hop.ts';
+import type { JsonObject } from '../xds/gen/types.ts';
 import { Attempts } from './attempts.ts';
 import { mutateClientCertHeader } from './client-cert-header.ts';
 import { upstreamProtocol } from './cluster-protocol.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
-import { addressText, type DownstreamFacts, describeConnection } from './connection-facts.ts';
+import { addressText, connectionKey, type DownstreamFacts, describeConnection } from './connection-facts.ts';
 import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
 import { type FilteredExchange, FilterRun } from './filters/filter-run.ts';
-import type { FilterTask, FilterVerdict, RequestBody } from './filters/http-filter.ts';
+import type { FilterTask, FilterVerdict, HttpFilter, RequestBody } from './filters/http-filter.ts';
 import { stripPort } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { LocalAnswers } from './local-answers.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
+import { admittedPath } from './request-admission.ts';
+import { RequestDecorator } from './request-decorator.ts';
+import { requestHash } from './request-hash.ts';
 import { type ClientAddress, mutateRequestHeaders } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
+import type { RouteTable } from './route-table.ts';
 import { TimerSet } from './timer-set.ts';
 
 const STREAM_IDLE = 0;
@@ -48,6 +54,7 @@ export class Exchange implements FilteredExchange, RequestView {
   readonly #timers: TimerSet;
   readonly #certCache: { text: string | undefined } = { text: undefined };
   readonly #answers: LocalAnswers;
+  readonly #decorator: RequestDecorator;
   // Request.
   method = '';
   path = '';
@@ -81,9 +88,10 @@ export class Exchange implements FilteredExchange, RequestView {
     this.#down = down;
     this.#facts = facts;
     this.#timers = new TimerSet(env.wheel, this);
-    this.#filters = new FilterRun(plan.filters, env.filters, this);
+    this.#filters = new FilterRun(plan, env.filters, this);
     this.#attempts = new Attempts(env, plan, down, facts, this);
     this.#answers = new LocalAnswers(plan, down, this);
+    this.#decorator = new RequestDecorator(plan);
   }
 
   get headers(): HeaderBlock {
@@ -91,6 +99,12 @@ export class Exchange implements FilteredExchange, RequestView {
   }
   get facts(): DownstreamFacts {
     return this.#facts;
+  }
+  get dynamicMetadata(): JsonObject {
+    return this.info.dynamicMetadata;
+  }
+  get routes(): RouteTable {
+    return this.#plan.routes;
   }
   get context(): ListenerContext {
     return this.#plan.context;
@@ -101,6 +115,9 @@ export class Exchange implements FilteredExchange, RequestView {
   }
   get upstreamHttp2(): boolean {
     return this.#cluster !== undefined && upstreamProtocol(this.#cluster.protocol, this.info.protocol === 'HTTP/2') !== 'http1';
+  }
+  hash(policies: readonly HashPolicyPlan[]): bigint | undefined {
+    return requestHash(policies, this, connectionKey(this.#facts), NO_COOKIE);
   }
   random(): number {
     return this.#env.random();
@@ -126,21 +143,10 @@ export class Exchange implements FilteredExchange, RequestView {
       return;
     }
     if (this.authority === '' && plan.defaultHostForHttp10 !== '') this.authority = plan.defaultHostForHttp10;
-    if (this.authority === '') {
-      this.reply({ status: 400, body: '', details: 'missing_host_header', flag: undefined });
-      return;
-    }
-    if (this.path !== '' && !this.path.startsWith('/')) {
-      this.reply({ status: 404, body: '', details: 'absolute_path_rejected', flag: undefined });
-      return;
-    }
-    const path = this.path === '' ? '' : normalizedPath(plan.pathPolicy, this.path);
+    const path = admittedPath(plan, this.authority, this.path);
     if (typeof path !== 'string') {
-      if (path.kind === 'reject') {
-        this.reply(replies.PATH_REFUSED);
-        return;
-      }
-      this.#answers.redirect(307, path.path, 'path_normalization_failed');
+      if ('status' in path) this.reply(path);
+      else this.#answers.redirect(307, path.path, 'path_normalization_failed');
       return;
     }
     this.path = path;
@@ -164,67 +170,87 @@ export class Exchange implements FilteredExchange, RequestView {
     else if (this.scheme === '' || info.protocol !== 'HTTP/2') this.scheme = headers.getById(H.X_FORWARDED_PROTO) ?? 'http';
     info.scheme = this.scheme;
     info.streamId = headers.getById(H.X_REQUEST_ID) ?? '';
-    this.isGrpc = (headers.getById(H.CONTENT_TYPE) ?? '').startsWith('application/grpc');
+    this.isGrpc = isGrpcType(headers.getById(H.CONTENT_TYPE));
     if (this.isGrpc) {
       info.grpc = new GrpcMessages();
       this.#timers.arm(GRPC_REPORT, GRPC_REPORT_MS);
     }
-    this.#idleTimeoutMs = plan.streamIdleTimeoutMs;
     if (plan.requestTimeoutMs > 0) this.#timers.arm(REQUEST_TIMEOUT, plan.requestTimeoutMs);
     this.#route();
   }
 
   // --- route ---
 
+  // As Envoy: a request that no route takes still passes the filters; they may answer it otherwise.
   #route(): void {
-    if (this.reroute()) this.#filters.begin();
+    this.#choose();
+    if (this.upgrade !== '' && this.route !== undefined && !this.#upgradeAllowed(this.route)) this.reply(replies.UPGRADE_FAILED);
+    else this.#filters.begin();
   }
 
-  reroute(): boolean {
-    const plan = this.#plan;
-    const table = plan.routes.plan;
+  reroute(): void {
+    const hadDuration = this.#timers.armed(MAX_DURATION);
+    this.#choose();
+    if (this.#idleTimeoutMs === 0) this.#timers.disarm(STREAM_IDLE);
+    // What is allowed counts from the request's begin.
+    const duration = this.#longestMs();
+    if (duration > 0) this.#timers.arm(MAX_DURATION, this.#start + duration - this.#now());
+    else if (hadDuration) this.#timers.disarm(MAX_DURATION);
+  }
+
+  #choose(): void {
+    const table = this.#plan.routes.plan;
     const match = table === undefined ? undefined : matchRoute(table, this, this.#env.random);
-    if (match === undefined || match.kind !== 'route') {
-      this.reply(replies.NO_ROUTE);
-      return false;
-    }
-    this.route = match;
     const info = this.info;
-    info.routeName = match.route.name;
-    info.virtualHostName = match.virtualHost.name;
-    info.routeMetadata = match.route.metadata;
-    if (match.route.idleTimeoutMs !== undefined) this.#idleTimeoutMs = match.route.idleTimeoutMs;
-    if (this.#idleTimeoutMs > 0) this.#timers.arm(STREAM_IDLE, this.#idleTimeoutMs);
-    const duration = match.route.maxStreamDurationMs ?? plan.maxStreamDurationMs;
-    if (duration > 0) this.#timers.arm(MAX_DURATION, duration);
-    this.#decorate(match);
-    if (match.clusterName !== '') {
-      this.#cluster = this.#env.cluster(match.clusterName);
+    if (match === undefined || match.kind !== 'route') {
+      if (this.route !== undefined) this.#forgetRoute();
+    } else {
+      this.route = match;
+      info.routeName = match.route.name;
+      info.virtualHostName = match.virtualHost.name;
+      info.routeMetadata = match.route.metadata;
+      this.#cluster = match.clusterName === '' ? undefined : this.#env.cluster(match.clusterName);
       info.clusterMetadata = this.#cluster?.config.metadata;
+      info.upstreamClusterRaw = match.clusterName;
+      info.upstreamCluster = this.#cluster?.statName ?? '';
+      this.#decorator.request(this.requestHeaders, match.route.decorator);
     }
-    if (this.upgrade !== '' && !this.#upgradeAllowed(match)) {
-      this.reply(replies.UPGRADE_FAILED);
-      return false;
-    }
-    return true;
+    this.#idleTimeoutMs = this.route?.route.idleTimeoutMs ?? this.#plan.streamIdleTimeoutMs;
+    if (this.#idleTimeoutMs > 0) this.#timers.arm(STREAM_IDLE, this.#idleTimeoutMs);
+    const duration = this.#longestMs();
+    if (duration > 0 && !this.#timers.armed(MAX_DURATION)) this.#timers.arm(MAX_DURATION, duration);
+  }
+
+  #longestMs(): number {
+    const own = this.route === undefined ? undefined : streamDurationMs(this.route.route, this.requestHeaders, this.isGrpc);
+    return own ?? this.#plan.maxStreamDurationMs;
+  }
+
+  #forgetRoute(): void {
+    const info = this.info;
+    this.route = undefined;
+    this.#cluster = undefined;
+    info.routeName = '';
+    info.virtualHostName = '';
+    info.routeMetadata = undefined;
+    info.clusterMetadata = undefined;
+    info.upstreamClusterRaw = '';
+    info.upstreamCluster = '';
   }
 
   clearRoute(): void {
     this.#filters.clearRoute();
   }
+  note(filter: HttpFilter, value: unknown): void {
+    this.#filters.note(filter, value);
+  }
+  noteOf(filter: HttpFilter): unknown {
+    return this.#filters.noteOf(filter);
+  }
 
   #upgradeAllowed(match: RouteMatch): boolean {
     return match.route.upgrades.get(this.upgrade) ?? this.#plan.upgrades.get(this.upgrade) ?? false;
   }
-
-  // The operation name travels to whoever makes the next span.
-  #decorate(match: RouteMatch): void {
-    if (this.#plan.tracing === 'egress') {
-      if (match.route.decorator !== undefined && match.route.decorator !== '')
-        this.requestHeaders.setById(H.X_ENVOY_DECORATOR_OPERATION, match.route.decorator);
-    } else if (this.#plan.tracing === 'ingress') this.#decorated = this.requestHeaders.removeById(H.X_ENVOY_DECORATOR_OPERATION) > 0;
-  }
-  #decorated = false;
 
   // --- act ---
 
@@ -235,6 +261,7 @@ export class Exchange implements FilteredExchange, RequestView {
       return;
     }
     const route = match.route;
+    if (this.#filters.waited && match.clusterName !== '') this.#cluster = this.#env.cluster(match.clusterName);
     if (route.action === 'redirect') {
       this.#answers.redirect(route.redirect?.status ?? 301, redirectLocation(match, this), 'direct_response', match);
       return;
@@ -250,7 +277,7 @@ export class Exchange implements FilteredExchange, RequestView {
 
   onRequestBody(buf: Buffer, start: number, end: number): void {
     this.#attempts.onRequestBody(buf, start, end);
-    if (this.#filters.bodyWanted !== undefined) this.#filters.onBody();
+    if (this.#filters.bodyWanted >= 0) this.#filters.onBody();
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
@@ -268,12 +295,19 @@ export class Exchange implements FilteredExchange, RequestView {
     this.info.lastDownstreamRxByte = this.#now();
     this.#timers.disarm(REQUEST_TIMEOUT);
     this.#attempts.onRequestEnd();
-    if (this.#filters.bodyWanted !== undefined) this.#filters.onBody();
+    if (this.#filters.bodyWanted >= 0) this.#filters.onBody();
   }
 
   get keptBody(): RequestBody {
     const { pieces, bytes } = this.#attempts.kept;
     return { pieces, bytes, whole: this.requestEnded };
+  }
+  get keptBytes(): number {
+    return this.#attempts.kept.bytes;
+  }
+  /** What may be kept of the body before reading stops; a filter that wants it may want more. */
+  get bodyBytesMax(): number {
+    return Math.max(this.#filters.bodyWanted, this.route?.route.bufferLimitBytes ?? this.#down.bufferBytes);
   }
 
   /** The downstream connection has handed on all it read. */
@@ -299,10 +333,8 @@ export class Exchange implements FilteredExchange, RequestView {
   /** Response filters, then the head to the client. */
   respond(headers: HeaderBlock, status: number, reason: string, streamed: boolean, hasBody: boolean): void {
     this.#filters.respond(headers);
-    if (this.#plan.tracing === 'egress') headers.removeById(H.X_ENVOY_DECORATOR_OPERATION);
-    else if (this.#plan.tracing === 'ingress' && !this.#decorated && (this.route?.route.decorator ?? '') !== '')
-      headers.setById(H.X_ENVOY_DECORATOR_OPERATION, this.route?.route.decorator ?? '');
-    if (this.#plan.alwaysSetRequestIdInResponse) {
+    this.#decorator.response(headers, this.route?.route.decorator);
+    if (this.#plan.alwaysSetRequestIdInResponse || this.requestHeaders.hasId(H.X_ENVOY_FORCE_TRACE)) {
       const id = this.requestHeaders.getById(H.X_REQUEST_ID);
       if (id !== undefined) headers.setById(H.X_REQUEST_ID, id);
     }
@@ -329,7 +361,7 @@ export class Exchange implements FilteredExchange, RequestView {
     }
     if (reply.flag !== undefined) this.info.setFlag(reply.flag);
     this.info.responseCodeDetails = reply.details;
-    this.#filters.reset();
+    this.#filters.stop();
     this.#attempts.giveUp();
     this.#answers.reply(reply, extra);
   }
@@ -402,7 +434,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.responseTrailers = undefined;
     this.responseStarted = false;
     this.responseEnded = false;
-    this.#decorated = false;
+    this.#decorator.reset();
     this.#start = this.#now();
     info.startTime = this.#start;
     info.protocol = this.#down.protocol;
@@ -454,6 +486,7 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 }
 
+const NO_COOKIE = (): void => {};
 /** Before the first request. */
 const NO_HEADERS = new HeaderBlock();
 const GONE = {

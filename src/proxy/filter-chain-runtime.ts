@@ -78,7 +78,7 @@ export const compileChain = (
       terminal,
       connections: connectionStats(terminal, env.stats),
       get warm() {
-        return tls?.warm !== false && (terminal.kind !== 'http' || terminal.plan.routes.plan !== undefined);
+        return tls?.warm !== false && (terminal.kind !== 'http' || (terminal.plan.routes.plan !== undefined && terminal.plan.filtersWarm));
       },
       close: () => {
         for (const release of releases) release();
@@ -146,7 +146,7 @@ const compileFilters = (
     else if (type === TCP_PROXY) {
       const config = configAs<TcpProxy>(filter.typedConfig, where);
       const context = contextOf('tcp', listener, config.stat_prefix, config.access_log, described);
-      terminal = { kind: 'tcp', plan: prefixed(`${where}.typed_config`, () => compileTcpProxy(config, context)) };
+      terminal = { kind: 'tcp', plan: prefixed(`${where}.typed_config`, () => compileTcpProxy(config, context, env.asksOnDemand)) };
       env.observer.prepare(context);
     } else if (type === DIRECT_RESPONSE) {
       const { response } = configAs<NetworkDirectResponse_Config>(filter.typedConfig, where);
@@ -176,15 +176,21 @@ const compileHttp = (
   const own = (hcm.http_filters ?? []).map((f) => ({ name: f.name ?? '', typedConfig: unwrapConfig(f.typed_config) }));
   const context = contextOf('http', listener, hcm.stat_prefix, hcm.access_log, [...networkFilters, ...own]);
   const filters = env.filters.compileChain(hcm.http_filters, context, 'http_filters', place, releases);
-  const routes = routesOf(hcm, env, tables, releases);
+  const routes = routesOf(hcm, env, tables, releases, place);
   const plan = compileHcm(hcm, routes, filters, context, listener.traffic_direction);
   env.observer.prepare(context);
   return { kind: 'http', plan, internalRanges: compileInternalRanges(plan) };
 };
 
-const routesOf = (hcm: HttpConnectionManager, env: ProxyEnvironment, tables: RouteTables, releases: (() => void)[]): RouteTable => {
+const routesOf = (
+  hcm: HttpConnectionManager,
+  env: ProxyEnvironment,
+  tables: RouteTables,
+  releases: (() => void)[],
+  place: string,
+): RouteTable => {
   const inline = hcm.route_config;
-  if (inline !== undefined) return prefixed('route_config', () => inlineRoutes(inline, (config) => env.filters.checkRoutes(config)));
+  if (inline !== undefined) return prefixed('route_config', () => inlineRoutes(inline, (config) => env.filters.checkRoutes(config, place)));
   const name = hcm.rds?.route_config_name;
   if (name === undefined) throw new PlanError('rds', 'routes are needed: rds or route_config');
   releases.push(() => tables.release(name));

@@ -2,10 +2,12 @@
 
 import { compilePathPolicy, type PathPolicy } from '../plan/path.ts';
 import { PlanError } from '../plan/plan-error.ts';
+import { compileStrictCheck, type StrictCheck } from '../plan/strict-headers.ts';
 import type { Http1Limits } from '../wire/http1-parser.ts';
 import type { Http2Options } from '../wire/http2-connection.ts';
 import type { CidrRange, HttpConnectionManager, TrafficDirection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
+import type { HttpFilterChain } from './filters/discovered-filter.ts';
 import type { CompiledHttpFilter } from './filters/http-filters.ts';
 import { requestLimits } from './http1-options.ts';
 import { compileHttp2, compileKeepalive, type KeepalivePlan } from './http2-options.ts';
@@ -20,8 +22,15 @@ export type ClientCertForward = 'SANITIZE' | 'FORWARD_ONLY' | 'APPEND_FORWARD' |
 export interface HcmPlan {
   readonly context: ListenerContext;
   readonly routes: RouteTable;
+  /** In force for the next exchange: read once by each. */
   readonly filters: readonly CompiledHttpFilter[];
+  /** Every filter has its configuration. */
+  readonly filtersWarm: boolean;
   readonly suppressEnvoyHeaders: boolean;
+  /** The router's strict_check_headers. */
+  readonly strictCheck: StrictCheck | undefined;
+  /** x-envoy-expected-rq-timeout-ms of another proxy stands for the route's timeout. */
+  readonly respectsExpectedTimeout: boolean;
   readonly startChildSpan: boolean;
   readonly pathPolicy: PathPolicy;
   readonly serverName: string;
@@ -89,7 +98,7 @@ const REFUSED = [
 export const compileHcm = (
   hcm: HttpConnectionManager,
   routes: RouteTable,
-  filters: readonly CompiledHttpFilter[],
+  chain: HttpFilterChain,
   context: ListenerContext,
   direction: TrafficDirection | undefined,
 ): HcmPlan => {
@@ -104,8 +113,18 @@ export const compileHcm = (
   return {
     context,
     routes,
-    filters,
-    suppressEnvoyHeaders: filters.some((f) => f.router?.suppress_envoy_headers === true),
+    get filters() {
+      return chain.filters;
+    },
+    get filtersWarm() {
+      return chain.warm;
+    },
+    strictCheck: compileStrictCheck(
+      chain.filters.flatMap((f) => f.router?.strict_check_headers ?? []),
+      'strict_check_headers',
+    ),
+    respectsExpectedTimeout: chain.filters.some((f) => f.router?.respect_expected_rq_timeout === true),
+    suppressEnvoyHeaders: chain.filters.some((f) => f.router?.suppress_envoy_headers === true),
     startChildSpan: false,
     pathPolicy: compilePathPolicy(hcm),
     serverName: hcm.server_name !== undefined && hcm.server_name !== '' ? hcm.server_name : 'envoy',
@@ -117,7 +136,7 @@ export const compileHcm = (
     xffTrustedHops: hcm.xff_num_trusted_hops ?? 0,
     skipXffAppend: hcm.skip_xff_append ?? false,
     appendXForwardedPort: hcm.append_x_forwarded_port ?? false,
-    internalRanges: hcm.internal_address_config?.cidr_ranges ?? [],
+    internalRanges: internalRanges(hcm),
     internalUnix: hcm.internal_address_config?.unix_sockets ?? false,
     via: hcm.via ?? '',
     generateRequestId: hcm.generate_request_id ?? true,
@@ -171,6 +190,20 @@ const headTimeout = (hcm: HttpConnectionManager): HcmPlan['headTimeout'] => {
     { ms: ms(hcm.stream_idle_timeout, STREAM_IDLE_TIMEOUT_MS), reply: STREAM_IDLE_REQUEST },
   ].filter((bound) => bound.ms > 0);
   return bounds.toSorted((a, b) => a.ms - b.ms)[0] ?? { ms: 0, reply: REQUEST_HEADERS_TIMEOUT };
+};
+
+// Without ranges of its own the setting means the private networks.
+const PRIVATE: readonly CidrRange[] = [
+  { address_prefix: '10.0.0.0', prefix_len: 8 },
+  { address_prefix: '172.16.0.0', prefix_len: 12 },
+  { address_prefix: '192.168.0.0', prefix_len: 16 },
+  { address_prefix: '127.0.0.1', prefix_len: 32 },
+  { address_prefix: 'fd00::', prefix_len: 8 },
+  { address_prefix: '::1', prefix_len: 128 },
+];
+const internalRanges = ({ internal_address_config: config }: HttpConnectionManager): readonly CidrRange[] => {
+  const own = config?.cidr_ranges ?? [];
+  return config !== undefined && own.length === 0 ? PRIVATE : own;
 };
 
 const compileUpgrades = (hcm: HttpConnectionManager): ReadonlyMap<string, boolean> => {

@@ -9,6 +9,21 @@ export type Row = (typeof ROW)[keyof typeof ROW];
 export const ANSWERS = { external: 0, local: 1 } as const;
 export type Answers = (typeof ANSWERS)[keyof typeof ANSWERS];
 
+/** What checking says of one host, as bits. */
+export const FLAG_BIT = {
+  /** Checked at least once. */
+  checked: 1,
+  failed: 2,
+  degraded: 4,
+  /** Asked to be left alone at once: counts in no share. */
+  excluded: 8,
+  timedOut: 16,
+  /** By an answer to a request, not to a check. */
+  degradedByAnswer: 32,
+  /** It has had a connection of a request. */
+  used: 64,
+} as const;
+
 export interface AnswerCount {
   readonly good: number;
   readonly all: number;
@@ -18,8 +33,14 @@ export interface HostState {
   readonly ejected: boolean;
   readonly ejectedAtMs: number;
   readonly ejections: number;
-  /** False: it is ejected already. */
-  eject(nowMs: number): boolean;
+  /** FLAG_BITs. */
+  readonly flags: number;
+  /** Clears first, then sets. False: nothing has changed. */
+  setFlags(set: number, clear: number): boolean;
+  /** Connections to it, where a limit for each host asks. */
+  readonly connections: number;
+  /** False: it is ejected already. `grow`: the next ejection lasts longer. */
+  eject(nowMs: number, grow: boolean): boolean;
   takeBack(nowMs: number): void;
   forgive(): void;
   /** One more of a kind in a row; answers how many. */
@@ -46,17 +67,24 @@ export class LocalHostState implements HostState {
   ejected = false;
   ejectedAtMs = 0;
   ejections = 0;
+  flags = 0;
+  connections = 0;
   #any5xx = 0;
   #gateway = 0;
   #local = 0;
   readonly #external = { good: 0, all: 0 };
   readonly #localOrigin = { good: 0, all: 0 };
 
-  eject(nowMs: number): boolean {
+  setFlags(set: number, clear: number): boolean {
+    const before = this.flags;
+    this.flags = (before & ~clear) | set;
+    return this.flags !== before;
+  }
+  eject(nowMs: number, grow: boolean): boolean {
     if (this.ejected) return false;
     this.ejected = true;
     this.ejectedAtMs = nowMs;
-    this.ejections++;
+    if (grow) this.ejections++;
     return true;
   }
   takeBack(nowMs: number): void {

@@ -1,11 +1,24 @@
 // One upstream address of one cluster: its load, its health and the connections kept to it. It survives endpoint updates that
 // keep the address, so pools, ejections and counters do too.
 
+import type { Socket } from 'node:net';
 import type { Locality } from '../xds/gen/types.ts';
-import type { HostView } from './data-plane.ts';
-import { type HostState, LocalHostState } from './host-state.ts';
+import type { PeakEwma } from './balance/peak-ewma.ts';
+import type { HostChecks, HostView } from './data-plane.ts';
+import { FLAG_BIT, type HostState, LocalHostState } from './host-state.ts';
 import type { UpstreamPool } from './upstream-stream.ts';
 import type { UpstreamTransport } from './upstream-transport.ts';
+
+export type HostHealth = 'healthy' | 'degraded' | 'unhealthy';
+
+/** Where and as whom a host is asked for its health, where that is not where requests go. */
+export interface HostCheck {
+  readonly ip: string;
+  readonly port: number;
+  readonly hostname: string;
+}
+
+const DEGRADED = FLAG_BIT.degraded | FLAG_BIT.degradedByAnswer;
 
 export class Host implements HostView {
   /** 'ip:port', IPv6 in brackets. */
@@ -26,10 +39,24 @@ export class Host implements HostView {
   /** From EDS: UNHEALTHY, DRAINING and TIMEOUT take no new requests. */
   edsHealthy = true;
   state: HostState = new LocalHostState();
+  /** It is asked for its health; until it has answered it takes no requests. */
+  checked = false;
+  /** Until then it does not even count (ignore_new_hosts_until_first_hc). */
+  waitsForCheck = false;
+  /** No longer among the endpoints, and kept while it answers that it is well. */
+  leaving = false;
+  healthCheck: HostCheck | undefined;
+  /** As the cluster saw it last. */
+  seenHealthy = true;
+  seenFailed = false;
+  /** Of answers, where the balancer asks. */
+  ewma: PeakEwma | undefined;
   /** Left the cluster: its pools close as they fall idle. */
   removed = false;
   /** What connections to it speak; chosen from the endpoint's metadata. */
   transport: UpstreamTransport | undefined;
+  /** Connections that pass bytes, where they are to end when it fails. */
+  tied: Set<Socket> | undefined;
   /** One per variant of the transport (ALPN override, automatic SNI). */
   pools: UpstreamPool[] = [];
   readonly stats = { cxActive: 0, cxTotal: 0, cxConnectFail: 0, rqActive: 0, rqTotal: 0, rqSuccess: 0, rqError: 0, rqTimeout: 0 };
@@ -53,8 +80,40 @@ export class Host implements HostView {
   get ejected(): boolean {
     return this.state.ejected;
   }
+  get health(): HostHealth {
+    if (!this.edsHealthy || this.ejected) return 'unhealthy';
+    const { flags } = this.state;
+    if (this.checked && (flags & (FLAG_BIT.checked | FLAG_BIT.failed)) !== FLAG_BIT.checked) return 'unhealthy';
+    const degraded = (flags & DEGRADED) !== 0 || this.edsHealth === 'DEGRADED';
+    return degraded ? 'degraded' : 'healthy';
+  }
   get healthy(): boolean {
-    return this.edsHealthy && !this.ejected;
+    return this.health === 'healthy';
+  }
+  /** It counts in no share of healthy hosts. */
+  get excluded(): boolean {
+    if (this.edsHealth === 'DRAINING') return true;
+    if (!this.checked) return false;
+    const { flags } = this.state;
+    return (flags & FLAG_BIT.excluded) !== 0 || (this.waitsForCheck && (flags & FLAG_BIT.checked) === 0);
+  }
+  get checks(): HostChecks {
+    const flags = this.checked ? this.state.flags : this.state.flags & FLAG_BIT.degradedByAnswer;
+    const has = (bit: number): boolean => (flags & bit) !== 0;
+    const unknown = this.checked && !has(FLAG_BIT.checked);
+    return {
+      failed: unknown || has(FLAG_BIT.failed),
+      timedOut: has(FLAG_BIT.timedOut),
+      degraded: has(FLAG_BIT.degraded),
+      degradedByAnswer: has(FLAG_BIT.degradedByAnswer),
+      pending: unknown && this.waitsForCheck,
+      excluded: has(FLAG_BIT.excluded),
+      leaving: this.leaving,
+    };
+  }
+  /** Its connections are not to be kept. */
+  get failed(): boolean {
+    return this.ejected || (this.checked && (this.state.flags & FLAG_BIT.failed) !== 0);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { isSmallPiece, SmallPieces } from '../wire/small-pieces.ts';
+import type { UpstreamStream } from './upstream-stream.ts';
 
 export class KeptRequest {
   pieces: Buffer[] = [];
@@ -29,6 +30,14 @@ export class KeptRequest {
       this.#small ??= new SmallPieces();
       this.#small.add(this.pieces, buf, start, end, this.bytes);
     } else this.pieces.push(buf.subarray(start, end));
+  }
+
+  /** What came of the body so far. False: `stream` takes no more for now. */
+  sendTo(stream: UpstreamStream): boolean {
+    let takes = true;
+    for (const piece of this.pieces) if (!stream.writeBody(piece, 0, piece.length)) takes = false;
+    if (!this.keep) this.drop();
+    return takes;
   }
 
   /** Sent, or not to be sent again. */

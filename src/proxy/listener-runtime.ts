@@ -4,11 +4,13 @@
 import type { Socket } from 'node:net';
 import { compileFilterChains, type FilterChainPlan } from '../plan/filter-chain.ts';
 import { PlanError } from '../plan/plan-error.ts';
+import { LISTENERS_ON_DEMAND } from '../xds/client-features.ts';
 import type { Listener } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { addressText } from './connection-facts.ts';
 import { typeNameOf } from './extension-config.ts';
 import { type ChainRuntime, compileChain } from './filter-chain-runtime.ts';
+import { type ConnectionRate, listenerRate } from './filters/local-rate-limit-network.ts';
 import { LISTENER_FILTERS_TIMEOUT_MS } from './limits.ts';
 import { bindAddresses, type ListenerAddress, ListenerSocket } from './listener-socket.ts';
 import type { SocketSource } from './listening-sockets.ts';
@@ -29,6 +31,8 @@ export class ListenerState {
   readonly defaultChain: ChainRuntime | undefined;
   readonly context: ListenerContext;
   readonly usesOriginalDestination: boolean;
+  /** How long a connection waits for the listener of its address; undefined: none is asked for. */
+  readonly listenerWaitMs: number | undefined;
   readonly inspects: boolean;
   /** Some chain is the end of its client's TLS. */
   readonly endsTls: boolean;
@@ -38,6 +42,7 @@ export class ListenerState {
   readonly unsentBytes: number;
   /** Connections begin with a PROXY protocol header. */
   readonly proxyProtocol: ProxyProtocolFilter | undefined;
+  readonly rates: readonly ConnectionRate[];
   #connections = 0;
   #replaced = false;
 
@@ -50,18 +55,25 @@ export class ListenerState {
     const filters = (config.listener_filters ?? []).map((f, i) =>
       listenerFilter(f.name ?? '', typeNameOf(f.typed_config), `listener_filters[${i}]`),
     );
+    this.listenerWaitMs = env.asksOnDemand ? listenerWait(config) : undefined;
     this.usesOriginalDestination = config.use_original_dst === true || filters.includes('original_dst');
     this.filtersTimeoutMs =
       config.listener_filters_timeout === undefined ? LISTENER_FILTERS_TIMEOUT_MS : durationMs(config.listener_filters_timeout);
     this.unsentBytes = unsentLimit(config.per_connection_buffer_limit_bytes);
     this.continueOnTimeout = config.continue_on_listener_filters_timeout ?? false;
     const proxied = filters.indexOf('proxy_protocol');
-    if (proxied >= 0 && filters.slice(0, proxied).some((f) => f !== 'original_dst'))
+    if (proxied >= 0 && filters.slice(0, proxied).some((f) => f !== 'original_dst' && f !== 'local_ratelimit'))
       throw new PlanError(`listener_filters[${proxied}]`, 'must stand before filters that look at first bytes');
     this.proxyProtocol =
       proxied < 0
         ? undefined
         : new ProxyProtocolFilter(config.listener_filters?.[proxied]?.typed_config, env.stats, `listener_filters[${proxied}].typed_config`);
+    this.rates = filters.flatMap((kind, i) => {
+      const path = `listener_filters[${i}].typed_config`;
+      if (kind !== 'local_ratelimit') return [];
+      const version = env.sharing.version(config.name ?? '', config);
+      return [listenerRate(config.listener_filters?.[i]?.typed_config, env, path, `${version}\n${path}`)];
+    });
     this.plan = compileFilterChains(config);
     this.inspects = this.plan.readsFirstBytes || filters.includes('tls_inspector') || filters.includes('http_inspector');
     const chains: ChainRuntime[] = [];
@@ -96,6 +108,11 @@ export class ListenerState {
     return this.chains.every((c) => c.warm) && this.defaultChain?.warm !== false;
   }
 
+  /** False: more connections than may have begun. */
+  mayBegin(): boolean {
+    return this.rates.every((admits) => admits());
+  }
+
   opened(): void {
     this.#connections++;
   }
@@ -122,7 +139,15 @@ export class ListenerState {
   }
 }
 
-const FILTERS: { readonly [key: string]: 'original_dst' | 'tls_inspector' | 'http_inspector' | 'proxy_protocol' } = {
+const listenerWait = (config: Listener): number | undefined => {
+  const asking = config.metadata?.filter_metadata?.[LISTENERS_ON_DEMAND];
+  const timeout = asking?.['timeout'];
+  return asking === undefined ? undefined : durationMs(typeof timeout === 'string' ? timeout : LISTENER_WAIT);
+};
+const LISTENER_WAIT = '5s';
+
+const FILTERS: { readonly [key: string]: 'original_dst' | 'tls_inspector' | 'http_inspector' | 'proxy_protocol' | 'local_ratelimit' } = {
+  'envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit': 'local_ratelimit',
   'envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol': 'proxy_protocol',
   'envoy.extensions.filters.listener.original_dst.v3.OriginalDst': 'original_dst',
   'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector': 'tls_inspector',

@@ -29,7 +29,10 @@ export class LocalAnswers {
     const mapped = this.#plan.localReplies?.rewrite(exchange.info, exchange.requestHeaders, reply.status, reply.body);
     const told = mapped === undefined ? reply : { ...reply, status: mapped.status, body: mapped.body };
     const sent = exchange.isGrpc ? grpcHead(headers, told) : plainHead(headers, told);
-    for (const [name, value] of extra) headers.set(name, value);
+    // A name said twice is meant twice; what stood there before goes.
+    for (const [i, [name, value]] of extra.entries())
+      if (extra.findIndex((other) => other[0] === name) < i) headers.add(name, value);
+      else headers.set(name, value);
     mapped?.finish(headers, exchange.isGrpc);
     this.#send(headers, sent.status, Buffer.from(sent.body));
   }
@@ -48,24 +51,33 @@ export class LocalAnswers {
 
   direct(match: RouteMatch): void {
     const exchange = this.#exchange;
+    const { info, requestHeaders } = exchange;
     const direct = match.route.direct;
-    const own = direct === undefined ? EMPTY : Buffer.from(direct.body);
-    const mapped = this.#plan.localReplies?.rewrite(exchange.info, exchange.requestHeaders, direct?.status ?? 404, own.toString());
+    if (match.requestHeaderOps.length > 0) applyHeaderOps(match.requestHeaderOps, requestHeaders, info, requestHeaders);
+    if (direct?.format !== undefined) info.localReplyBody = Buffer.from(direct.body).toString();
+    const own = direct === undefined ? EMPTY : direct.format === undefined ? direct.body : Buffer.from(direct.format(info, requestHeaders));
+    const mapped = this.#plan.localReplies?.rewrite(info, requestHeaders, direct?.status ?? 404, Buffer.from(own).toString());
     const status = mapped?.status ?? direct?.status ?? 404;
-    const body = mapped === undefined ? own : Buffer.from(mapped.body);
+    const body = mapped === undefined ? Buffer.from(own) : Buffer.from(mapped.body);
     const headers = this.#headers;
     headers.clear();
-    if (status !== 204 && status !== 304 && status >= 200) headers.add('content-length', String(body.length));
-    if (body.length > 0) headers.add('content-type', 'text/plain');
+    info.responseCodeDetails = 'direct_response';
     // As Envoy: what was created, or where it went, is what was asked for.
     if (status === 201 || (status >= 300 && status < 400))
       headers.add('location', `${exchange.scheme}://${exchange.authority}${exchange.path}`);
+    // The route's mutations do not see what belongs to the body.
+    if (match.responseHeaderOps.length > 0) applyHeaderOps(match.responseHeaderOps, headers, info, requestHeaders, headers);
+    if (exchange.isGrpc) {
+      const type = headers.getById(H.CONTENT_TYPE);
+      const sent = grpcHead(headers, { status, body: body.toString(), details: '', flag: undefined });
+      if (type !== undefined) headers.setById(H.CONTENT_TYPE, 'application/grpc');
+      mapped?.finish(headers, true);
+      this.#send(headers, sent.status, EMPTY);
+      return;
+    }
+    if (status !== 204 && status !== 304 && status >= 200) headers.add('content-length', String(body.length));
+    if (body.length > 0 && !headers.hasId(H.CONTENT_TYPE)) headers.add('content-type', direct?.contentType ?? 'text/plain');
     mapped?.finish(headers, false);
-    exchange.info.responseCodeDetails = 'direct_response';
-    if (match.requestHeaderOps.length > 0)
-      applyHeaderOps(match.requestHeaderOps, exchange.requestHeaders, exchange.info, exchange.requestHeaders);
-    if (match.responseHeaderOps.length > 0)
-      applyHeaderOps(match.responseHeaderOps, headers, exchange.info, exchange.requestHeaders, headers);
     this.#send(headers, status, body);
   }
 

@@ -18,6 +18,7 @@ export const NO_ROUTE = reply(404, '', 'route_not_found', FLAG.NR);
 export const NO_HEALTHY_UPSTREAM = reply(503, 'no healthy upstream', 'no_healthy_upstream', FLAG.UH);
 export const RESPONSE_TIMEOUT = reply(504, 'upstream request timeout', 'response_timeout', FLAG.UT);
 export const PER_TRY_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_timeout', FLAG.UT);
+export const PER_TRY_IDLE_TIMEOUT = reply(504, 'upstream request timeout', 'upstream_per_try_idle_timeout', FLAG.UT);
 export const REQUEST_TIMEOUT = reply(408, 'request timeout', 'request_overall_timeout');
 export const RETRY_BUFFER_EXCEEDED = reply(
   507,
@@ -27,13 +28,16 @@ export const RETRY_BUFFER_EXCEEDED = reply(
 export const REQUEST_HEADERS_TIMEOUT = reply(408, 'request header timeout', 'request_header_timeout');
 export const STREAM_IDLE_REQUEST = reply(408, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
 export const STREAM_IDLE_RESPONSE = reply(504, 'stream timeout', 'stream_idle_timeout', FLAG.SI);
-export const MAX_DURATION_REQUEST = reply(408, 'downstream duration timeout', 'max_duration_timeout');
-export const MAX_DURATION_RESPONSE = reply(504, 'downstream duration timeout', 'max_duration_timeout');
+export const MAX_DURATION_REQUEST: LocalReply = { ...reply(408, 'downstream duration timeout', 'max_duration_timeout'), grpcStatus: 4 };
+export const MAX_DURATION_RESPONSE: LocalReply = { ...reply(504, 'downstream duration timeout', 'max_duration_timeout'), grpcStatus: 4 };
 export const UPSTREAM_MAX_DURATION = reply(504, 'upstream max stream duration reached', 'upstream_max_stream_duration_reached', FLAG.UMSDR);
 export const UPGRADE_FAILED = reply(403, '', 'upgrade_failed');
 export const OVERLOADED = reply(503, 'envoy overloaded', 'overload');
 export const PATH_REFUSED = reply(400, '', 'path_normalization_failed');
 export const INTERNAL_ERROR = reply(500, 'Internal Server Error', 'internal_error', FLAG.LR);
+
+export const invalidHeader = (name: string, value: string): LocalReply =>
+  reply(400, `invalid header '${name}' with value '${value}'`, `request_headers_failed_strict_check{${name}}`, FLAG.IH);
 
 export const clusterNotFound = (status: number): LocalReply => reply(status, '', 'cluster_not_found', FLAG.NC);
 

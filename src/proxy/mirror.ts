@@ -1,59 +1,44 @@
 // A copy of a request sent to another cluster, its response dropped. Never slows, retries or fails the request it copies:
 // a copy that cannot keep up is cut.
 
-import type { CompiledRoute } from '../plan/route.ts';
+import { applyHeaderOps } from '../plan/header-ops.ts';
+import type { MirrorPlan } from '../plan/route.ts';
+import type { StreamInfo } from '../plan/stream-info.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import type { DownstreamFacts } from './connection-facts.ts';
 import { BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { isLoopback } from './request-headers.ts';
+import { isLoopbackClient } from './request-headers.ts';
 import { WheelTimer } from './timer-wheel.ts';
 import { transportVariant } from './transport-variant.ts';
 import type { OutgoingRequest, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
 
-const mirrorRequest = (
+export interface MirroredRequest extends OutgoingRequest {
+  readonly info: StreamInfo;
+}
+
+/** undefined: there is nobody to copy it to. `timeoutMs` is the route's, a copy takes no longer. `http2`: the client speaks it. */
+export const mirrorRequest = (
   env: ProxyEnvironment,
   cluster: ClusterRuntime,
-  request: OutgoingRequest,
+  request: MirroredRequest,
   facts: DownstreamFacts,
-  shadowSuffix: boolean,
+  plan: MirrorPlan,
   chunked: boolean,
   timeoutMs: number,
   http2: boolean,
 ): MirrorRequest | undefined => {
   const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
   if (host === undefined) return undefined;
-  const copy = new MirrorRequest(env, request, facts, shadowSuffix, chunked, timeoutMs);
+  const copy = new MirrorRequest(env, request, facts, plan, chunked, timeoutMs);
   const pool = cluster.pool(host, transportVariant(cluster, { authority: request.authority, upstreamAlpn: undefined }, http2));
   const outcome = pool.acquire(copy, cluster.breakers.default);
   if (outcome === 'waiting') copy.waitsIn = pool;
   if (outcome !== 'overflow') return copy;
   copy.release();
   return undefined;
-};
-
-/** A copy to every mirror whose share is drawn; `timeoutMs` is the route's, a copy takes no longer. `http2`: the client speaks it. */
-export const startMirrors = (
-  env: ProxyEnvironment,
-  mirrors: CompiledRoute['mirrors'],
-  request: OutgoingRequest,
-  facts: DownstreamFacts,
-  chunked: boolean,
-  timeoutMs: number,
-  http2: boolean,
-): readonly MirrorRequest[] => {
-  const copies: MirrorRequest[] = [];
-  for (const mirror of mirrors) {
-    if (mirror.probability < 1 && env.random() >= mirror.probability) continue;
-    const name = mirror.clusterHeader !== '' ? (request.requestHeaders.get(mirror.clusterHeader.toLowerCase()) ?? '') : mirror.clusterName;
-    const cluster = env.cluster(name);
-    const copy =
-      cluster === undefined ? undefined : mirrorRequest(env, cluster, request, facts, mirror.appendShadowSuffix, chunked, timeoutMs, http2);
-    if (copy !== undefined) copies.push(copy);
-  }
-  return copies;
 };
 
 export class MirrorRequest implements UpstreamClient {
@@ -72,9 +57,9 @@ export class MirrorRequest implements UpstreamClient {
 
   constructor(
     env: ProxyEnvironment,
-    request: OutgoingRequest,
+    request: MirroredRequest,
     facts: DownstreamFacts,
-    shadowSuffix: boolean,
+    plan: MirrorPlan,
     chunked: boolean,
     timeoutMs: number,
   ) {
@@ -85,13 +70,15 @@ export class MirrorRequest implements UpstreamClient {
     headers.copyFrom(request.requestHeaders);
     headers.setById(H.X_ENVOY_INTERNAL, 'true');
     const before = headers.getById(H.X_FORWARDED_FOR);
-    const ip = isLoopback(facts.remoteIp) ? env.ownAddress : facts.remoteIp;
+    const ip = isLoopbackClient(facts.remoteIp) ? env.ownAddress : facts.remoteIp;
     headers.setById(H.X_FORWARDED_FOR, before === undefined ? ip : `${before},${ip}`);
+    if (plan.headerOps.length > 0) applyHeaderOps(plan.headerOps, headers, request.info, headers);
+    const shadow = plan.appendShadowSuffix ? request.authority.replace(/^([^:]*)/, '$1-shadow') : request.authority;
     this.#request = {
       method: request.method,
       scheme: request.scheme,
       path: request.path,
-      authority: shadowSuffix ? request.authority.replace(/^([^:]*)/, '$1-shadow') : request.authority,
+      authority: plan.host !== '' ? plan.host : shadow,
       requestHeaders: headers,
     };
   }

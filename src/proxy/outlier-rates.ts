@@ -38,12 +38,14 @@ export const compileRates = (config: OutlierDetection): { readonly external: Rat
   };
 };
 
+type RateKind = 'success_rate' | 'failure_percentage';
+
 /** Indexes of the counts whose hosts are to be ejected, each with the percentage by which that is enforced. */
 export const rateOutliers = (
   policy: RatePolicy,
   counts: readonly AnswerCount[],
-): { readonly index: number; readonly percent: number }[] => {
-  const found: { index: number; percent: number }[] = [];
+): { readonly index: number; readonly kind: RateKind; readonly percent: number }[] => {
+  const found: { index: number; kind: RateKind; percent: number }[] = [];
   const share = (count: AnswerCount): number => (100 * count.good) / count.all;
   const bySuccess = counts.filter((c) => c.all > 0 && c.all >= policy.successRateVolume);
   if (policy.enforceSuccessRate > 0 && bySuccess.length > 0 && bySuccess.length >= policy.successRateHosts) {
@@ -51,14 +53,14 @@ export const rateOutliers = (
     const variance = bySuccess.reduce((sum, c) => sum + (share(c) - mean) ** 2, 0) / bySuccess.length;
     const threshold = mean - policy.deviations * Math.sqrt(variance);
     counts.forEach((c, index) => {
-      if (bySuccess.includes(c) && share(c) < threshold) found.push({ index, percent: policy.enforceSuccessRate });
+      if (bySuccess.includes(c) && share(c) < threshold) found.push({ index, kind: 'success_rate', percent: policy.enforceSuccessRate });
     });
   }
   const byFailure = counts.filter((c) => c.all > 0 && c.all >= policy.failureVolume);
   if (policy.enforceFailurePercentage > 0 && byFailure.length > 0 && byFailure.length >= policy.failureHosts)
     counts.forEach((c, index) => {
       if (byFailure.includes(c) && 100 - share(c) >= policy.failureThreshold)
-        found.push({ index, percent: policy.enforceFailurePercentage });
+        found.push({ index, kind: 'failure_percentage', percent: policy.enforceFailurePercentage });
     });
   return found;
 };

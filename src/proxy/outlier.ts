@@ -6,8 +6,9 @@ import { PlanError } from '../plan/plan-error.ts';
 import type { OutlierDetection } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import type { Host } from './host.ts';
-import { ANSWERS, type Ejections, LocalEjections, ROW } from './host-state.ts';
+import { ANSWERS, type Ejections, FLAG_BIT, LocalEjections, ROW } from './host-state.ts';
 import { compileRates, rateOutliers } from './outlier-rates.ts';
+import type { OutlierReason, OutlierStats } from './outlier-stats.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 
 const ms = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : durationMs(text));
@@ -26,11 +27,29 @@ export interface OutlierPolicy {
   readonly jitterMs: number;
   readonly maxPercent: number;
   readonly alwaysOne: boolean;
+  /** Hosts whose answers say that they are degraded are chosen last for a while. */
+  readonly degrades: boolean;
+  /** A host that answers a health check well is taken back at once. */
+  readonly takesBackChecked: boolean;
   readonly rates: ReturnType<typeof compileRates>;
 }
 
+const PERCENTAGES = [
+  'max_ejection_percent',
+  'enforcing_consecutive_5xx',
+  'enforcing_success_rate',
+  'enforcing_consecutive_gateway_failure',
+  'enforcing_consecutive_local_origin_failure',
+  'enforcing_local_origin_success_rate',
+  'enforcing_failure_percentage',
+  'enforcing_failure_percentage_local_origin',
+] as const;
+const DURATIONS = ['interval', 'base_ejection_time', 'max_ejection_time'] as const;
+
 export const compileOutlier = (config: OutlierDetection): OutlierPolicy => {
   if (config.monitors !== undefined && config.monitors.length > 0) throw new PlanError('outlier_detection.monitors', 'not supported');
+  for (const name of PERCENTAGES) if ((config[name] ?? 0) > 100) throw new PlanError(`outlier_detection.${name}`, 'must not be above 100');
+  for (const name of DURATIONS) if (ms(config[name], 1) <= 0) throw new PlanError(`outlier_detection.${name}`, 'must be above 0s');
   const baseMs = ms(config.base_ejection_time, 30_000);
   return {
     consecutive5xx: config.consecutive_5xx ?? 5,
@@ -46,6 +65,8 @@ export const compileOutlier = (config: OutlierDetection): OutlierPolicy => {
     jitterMs: ms(config.max_ejection_time_jitter, 0),
     maxPercent: Math.min(100, config.max_ejection_percent ?? 10),
     alwaysOne: config.always_eject_one_host ?? false,
+    degrades: config.detect_degraded_hosts ?? false,
+    takesBackChecked: config.successful_active_health_check_uneject_host ?? true,
     rates: compileRates(config),
   };
 };
@@ -57,6 +78,11 @@ export class OutlierDetector {
   readonly #hosts: () => readonly Host[];
   readonly #changed: () => void;
   readonly #ejections: Ejections;
+  readonly #stats: OutlierStats | undefined;
+  /** How much longer than its time a host stays out; known to who judges. */
+  readonly #jitters = new WeakMap<Host, number>();
+  /** Since when answers say so, and how often they have. */
+  readonly #degraded = new Map<Host, { sinceMs: number; times: number }>();
   readonly #timer: WheelTimer;
 
   /** `changed` is called after hosts were ejected or taken back. */
@@ -67,7 +93,9 @@ export class OutlierDetector {
     hosts: () => readonly Host[],
     changed: () => void,
     ejections: Ejections = new LocalEjections(),
+    stats?: OutlierStats,
   ) {
+    this.#stats = stats;
     this.#policy = policy;
     this.#wheel = wheel;
     this.#random = random;
@@ -79,8 +107,7 @@ export class OutlierDetector {
   }
 
   close(): void {
-    this.#wheel.disarm(this.#timer);
-    this.#ejections.close();
+    this.#wheel.drop(this.#timer);
   }
 
   /** An answer of the upstream itself. */
@@ -98,14 +125,14 @@ export class OutlierDetector {
     }
     if (status === 502 || status === 503 || status === 504) {
       const row = state.next(ROW.gateway);
-      if (row >= this.#policy.consecutiveGateway && !state.ejected) {
-        this.#enforce(host, this.#policy.enforceGateway);
+      if (this.#policy.consecutiveGateway > 0 && row >= this.#policy.consecutiveGateway && !state.ejected) {
+        this.#enforce(host, 'consecutive_gateway_failure', this.#policy.enforceGateway);
         state.endRow(ROW.gateway);
       }
     } else state.endRow(ROW.gateway);
     const row = state.next(ROW.any5xx);
-    if (row >= this.#policy.consecutive5xx && !state.ejected) {
-      this.#enforce(host, this.#policy.enforce5xx);
+    if (this.#policy.consecutive5xx > 0 && row >= this.#policy.consecutive5xx && !state.ejected) {
+      this.#enforce(host, 'consecutive_5xx', this.#policy.enforce5xx);
       state.endRow(ROW.any5xx);
     }
   }
@@ -118,23 +145,43 @@ export class OutlierDetector {
     }
     const { state } = host;
     state.answered(ANSWERS.local, false);
-    if (state.next(ROW.local) >= this.#policy.consecutiveLocal && !state.ejected) {
-      this.#enforce(host, this.#policy.enforceLocal);
+    const row = state.next(ROW.local);
+    if (this.#policy.consecutiveLocal > 0 && row >= this.#policy.consecutiveLocal && !state.ejected) {
+      this.#enforce(host, 'consecutive_local_origin_failure', this.#policy.enforceLocal);
       state.endRow(ROW.local);
     }
+  }
+
+  /** A good answer that says its host is degraded. */
+  degraded(host: Host): void {
+    if (!this.#policy.degrades || !host.state.setFlags(FLAG_BIT.degradedByAnswer, 0)) return;
+    this.#stats?.degraded();
+    this.#noteDegraded(host);
+    this.#tell();
+  }
+
+  /** It has answered a health check well. */
+  passedCheck(host: Host): void {
+    if (!this.#policy.takesBackChecked || !host.ejected) return;
+    host.state.takeBack(this.#wheel.now());
+    this.#jitters.delete(host);
+    this.#tell();
   }
 
   onTimer(): void {
     const now = this.#wheel.now();
     let changed = false;
-    for (const { state } of this.#hosts()) {
+    for (const host of this.#hosts()) {
+      const { state } = host;
+      if (this.#policy.degrades && this.#recovered(host, now)) changed = true;
       if (!state.ejected) {
         if (state.ejections > 0 && now - state.ejectedAtMs > this.#policy.intervalMs) state.forgive();
         continue;
       }
-      const ejectedForMs = Math.min(this.#policy.baseMs * state.ejections, this.#policy.maxMs) + this.#random() * this.#policy.jitterMs;
+      const ejectedForMs = Math.min(this.#policy.baseMs * state.ejections, this.#policy.maxMs) + this.#jitterOf(host);
       if (now - state.ejectedAtMs < ejectedForMs) continue;
       state.takeBack(now);
+      this.#jitters.delete(host);
       changed = true;
     }
     if (changed) this.#tell();
@@ -142,39 +189,76 @@ export class OutlierDetector {
     this.#wheel.arm(this.#timer, this.#policy.intervalMs);
   }
 
+  #jitterOf(host: Host): number {
+    let jitter = this.#jitters.get(host);
+    if (jitter === undefined) {
+      jitter = this.#random() * this.#policy.jitterMs;
+      this.#jitters.set(host, jitter);
+    }
+    return jitter;
+  }
+
+  #noteDegraded(host: Host): void {
+    const before = this.#degraded.get(host);
+    this.#degraded.set(host, { sinceMs: this.#wheel.now(), times: (before?.times ?? 0) + 1 });
+  }
+
+  /** Degraded for its time, as an ejected host is; each next time for longer. */
+  #recovered(host: Host, now: number): boolean {
+    const known = this.#degraded.get(host);
+    if ((host.state.flags & FLAG_BIT.degradedByAnswer) === 0) {
+      if (known !== undefined && --known.times <= 0) this.#degraded.delete(host);
+      return false;
+    }
+    // Another worker's answer: it counts from now.
+    if (known === undefined) {
+      this.#noteDegraded(host);
+      return false;
+    }
+    if (now - known.sinceMs < Math.min(this.#policy.baseMs * known.times, this.#policy.maxMs)) return false;
+    host.state.setFlags(0, FLAG_BIT.degradedByAnswer);
+    return true;
+  }
+
   #judgeRates(): void {
     const hosts = this.#hosts().filter((h) => !h.ejected);
     const { external, local } = this.#policy.rates;
-    const found = rateOutliers(
-      external,
-      hosts.map((h) => h.state.answers(ANSWERS.external)),
-    );
-    if (this.#policy.split)
-      found.push(
-        ...rateOutliers(
-          local,
-          hosts.map((h) => h.state.answers(ANSWERS.local)),
-        ),
-      );
-    for (const { index, percent } of found) {
-      const host = hosts[index];
-      if (host !== undefined && !host.ejected) this.#enforce(host, percent);
-    }
+    const judge = (policy: typeof external, answers: (typeof ANSWERS)[keyof typeof ANSWERS], prefix: '' | 'local_origin_'): void => {
+      const counts = hosts.map((h) => h.state.answers(answers));
+      for (const { index, kind, percent } of rateOutliers(policy, counts)) {
+        const host = hosts[index];
+        if (host !== undefined && !host.ejected) this.#enforce(host, `${prefix}${kind}`, percent);
+      }
+    };
+    judge(external, ANSWERS.external, '');
+    if (this.#policy.split) judge(local, ANSWERS.local, 'local_origin_');
     for (const host of this.#hosts()) host.state.forgetAnswers();
   }
 
-  #enforce(host: Host, percent: number): void {
-    if (percent < 100 && this.#random() * 100 >= percent) return;
-    if (!this.#ejections.exclusively(() => this.#eject(host))) return;
+  #enforce(host: Host, reason: OutlierReason, percent: number): void {
+    this.#stats?.detected(reason);
+    let full = false;
+    const ejected = this.#ejections.exclusively(() => {
+      full = this.#isFull();
+      return !full && (percent >= 100 || this.#random() * 100 < percent) && this.#eject(host);
+    });
+    if (full) this.#stats?.overflowed();
+    else this.#stats?.allowed(reason);
+    if (!ejected) return;
+    this.#stats?.ejected(reason);
     this.#tell();
   }
 
-  #eject({ state }: Host): boolean {
+  #isFull(): boolean {
     const hosts = this.#hosts();
     const ejected = hosts.reduce((n, h) => n + (h.ejected ? 1 : 0), 0);
     const share = (100 * (ejected + 1)) / Math.max(1, hosts.length);
-    if (!(ejected === 0 && this.#policy.alwaysOne) && share > this.#policy.maxPercent) return false;
-    return state.eject(this.#wheel.now());
+    return !(ejected === 0 && this.#policy.alwaysOne) && share > this.#policy.maxPercent;
+  }
+
+  #eject({ state }: Host): boolean {
+    const { baseMs, maxMs } = this.#policy;
+    return state.eject(this.#wheel.now(), baseMs * state.ejections < maxMs + baseMs);
   }
 
   #tell(): void {

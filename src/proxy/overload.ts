@@ -46,6 +46,8 @@ export interface OverloadOptions {
 const DESCRIPTORS_RESERVED = 64;
 const SHRINK_EVERY_MS = 10_000;
 
+export const UNLIMITED: OverloadConfig = { refreshMs: 1_000, memory: new Map(), maxConnections: Infinity, actions: new Map() };
+
 export class Overload {
   /** Downstream connections that may be open: each may need one upstream too. */
   readonly maxConnections: number;

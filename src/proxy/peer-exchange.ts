@@ -1,6 +1,7 @@
 // Istio's exchange of peer metadata on TCP: where a handshake chose `istio-peer-exchange`, each side's first bytes are a frame that
 // says who it is. Both write at once and read on the way, so nobody ever waits for the other's frame.
 
+import { PlanError } from '../plan/plan-error.ts';
 import { readPeerFrame, writePeerFrame } from '../wire/peer-exchange.ts';
 import { decodeNamed, encodeNamed } from '../xds/codec.ts';
 import type { AnyMessage, JsonObject, JsonValue } from '../xds/gen/types.ts';
@@ -60,6 +61,13 @@ const sorted = (object: JsonObject): JsonObject =>
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([key, value]) => [key, isObject(value) ? sorted(value) : value]),
   );
+
+/** The same of a cluster, which can have no other filter. Throws PlanError. */
+export const clusterExchangesPeers = (filters: Parameters<typeof exchangesPeers>[0]): boolean => {
+  const other = filters?.findIndex((filter) => !exchangesPeers([filter])) ?? -1;
+  if (other >= 0) throw new PlanError(`filters[${other}]`, 'only the exchange of peer metadata is supported');
+  return exchangesPeers(filters);
+};
 
 /** Whether these filters take part in the exchange. */
 export const exchangesPeers = (filters: readonly { readonly typed_config?: AnyMessage | undefined }[] | undefined): boolean =>

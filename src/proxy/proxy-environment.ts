@@ -4,8 +4,10 @@ import type { Log } from '../base/log.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { Clock } from './clock.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
+import type { ExtensionConfigs } from './extension-configs.ts';
 import type { HttpFilterRegistry } from './filters/http-filters.ts';
 import type { Observer } from './observer.ts';
+import type { Demand } from './on-demand/demand.ts';
 import type { Overload } from './overload.ts';
 import type { PeerExchange } from './peer-exchange.ts';
 import type { SecretStore } from './secrets.ts';
@@ -32,8 +34,16 @@ export interface ProxyEnvironment {
   /** undefined: this proxy does not take part. */
   readonly peerExchange: PeerExchange | undefined;
   readonly filters: HttpFilterRegistry;
+  /** Configurations of filters that come by name. */
+  readonly extensions: ExtensionConfigs;
+  /** What is not there and may be asked for. */
+  readonly demand: Demand;
+  /** There is a stream on which single names can be asked for. */
+  readonly asksOnDemand: boolean;
   /** undefined: no such cluster, or it is not warm yet. */
   cluster(name: string): ClusterRuntime | undefined;
+  /** node.cluster of the bootstrap. */
+  readonly nodeCluster: string;
   /** Stands for a loopback client in x-forwarded-for: this machine's own address. */
   readonly ownAddress: string;
   /** Connections end with their next answer. */

@@ -37,6 +37,9 @@ for (const id of [
 
 export const isLoopback = (ip: string): boolean => ip.startsWith('127.') || ip === '::1' || ip.startsWith('::ffff:127.');
 
+/** Clients whose address says nothing to others. As Envoy: the rest of 127.0.0.0/8 is told. */
+export const isLoopbackClient = (ip: string): boolean => ip === '127.0.0.1' || ip === '::1';
+
 export const compileInternalRanges = (plan: HcmPlan): BlockList | undefined => {
   if (plan.internalRanges.length === 0) return undefined;
   const list = new BlockList();
@@ -46,6 +49,12 @@ export const compileInternalRanges = (plan: HcmPlan): BlockList | undefined => {
     if (isIP(address) !== 0) list.addSubnet(address, range.prefix_len ?? 0, family);
   }
   return list;
+};
+
+/** Of requests and, as Envoy does, of responses. */
+export const appendVia = (headers: HeaderBlock, own: string): void => {
+  const via = headers.getById(H.VIA);
+  headers.setById(H.VIA, via === undefined ? own : `${via}, ${own}`);
 };
 
 /** The nth address from the right of x-forwarded-for; `single`: it was the only one. */
@@ -85,7 +94,7 @@ export const mutateRequestHeaders = (
     if (plan.xffTrustedHops > 0 && hadForwardedFor) client = lastForwardedFor(headers, plan.xffTrustedHops - 1)?.ip;
     fromHeader = client !== undefined;
     client ??= peerIp;
-    if (!plan.skipXffAppend) appendForwardedFor(headers, isLoopback(peerIp) ? ownAddress : peerIp);
+    if (!plan.skipXffAppend) appendForwardedFor(headers, isLoopbackClient(peerIp) ? ownAddress : peerIp);
     if (plan.xffTrustedHops === 0 || !headers.hasId(H.X_FORWARDED_PROTO)) headers.setById(H.X_FORWARDED_PROTO, tls ? 'https' : 'http');
     if (plan.appendXForwardedPort && !headers.hasId(H.X_FORWARDED_PORT)) headers.setById(H.X_FORWARDED_PORT, String(localPort));
   } else {
@@ -112,10 +121,7 @@ export const mutateRequestHeaders = (
   if (plan.addUserAgent && !headers.hasId(H.USER_AGENT)) headers.setById(H.USER_AGENT, 'skein');
   if (plan.generateRequestId && (!headers.hasId(H.X_REQUEST_ID) || (edge && !plan.preserveExternalRequestId)))
     headers.setById(H.X_REQUEST_ID, randomUUID());
-  if (plan.via !== '') {
-    const via = headers.getById(H.VIA);
-    headers.setById(H.VIA, via === undefined ? plan.via : `${via}, ${plan.via}`);
-  }
+  if (plan.via !== '') appendVia(headers, plan.via);
   found.ip = client ?? peerIp;
   found.fromHeader = fromHeader;
   found.internal = internal;

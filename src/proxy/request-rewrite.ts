@@ -18,6 +18,7 @@ export interface RewrittenExchange extends RequestView {
 
 export const finalizeRequest = (exchange: RewrittenExchange, match: RouteMatch, expectedMs: number, suppressed: boolean): void => {
   const headers = exchange.requestHeaders;
+  headers.removeById(H.X_ENVOY_UPSTREAM_ALT_STAT_NAME);
   if (expectedMs > 0 && !suppressed) headers.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(expectedMs));
   if (match.requestHeaderOps.length > 0) {
     headers.setById(H.HOST, exchange.authority);
@@ -31,15 +32,28 @@ export const finalizeRequest = (exchange: RewrittenExchange, match: RouteMatch, 
     exchange.path = path;
   }
   exchange.info.path = exchange.path;
+  // The weight's host takes the place of the request's without a word of it.
+  if (match.hostRewriteLiteral !== undefined) {
+    exchange.authority = match.hostRewriteLiteral;
+    exchange.info.authority = exchange.authority;
+  }
   rewriteHost(exchange, match, undefined, suppressed);
 };
 
 export const rewriteHost = (exchange: RewrittenExchange, match: RouteMatch, hostname: string | undefined, suppressed: boolean): void => {
   const host = rewrittenHost(match, exchange, hostname);
-  if (host === undefined || host === exchange.authority) return;
-  if (match.route.appendXForwardedHost) exchange.requestHeaders.setById(H.X_FORWARDED_HOST, exchange.authority);
-  if (!suppressed && !exchange.requestHeaders.hasId(H.X_ENVOY_ORIGINAL_HOST))
-    exchange.requestHeaders.setById(H.X_ENVOY_ORIGINAL_HOST, exchange.authority);
+  if (host !== undefined) setHost(exchange, match, host, suppressed);
+};
+
+const setHost = (exchange: RewrittenExchange, match: RouteMatch, host: string, suppressed: boolean): void => {
+  const headers = exchange.requestHeaders;
+  if (match.route.appendXForwardedHost) appendForwardedHost(headers, exchange.authority);
+  if (!suppressed && !headers.hasId(H.X_ENVOY_ORIGINAL_HOST)) headers.setById(H.X_ENVOY_ORIGINAL_HOST, exchange.authority);
   exchange.authority = host;
   exchange.info.authority = host;
+};
+
+const appendForwardedHost = (headers: HeaderBlock, host: string): void => {
+  const before = headers.getById(H.X_FORWARDED_HOST) ?? '';
+  headers.setById(H.X_FORWARDED_HOST, before === '' ? host : `${before},${host}`);
 };

@@ -1,6 +1,7 @@
 // Counts that hold for the whole sidecar: plain numbers while one worker serves, shared memory with several
 // (workers/shared-sharing.ts). Whoever counts asks a Sharing for its counts when configuration is compiled.
 
+import { type BucketSize, NEVER_EMPTY, takeTokens, tokensIn } from '../plan/rate-limit/token-bucket.ts';
 import { type LimitBounds, LocalLimits, type ResourceLimits } from './circuit-breaker.ts';
 import { type Ejections, type HostState, LocalEjections, LocalHostState } from './host-state.ts';
 
@@ -15,11 +16,20 @@ export interface Count {
   close(): void;
 }
 
+/** Tokens that whoever holds it takes from. Full when it is new; lives as long as somebody holds it. */
+export interface Bucket {
+  readonly size: BucketSize;
+  take(tokens: number, nowMs: number): boolean;
+  tokens(nowMs: number): number;
+}
+
 /** `key`: the same for all workers, and another for whatever is to be counted apart. */
 export interface Sharing {
   /** Short for a resource as it is now: the same for all workers, another when it changes. */
   version(name: string, config: object): string;
   count(key: string): Count;
+  /** Times told to it are env.clock's. */
+  bucket(key: string, size: BucketSize): Bucket;
   /** `wanted`: another worker waits for one of our connections. */
   limits(key: string, bounds: LimitBounds, wanted: () => void): ResourceLimits;
   /** Of one host of one cluster. */
@@ -41,9 +51,29 @@ class LocalCount implements Count {
   close(): void {}
 }
 
+/** Of one worker, or of one connection. */
+export class LocalBucket implements Bucket {
+  readonly size: BucketSize;
+  #emptyAtMs = NEVER_EMPTY;
+
+  constructor(size: BucketSize) {
+    this.size = size;
+  }
+  take(tokens: number, nowMs: number): boolean {
+    const left = takeTokens(this.size, this.#emptyAtMs, nowMs, tokens);
+    if (Number.isNaN(left)) return false;
+    this.#emptyAtMs = left;
+    return true;
+  }
+  tokens(nowMs: number): number {
+    return tokensIn(this.size, this.#emptyAtMs, nowMs);
+  }
+}
+
 export const oneWorker: Sharing = {
   version: (name) => name,
   count: () => new LocalCount(),
+  bucket: (_key, size) => new LocalBucket(size),
   limits: (_key, bounds) => new LocalLimits(bounds),
   host: () => new LocalHostState(),
   ejections: () => new LocalEjections(),

@@ -115,6 +115,7 @@ export class HistogramStat {
 export class StatsStore {
   readonly #stats = new Map<string, Stat>();
   readonly #histograms = new Map<string, HistogramStat>();
+  readonly #computed = new Map<string, () => Iterable<readonly [string, number]>>();
 
   counter(name: string): Stat {
     return this.#stat(name, 'counter');
@@ -122,6 +123,11 @@ export class StatsStore {
 
   gauge(name: string): Stat {
     return this.#stat(name, 'gauge');
+  }
+
+  /** Gauges whose names (behind `prefix`) and values are found when somebody looks. */
+  computed(prefix: string, gauges: () => Iterable<readonly [name: string, value: number]>): void {
+    this.#computed.set(prefix, gauges);
   }
 
   histogram(name: string): HistogramStat {
@@ -134,8 +140,9 @@ export class StatsStore {
   }
 
   /** Every counter and gauge, in no order. */
-  all(): Iterable<Stat> {
-    return this.#stats.values();
+  *all(): Iterable<Stat> {
+    yield* this.#stats.values();
+    for (const prefix of this.#computed.keys()) yield* this.#compute(prefix);
   }
 
   histograms(): Iterable<HistogramStat> {
@@ -143,17 +150,30 @@ export class StatsStore {
   }
 
   find(name: string): Stat | undefined {
-    return this.#stats.get(name);
+    const found = this.#stats.get(name);
+    if (found !== undefined) return found;
+    for (const prefix of this.#computed.keys())
+      if (name.startsWith(prefix)) for (const stat of this.#compute(prefix)) if (stat.name === name) return stat;
+    return undefined;
   }
 
   /** Forgets every stat whose name begins with `prefix` (a removed cluster or listener). Held handles go on counting unseen. */
   drop(prefix: string): void {
     for (const name of this.#stats.keys()) if (name.startsWith(prefix)) this.#stats.delete(name);
+    for (const name of this.#computed.keys()) if (name.startsWith(prefix)) this.#computed.delete(name);
     for (const name of this.#histograms.keys()) if (name.startsWith(prefix)) this.#histograms.delete(name);
   }
 
   resetCounters(): void {
     for (const stat of this.#stats.values()) if (stat.kind === 'counter') stat.value = 0;
+  }
+
+  *#compute(prefix: string): Iterable<Stat> {
+    for (const [name, value] of this.#computed.get(prefix)?.() ?? []) {
+      const stat = new Stat(prefix + name, 'gauge');
+      stat.value = value;
+      yield stat;
+    }
   }
 
   #stat(name: string, kind: 'counter' | 'gauge'): Stat {

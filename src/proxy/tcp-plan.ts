@@ -20,13 +20,17 @@ export interface TcpPlan {
   /** 0: the log is written at the end only. */
   readonly logIntervalMs: number;
   readonly logsConnect: boolean;
+  /** How long a connection waits for its cluster, 0 without end; undefined: it is not asked for. */
+  readonly clusterWaitMs: number | undefined;
 }
 
-const REFUSED = ['tunneling_config', 'on_demand'] as const;
+const REFUSED = ['tunneling_config'] as const;
+/** As Envoy's. */
+const CLUSTER_WAIT_MS = 60_000;
 /** Envoy's smallest access_log_flush_interval. */
 const LOG_INTERVAL_MIN_MS = 1;
 
-export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): TcpPlan => {
+export const compileTcpProxy = (config: TcpProxy, context: ListenerContext, asksOnDemand = false): TcpPlan => {
   for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
   for (const field of ['downstream_idle_timeout', 'upstream_idle_timeout'] as const)
     if (config[field] !== undefined) throw new PlanError(field, 'not supported: idle_timeout is');
@@ -47,7 +51,16 @@ export const compileTcpProxy = (config: TcpProxy, context: ListenerContext): Tcp
     hashSource: compileHash(config.hash_policy),
     logIntervalMs: flush === undefined ? 0 : Math.max(LOG_INTERVAL_MIN_MS, durationMs(flush)),
     logsConnect: (options?.flush_access_log_on_connected ?? config.flush_access_log_on_connected) === true,
+    clusterWaitMs: compileOnDemand(config.on_demand, asksOnDemand),
   };
+};
+
+const compileOnDemand = (config: TcpProxy['on_demand'], asksOnDemand: boolean): number | undefined => {
+  if (config === undefined) return undefined;
+  if (config.odcds_config?.ads === undefined) throw new PlanError('on_demand.odcds_config', 'only ads is supported');
+  if ((config.resources_locator ?? '') !== '') throw new PlanError('on_demand.resources_locator', 'not supported');
+  if (!asksOnDemand) throw new PlanError('on_demand.odcds_config', 'needs an incremental ADS stream (DELTA_GRPC)');
+  return config.timeout === undefined ? CLUSTER_WAIT_MS : durationMs(config.timeout);
 };
 
 const attempts = (configured: number | undefined): number => {

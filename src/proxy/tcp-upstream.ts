@@ -6,6 +6,7 @@ import { FLAG } from '../plan/response-flag.ts';
 import type { StreamInfo } from '../plan/stream-info.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
 import type { DownstreamFacts } from './connection-facts.ts';
+import type { FilterTask } from './filters/http-filter.ts';
 import { STATE_CLUSTER, STATE_PROTOCOLS, STATE_SERVER_NAME } from './filters/network-filters.ts';
 import type { Host } from './host.ts';
 import { PEER_EXCHANGE_ALPN, PeerReader } from './peer-exchange.ts';
@@ -58,6 +59,8 @@ export class TcpUpstream {
   #cluster: ClusterRuntime | undefined;
   #host: Host | undefined;
   #attempts = 0;
+  /** For the cluster. */
+  #awaited: FilterTask | undefined;
   /** Still to be sent, with the first bytes if there are any: who we are. */
   #frame: Buffer | undefined;
   /** Still to be read: who the peer is. */
@@ -88,10 +91,10 @@ export class TcpUpstream {
     const cluster = this.#env.cluster(name);
     info.upstreamClusterRaw = name;
     if (cluster === undefined) {
-      info.setFlag(FLAG.NC);
-      this.#fail(FAILED_NO_CLUSTER);
+      this.#withoutCluster(name);
       return;
     }
+    if (this.plan.clusterWaitMs !== undefined) this.#env.demand.use('cluster', name);
     this.#cluster = cluster;
     info.upstreamCluster = cluster.statName;
     info.clusterMetadata = cluster.config.metadata;
@@ -111,6 +114,19 @@ export class TcpUpstream {
       return;
     }
     this.#open(cluster, host);
+  }
+
+  /** It may be asked for, once. */
+  #withoutCluster(name: string): void {
+    const wait = this.plan.clusterWaitMs;
+    if (wait === undefined || this.#awaited !== undefined) {
+      this.info.setFlag(FLAG.NC);
+      this.#fail(FAILED_NO_CLUSTER);
+      return;
+    }
+    this.#awaited = this.#env.demand.ask('cluster', name, wait, () => {
+      if (!this.#over) this.#dial();
+    });
   }
 
   #open(cluster: ClusterRuntime, host: Host): void {
@@ -134,6 +150,11 @@ export class TcpUpstream {
     const socket = transport.connect(host.ip, host.port, cluster.bindAddress, variant);
     limitUnsent(socket, cluster.unsentBytes);
     this.#socket = socket;
+    if (cluster.config.close_connections_on_host_health_failure === true) {
+      host.tied ??= new Set();
+      host.tied.add(socket);
+      socket.once('close', () => host.tied?.delete(socket));
+    }
     this.#env.wheel.arm(this.#timer, cluster.connectTimeoutMs);
     socket.on(transport.kind === 'tls' ? 'secureConnect' : 'connect', () => {
       if (this.#socket === socket) this.#connected(socket);
@@ -266,6 +287,7 @@ export class TcpUpstream {
   /** Ends it: what was written still leaves, at the latest after `lingerMs`; a reset takes nothing along. */
   close(lingerMs: number, reset = false): void {
     if (this.#backOff !== undefined) this.#env.wheel.drop(this.#backOff);
+    this.#awaited?.cancel();
     this.#over = true;
     const socket = this.#release();
     if (socket === undefined) return;

@@ -166,6 +166,10 @@ export class ConnectUpstream implements UpstreamPool, UpstreamStream, ResponseHe
   }
 
   /** What was written may still leave where the exchange ended well. */
+  handOver(client: UpstreamClient): void {
+    this.#client = client;
+  }
+
   abandon(): void {
     this.#client = undefined;
     const socket = this.#release();

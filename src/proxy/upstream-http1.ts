@@ -138,6 +138,10 @@ export class UpstreamHttp1 implements Http1Sink, UpstreamStream {
     this.socket.resume();
   }
 
+  handOver(client: UpstreamClient): void {
+    this.client = client;
+  }
+
   /** The client gives its request up: the connection cannot be used again. */
   abandon(): void {
     this.client = undefined;

@@ -146,6 +146,10 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     this.endRequest(undefined);
   }
 
+  handOver(client: UpstreamClient): void {
+    this.#client = client;
+  }
+
   abandon(): void {
     const stream = this.#stream;
     if (stream === undefined && this.#client === undefined) return;

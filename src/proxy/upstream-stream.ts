@@ -49,6 +49,8 @@ export interface UpstreamStream {
   beginTunnel(): void;
   tunnelWrite(bytes: Buffer): boolean;
   tunnelEnd(): void;
+  /** What comes of the response is another client's from now on. */
+  handOver(client: UpstreamClient): void;
   /** The client gives its request up. */
   abandon(): void;
   /** Request and response are over but for what nobody wants to see. */

@@ -1,6 +1,6 @@
 // Access logs: of the mesh's own settings, one file log in TEXT or JSON, and of extension providers: files and services that take logs.
 
-import type { ExtensionProvider, MeshConfig } from '../api/mesh-config.ts';
+import type { ExtensionProvider, MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { AccessLog, AccessLogFilter, JsonObject } from '../xds/gen/types.ts';
 import { type Collector, findCollector, typed } from './telemetry-providers.ts';
@@ -39,11 +39,30 @@ const JSON_FORMAT: JsonObject = {
   requested_server_name: '%REQUESTED_SERVER_NAME%',
 };
 
+const GRPC_LOGS = 'envoy.extensions.access_loggers.grpc.v3';
+
 /** What a filter given as an expression needs of a proxy. */
 export const CEL_FILTER = 'envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter';
 
 /** The mesh's own log. */
 export const meshLog = (mesh: MeshConfig, path: string): AccessLog => fileLog(path, meshFormat(mesh));
+
+/** What is logged: HTTP requests, connections, or connections that no filter chain took. */
+export type Logged = 'http' | 'tcp' | 'listener';
+
+/** The mesh's log service, which the proxy's bootstrap names. */
+const LOG_SERVICE = 'envoy_accesslog_service';
+
+export const serviceLog = (logged: Logged): AccessLog => {
+  const collector = { cluster: LOG_SERVICE };
+  return logged === 'http'
+    ? log('envoy.access_loggers.http_grpc', `${GRPC_LOGS}.HttpGrpcAccessLogConfig`, {
+        common_config: common(collector, 'http_envoy_accesslog', WASM_STATE),
+      })
+    : log('envoy.tcp_grpc_access_log', `${GRPC_LOGS}.TcpGrpcAccessLogConfig`, {
+        common_config: common(collector, `${logged}_envoy_accesslog`, WASM_STATE),
+      });
+};
 
 /** Undefined: the provider takes no logs, or its service is not in the mesh. */
 export const providerLog = (snapshot: Snapshot, provider: ExtensionProvider): AccessLog | undefined => {
@@ -60,7 +79,7 @@ export const providerLog = (snapshot: Snapshot, provider: ExtensionProvider): Ac
   const collector = findCollector(snapshot, service?.service, service?.port);
   if (collector === undefined) return undefined;
   if (http !== undefined) {
-    return log('envoy.access_loggers.http_grpc', 'envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig', {
+    return log('envoy.access_loggers.http_grpc', `${GRPC_LOGS}.HttpGrpcAccessLogConfig`, {
       common_config: common(collector, http.logName || 'http_envoy_accesslog', http.filterStateObjectsToLog ?? []),
       ...listed('additional_request_headers_to_log', http.additionalRequestHeadersToLog),
       ...listed('additional_response_headers_to_log', http.additionalResponseHeadersToLog),
@@ -68,7 +87,7 @@ export const providerLog = (snapshot: Snapshot, provider: ExtensionProvider): Ac
     });
   }
   if (tcp !== undefined) {
-    return log('envoy.tcp_grpc_access_log', 'envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig', {
+    return log('envoy.tcp_grpc_access_log', `${GRPC_LOGS}.TcpGrpcAccessLogConfig`, {
       common_config: common(collector, tcp.logName || 'tcp_envoy_accesslog', tcp.filterStateObjectsToLog ?? []),
     });
   }
@@ -93,9 +112,9 @@ const otelLog = (collector: Collector, otel: NonNullable<ExtensionProvider['envo
 const PEER_STATE = ['upstream_peer', 'downstream_peer'];
 const WASM_STATE = [...PEER_STATE, 'wasm.upstream_peer', 'wasm.upstream_peer_id', 'wasm.downstream_peer', 'wasm.downstream_peer_id'];
 
-const common = (collector: Collector, name: string, state: readonly string[]) => ({
+const common = (collector: Pick<Collector, 'cluster'> & Partial<Collector>, name: string, state: readonly string[]) => ({
   log_name: name,
-  grpc_service: { envoy_grpc: { cluster_name: collector.cluster, authority: collector.host } },
+  grpc_service: { envoy_grpc: { cluster_name: collector.cluster, ...(collector.host === undefined ? {} : { authority: collector.host }) } },
   transport_api_version: 'V3',
   filter_state_objects_to_log: state.length === 0 ? PEER_STATE : state,
 });

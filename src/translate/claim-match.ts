@@ -1,8 +1,8 @@
 // Routing by claims of a validated token: `@request.auth.claims.a.b` or `@request.auth.claims[a][b]` as a header name reads the payload
 // that JWT authentication left in metadata; a claim is a string or a list of strings.
 
-import { routingClaim } from '../api/header-text.ts';
 import type { StringMatch } from '../api/specs.ts';
+import { routingClaim } from '../api/values/header-text.ts';
 import type { Matcher_StringMatcher, MetadataMatcher } from '../xds/gen/types.ts';
 
 export const isClaim = (header: string): boolean => routingClaim(header) !== undefined;

@@ -12,7 +12,7 @@ import { circuitBreakers, httpProtocolOptions, keepalive, speakable, upstreamHtt
 import type { Context } from './context.ts';
 import { byName, resolvesNames } from './dynamic-dns.ts';
 import { type EndpointsInput, loadAssignment } from './endpoints.ts';
-import { isPassthrough, loadBalancing, localityChoice, localityWeights } from './load-balancing.ts';
+import { isPassthrough, loadBalancing, localityChoice, localityWeights, peakEwma } from './load-balancing.ts';
 import { clusterSni, configPath, outboundCluster, statName } from './names.ts';
 import { countedAnswers, outlierDetection } from './outlier.ts';
 import { preservedCase } from './proxy-headers.ts';
@@ -131,7 +131,7 @@ const outbound: Build = (c, input) => {
       autoSni: tls.autoSni,
       autoSan: tls.autoSan,
       http1: isHttpOrSniffed(port.protocol) ? preservedCase(c) : undefined,
-      outlier: countedAnswers(c.node, policy.outlierDetection),
+      outlier: countedAnswers(policy.outlierDetection),
     }),
     ...proxyProtocol(tls.fields, policy.proxyProtocol),
   };
@@ -165,7 +165,9 @@ const common = (
     name,
     ...(type === 'BY_NAME' ? {} : { type }),
     connect_timeout: pool?.tcp?.connectTimeout ?? c.mesh.connectTimeout,
-    ...(type === 'ORIGINAL_DST' ? { lb_policy: 'CLUSTER_PROVIDED' as const } : loadBalancing(policy.loadBalancer)),
+    ...(type === 'ORIGINAL_DST'
+      ? { lb_policy: 'CLUSTER_PROVIDED' as const }
+      : (peakEwma(c.node, rule, policy.loadBalancer) ?? loadBalancing(policy.loadBalancer))),
     circuit_breakers: circuitBreakers(pool, policy),
     ...keepalive(c.mesh, pool),
     ...(policy.outlierDetection === undefined ? {} : { outlier_detection: outlierDetection(policy.outlierDetection) }),

@@ -114,9 +114,9 @@ const originated = (c: Context, { service, http2 }: ClusterTlsInput, tls: Client
       ...((defaults?.cipherSuites ?? []).length === 0 ? {} : { cipher_suites: defaults?.cipherSuites }),
     },
     ...(http2 ? { alpn_protocols: ['h2'] } : {}),
-    ...(tls.mode === 'MUTUAL' ? { tls_certificate_sds_secret_configs: [clientCertificate(tls)] } : {}),
+    ...(tls.mode === 'MUTUAL' ? { tls_certificate_sds_secret_configs: [clientCertificate(c, tls)] } : {}),
     // A ServiceEntry says which names its servers prove; a rule's own names replace them.
-    ...validation(tls, insecure, named.length > 0 || service.registry !== 'External' ? named : serverIdentities(c, service)),
+    ...validation(c, tls, insecure, named.length > 0 || service.registry !== 'External' ? named : serverIdentities(c, service)),
   };
   return {
     fields: { transport_socket: upstreamTls({ common_tls_context: common, ...(sni === '' ? {} : { sni }) }) },
@@ -126,7 +126,7 @@ const originated = (c: Context, { service, http2 }: ClusterTlsInput, tls: Client
   };
 };
 
-const validation = (tls: ClientTLSSettings, insecure: boolean, names: readonly string[]): CommonTlsContext => {
+const validation = ({ node }: Context, tls: ClientTLSSettings, insecure: boolean, names: readonly string[]): CommonTlsContext => {
   const byCredential = (tls.credentialName ?? '') !== '';
   if (insecure) return byCredential ? {} : { validation_context: {} };
   const ca = (tls.caCertificates ?? '') === '' ? 'system' : tls.caCertificates;
@@ -134,15 +134,15 @@ const validation = (tls: ClientTLSSettings, insecure: boolean, names: readonly s
   return {
     combined_validation_context: {
       default_validation_context: { ...exactNames(names), ...(crl === '' || byCredential ? {} : { crl: { filename: crl } }) },
-      validation_context_sds_secret_config: byCredential ? caCredential(tls.credentialName ?? '') : fileSecret(`file-root:${ca}`),
+      validation_context_sds_secret_config: byCredential ? caCredential(tls.credentialName ?? '', node) : fileSecret(`file-root:${ca}`),
     },
   };
 };
 
-const clientCertificate = (tls: ClientTLSSettings): ReturnType<typeof fileSecret> =>
+const clientCertificate = ({ node }: Context, tls: ClientTLSSettings): ReturnType<typeof fileSecret> =>
   (tls.credentialName ?? '') === ''
     ? fileSecret(`file-cert:${tls.clientCertificate ?? ''}~${tls.privateKey ?? ''}`)
-    : credential(tls.credentialName ?? '');
+    : credential(tls.credentialName ?? '', node);
 
 /** The client's address is told ahead of everything else, so the header goes around whatever else the socket does. */
 export const proxyProtocol = (sockets: Cluster, setting: TrafficPolicy['proxyProtocol']): Cluster => {

@@ -1,6 +1,6 @@
 // Limits of a cluster's connections. Zero means "not set" for every count, as in Istio.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { ConnectionPoolSettings, TrafficPolicy } from '../api/specs.ts';
 import { isHttp, isHttp2, type Protocol } from '../mesh/protocol.ts';
 import type { AnyMessage, CircuitBreakers, Cluster } from '../xds/gen/types.ts';

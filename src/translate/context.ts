@@ -1,8 +1,8 @@
 // What every part of one translation shares: the snapshot, the node, and what follows from the two.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { MergedRule } from '../mesh/destination-rules.ts';
-import type { Service } from '../mesh/service.ts';
+import type { Service, ServiceShape } from '../mesh/service.ts';
 import type { SidecarScope } from '../mesh/sidecar-scope.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import { type IstioFilters, istioFilters } from './istio-filters.ts';
@@ -22,6 +22,8 @@ export interface Context {
   readonly services: readonly Service[];
   /** The service the node means by a host. */
   service(host: string): Service | undefined;
+  /** The same without its endpoints: what asks for no more is not made again when they change. */
+  shape(host: string): ServiceShape | undefined;
   /** The rule for calls to a service in scope. */
   destinationRule(service: Pick<Service, 'host'>): MergedRule | undefined;
   /** The rule for calls that arrive for a service in scope. */
@@ -55,15 +57,16 @@ export const buildContext = (snapshot: Snapshot, node: ProxyNode, makePart?: Mak
       return scope.services;
     },
     service: scope.service,
+    shape: scope.shape,
     destinationRule: ({ host }) => {
       if (rules.has(host)) return rules.get(host);
-      const service = scope.service(host);
+      const service = scope.shape(host);
       const rule = service === undefined ? undefined : snapshot.destinationRules.for(node, service);
       rules.set(host, rule);
       return rule;
     },
     inboundRule: ({ host }) => {
-      const service = scope.service(host);
+      const service = scope.shape(host);
       return service === undefined ? undefined : snapshot.destinationRules.inbound(node.namespace, service);
     },
     get telemetry() {

@@ -1,7 +1,7 @@
 // External authorizers of MeshConfig's extensionProviders as Envoy's ext_authz. They are asked only about requests that a CUSTOM policy
 // matched: the RBAC filter before them leaves the name of the policy in metadata.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import { ok, type Result } from '../base/result.ts';
 import { findAuthorizer, type GrpcAuthorizer, type HttpAuthorizer } from '../mesh/authorizers.ts';
 import { compareText } from '../mesh/order.ts';

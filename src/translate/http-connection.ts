@@ -1,6 +1,6 @@
 // The HTTP connection manager of a filter chain: what is the same for every side, and what each side adds.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { HttpConnectionManager, Listener_Filter, RouteConfiguration } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { gatewayTopology } from './gateway-topology.ts';

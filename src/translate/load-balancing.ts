@@ -1,9 +1,12 @@
 // Load balancing of a cluster: algorithm, slow start, hash rings, and whether localities are weighed.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { LoadBalancerSettings, LocalityLoadBalancerSetting, TrafficPolicy, ZoneAwareLoadBalancerSetting } from '../api/specs.ts';
+import type { MergedRule } from '../mesh/destination-rules.ts';
 import type { TrafficDistribution } from '../mesh/service.ts';
+import { PEAK_EWMA_TYPE } from '../xds/client-features.ts';
 import type { Cluster } from '../xds/gen/types.ts';
+import type { ProxyNode } from './proxy-node.ts';
 
 /** Istio's default ring; Envoy caps at 8 Mi. */
 const RING_SIZE_MIN = 1024;
@@ -95,3 +98,19 @@ const slowStartOf = (
   const window = settings?.warmupDurationSecs;
   return window === undefined ? undefined : { slow_start_window: window };
 };
+
+const PEAK_EWMA_ANNOTATION = 'skein.dev/load-balancer';
+
+/** A rule may ask Skein's own proxy for peak EWMA by an annotation; every other proxy does what the rule itself says. */
+export const peakEwma = (
+  node: ProxyNode,
+  rule: MergedRule | undefined,
+  settings: LoadBalancerSettings | undefined,
+): Pick<Cluster, 'load_balancing_policy'> | undefined => {
+  const asked = rule?.sources.some((source) => source.annotations[PEAK_EWMA_ANNOTATION] === 'peak-ewma') === true;
+  if (!asked || node.peakEwma !== true || settings?.consistentHash !== undefined) return undefined;
+  const typed_config = { '@type': TYPED_STRUCT, type_url: `type.googleapis.com/${PEAK_EWMA_TYPE}`, value: {} };
+  return { load_balancing_policy: { policies: [{ typed_extension_config: { name: PEAK_EWMA_TYPE, typed_config } }] } };
+};
+
+const TYPED_STRUCT = 'type.googleapis.com/xds.type.v3.TypedStruct';

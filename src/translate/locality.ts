@@ -7,6 +7,9 @@ import type { LbEndpoint, LocalityLbEndpoints } from '../xds/gen/types.ts';
 import type { LocalityChoice } from './load-balancing.ts';
 import type { ProxyNode } from './proxy-node.ts';
 
+/** Which machine something runs on. */
+const HOST_LABEL = 'kubernetes.io/hostname';
+
 export interface LocalityMember {
   readonly endpoint: Endpoint;
   readonly message: LbEndpoint;
@@ -116,8 +119,13 @@ const byRegion = (own: Locality, groups: readonly Group[], setting: LocalityLoad
   });
 };
 
-const localityLabels = (l: Locality, labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> => ({
+const localityLabels = (
+  l: Locality,
+  labels: Readonly<Record<string, string>>,
+  host: string | undefined,
+): Readonly<Record<string, string>> => ({
   ...labels,
+  ...(host === undefined || host === '' ? {} : { [HOST_LABEL]: host }),
   'topology.kubernetes.io/region': l.region,
   'topology.kubernetes.io/zone': l.zone,
   'topology.istio.io/subzone': l.subzone,
@@ -127,7 +135,8 @@ const localityLabels = (l: Locality, labels: Readonly<Record<string, string>>): 
 const byLabels = (node: ProxyNode, groups: readonly Group[], wanted: readonly string[]): readonly Group[] => {
   const network = wanted.includes(NETWORK_LABEL) ? node.metadata['NETWORK'] : undefined;
   const labelsOfNode = typeof network === 'string' ? { ...node.labels, [NETWORK_LABEL]: network } : node.labels;
-  const own = localityLabels(node.locality, labelsOfNode);
+  const host = wanted.includes(HOST_LABEL) ? node.metadata['NODE_NAME'] : undefined;
+  const own = localityLabels(node.locality, labelsOfNode, typeof host === 'string' ? host : undefined);
   const pairs = wanted.map((w) => {
     const eq = w.indexOf('=');
     return eq === -1 ? { key: w, value: own[w] ?? '' } : { key: w.slice(0, eq), value: w.slice(eq + 1) };
@@ -135,7 +144,7 @@ const byLabels = (node: ProxyNode, groups: readonly Group[], wanted: readonly st
   return groups.flatMap((g) => {
     const buckets = new Map<number, LocalityMember[]>();
     for (const m of g.members) {
-      const labels = localityLabels(m.endpoint.locality, m.endpoint.labels);
+      const labels = localityLabels(m.endpoint.locality, m.endpoint.labels, m.endpoint.node);
       const mismatch = pairs.findIndex((p) => (labels[p.key] ?? '') !== p.value);
       const priority = mismatch === -1 ? 0 : pairs.length - mismatch;
       const bucket = buckets.get(priority);

@@ -16,9 +16,26 @@ export const nameTable = (c: Context): NameTable => {
       service.registry === 'Kubernetes'
         ? { ips, registry: 'Kubernetes', shortname: service.name, namespace: service.namespace }
         : { ips, registry: 'External', ...kubernetesNames(service.host) };
+    addPods(table, service);
     for (const alias of service.aliases) table[alias] ??= { ips, registry: 'Kubernetes', ...kubernetesNames(alias) };
   }
   return { table };
+};
+
+/** Pods of a Service without an address of its own are found one by one where they have a hostname, as those of a StatefulSet have. */
+const addPods = (table: Record<string, NameTable_NameInfo>, service: Service): void => {
+  if (service.registry !== 'Kubernetes' || service.resolution !== 'passthrough') return;
+  const below = service.host.slice(service.host.indexOf('.') + 1);
+  const pods = new Map<string, Set<string>>();
+  for (const endpoints of service.endpoints.values()) {
+    for (const { dnsName, address, ready } of endpoints) {
+      if (dnsName === undefined || !ready || !isIpAddress(address)) continue;
+      pods.set(dnsName, (pods.get(dnsName) ?? new Set()).add(address));
+    }
+  }
+  for (const [shortname, ips] of pods) {
+    table[`${shortname}.${below}`] ??= { ips: [...ips].sort(), registry: 'Kubernetes', shortname, namespace: service.namespace };
+  }
 };
 
 /** An entry whose host follows Kubernetes' naming is found by its short forms too. */

@@ -1,11 +1,11 @@
 // What a node logs, counts and traces: its Telemetry, else the mesh's settings. What the node does not understand is left out and told.
 
-import type { MeshConfig, MeshProxyConfig } from '../api/mesh-config.ts';
+import type { MeshConfig, MeshProxyConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { WorkloadTelemetry } from '../mesh/telemetry.ts';
 import { mergeLogging, mergeMetrics, mergeTracing, type TelemetryMode } from '../mesh/telemetry-merge.ts';
 import type { AccessLog, HttpConnectionManager_Tracing, PluginConfig } from '../xds/gen/types.ts';
-import { CEL_FILTER, celFilter, filtered, meshLog, providerLog, UNTAKEN } from './access-log.ts';
+import { CEL_FILTER, celFilter, filtered, type Logged, meshLog, providerLog, serviceLog, UNTAKEN } from './access-log.ts';
 import { announcesStats, countsMetrics, type Side } from './istio-filters.ts';
 import { statsConfig } from './metrics.ts';
 import type { Note } from './note.ts';
@@ -15,8 +15,10 @@ import { findProvider } from './telemetry-providers.ts';
 import { legacyTracing, reportingTo, tracingOf } from './tracing.ts';
 
 export interface NodeTelemetry {
-  /** Of exchanges and connections. */
+  /** Of exchanges. */
   accessLogs(side: Side): readonly AccessLog[];
+  /** Of connections. */
+  tcpLogs(side: Side): readonly AccessLog[];
   /** Of connections that no filter chain took. */
   listenerLogs(side: Side): readonly AccessLog[];
   /** Undefined: not traced. */
@@ -58,21 +60,23 @@ export const nodeTelemetry = (snapshot: Snapshot, node: ProxyNode): NodeTelemetr
       if (note !== undefined) notes.set(`${section} ${what}`, note);
     },
   };
-  const logs = memo<Side, readonly Log[]>((side) => logsOf(base, modeOf(side)));
+  const logsBy = memo<Logged, (side: Side) => readonly Log[]>((logged) => memo<Side, readonly Log[]>((side) => logsOf(base, side, logged)));
+  const logs = (side: Side, logged: Logged): readonly Log[] => logsBy(logged)(side);
   const tracing = memo<Side, Tracing>((side) => tracingFor(base, side));
   const stats = memo<Side, readonly PluginConfig[]>((side) => statsFor(base, side));
   const unlogged = snapshot.meshConfig.disableEnvoyListenerLog === true;
   return {
-    accessLogs: memo<Side, readonly AccessLog[]>((side) => logs(side).map((l) => filtered(l.log, l.filters))),
+    accessLogs: memo<Side, readonly AccessLog[]>((side) => logs(side, 'http').map((l) => filtered(l.log, l.filters))),
+    tcpLogs: memo<Side, readonly AccessLog[]>((side) => logs(side, 'tcp').map((l) => filtered(l.log, l.filters))),
     listenerLogs: memo<Side, readonly AccessLog[]>((side) =>
-      unlogged ? [] : logs(side).map((l) => filtered(l.log, [UNTAKEN, ...l.filters])),
+      unlogged ? [] : logs(side, 'listener').map((l) => filtered(l.log, [UNTAKEN, ...l.filters])),
     ),
     tracing: (side) => tracing(side).tracing,
     tracesByRequestId: (side) => tracing(side).byRequestId,
     stats,
     notes: () => {
       for (const side of node.kind === 'router' ? (['gateway'] as const) : (['outbound', 'inbound'] as const)) {
-        logs(side);
+        logs(side, 'http');
         tracing(side);
         stats(side);
       }
@@ -103,14 +107,14 @@ interface Log {
 }
 
 /** Where Telemetry names no provider that takes logs, the mesh's file counts, as in Istio. */
-const logsOf = (b: Base, mode: TelemetryMode): readonly Log[] => {
-  const choices = mergeLogging(b.telemetry.logging, b.mesh.defaultProviders.accessLogging ?? [], mode) ?? [];
+const logsOf = (b: Base, side: Side, logged: Logged): readonly Log[] => {
+  const choices = mergeLogging(b.telemetry.logging, b.mesh.defaultProviders.accessLogging ?? [], modeOf(side)) ?? [];
   const found = choices.flatMap((choice) => {
     const provider = findProvider(b.mesh, choice.provider);
     const log = provider === undefined ? undefined : providerLog(b.snapshot, provider);
     return log === undefined ? [] : [{ choice, log }];
   });
-  if (found.length === 0) return b.mesh.accessLogFile === '' ? [] : [{ log: meshLog(b.mesh, b.mesh.accessLogFile), filters: [] }];
+  if (found.length === 0) return meshLogs(b, logged).map((log) => ({ log, filters: [] }));
   return found.flatMap(({ choice, log }) => {
     if (choice.disabled) return [];
     const type = typeIn(log.typed_config);
@@ -123,6 +127,15 @@ const logsOf = (b: Base, mode: TelemetryMode): readonly Log[] => {
     b.untold('accessLogging', `logs everything to provider ${choice.provider}: it does not know expressions such as ${choice.filter}`);
     return [{ log, filters: [] }];
   });
+};
+
+/** A proxy whose bootstrap has no log service would refuse what names one. */
+const meshLogs = (b: Base, logged: Logged): readonly AccessLog[] => {
+  const file = b.mesh.accessLogFile === '' ? [] : [meshLog(b.mesh, b.mesh.accessLogFile)];
+  if (b.mesh.enableEnvoyAccessLogService !== true) return file;
+  const address = proxySetting(b.mesh, b.node, 'envoyAccessLogService')?.address ?? '';
+  const log = serviceLog(logged);
+  return address !== '' && mayUnderstand(b.node, typeIn(log.typed_config)) ? [...file, log] : file;
 };
 
 const typeIn = (any: AccessLog['typed_config']): string => {

@@ -2,7 +2,6 @@
 
 import type { OutlierDetection } from '../api/specs.ts';
 import type { OutlierDetection as EnvoyOutlierDetection } from '../xds/gen/types.ts';
-import type { ProxyNode } from './proxy-node.ts';
 
 const enforced = (count: number): number => (count > 0 ? 100 : 0);
 
@@ -32,10 +31,10 @@ const localOrigin = (o: OutlierDetection): EnvoyOutlierDetection => ({
     : { consecutive_local_origin_failure: o.consecutiveLocalOriginFailures, enforcing_consecutive_local_origin_failure: 100 }),
 });
 
-/** Answers that count as failures where the rule lists them, in place of Envoy's own notion. Skein's own proxy counts 5xx alone. */
-export const countedAnswers = (node: ProxyNode, o: OutlierDetection | undefined): Readonly<Record<string, unknown>> | undefined => {
+/** Answers that count as failures where the rule lists them, in place of the proxy's own notion. */
+export const countedAnswers = (o: OutlierDetection | undefined): Readonly<Record<string, unknown>> | undefined => {
   const codes = [...new Set(o?.outlierDetectionHttpErrorCodes ?? [])].sort((a, b) => a - b);
-  if (codes.length === 0 || node.isSkein === true) return undefined;
+  if (codes.length === 0) return undefined;
   const rules = codes.map((code) => ({
     http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: String(code) } }] },
   }));

@@ -54,23 +54,25 @@ const patchCluster = (cluster: Cluster, context: PatchContext, hosts: readonly s
   return out;
 };
 
-/** A transport socket of the same name is merged inside, one of another name takes its place; beside sockets chosen by endpoint none can stand. */
+/**
+ * A transport socket of the same name is merged inside, one of another name takes its place; beside sockets chosen by endpoint none can
+ * stand. Of a patch with a transport socket nothing else is merged, as in Istio; who wrote more is warned.
+ */
 const mergeCluster = (cluster: Cluster, p: ReadyPatch): Cluster => {
-  const { transport_socket: wanted, ...rest } = p.value as Cluster;
+  const { transport_socket: wanted } = p.value as Cluster;
   if (wanted === undefined) return mergePatch(cluster, p);
-  const merged = mergePatch(cluster, p, rest);
   const choices = cluster.transport_socket_matches ?? [];
   if (choices.length > 0) {
     const at = choices.findIndex((m) => m.transport_socket !== undefined && m.transport_socket.name === wanted.name);
     return {
-      ...merged,
-      transport_socket_matches: (merged.transport_socket_matches ?? []).map((m, i) =>
+      ...cluster,
+      transport_socket_matches: choices.map((m, i) =>
         i === at && m.transport_socket !== undefined ? { ...m, transport_socket: mergeSocket(m.transport_socket, wanted) } : m,
       ),
     };
   }
   const own = cluster.transport_socket;
-  return { ...merged, transport_socket: own?.name === wanted.name ? mergeSocket(own, wanted) : wanted };
+  return { ...cluster, transport_socket: own?.name === wanted.name ? mergeSocket(own, wanted) : wanted };
 };
 
 const mergeSocket = (own: TransportSocket | undefined, wanted: TransportSocket): TransportSocket => {

@@ -87,14 +87,13 @@ const patchChain = (listener: Listener, chain: FilterChain, place: Place): Filte
   return { ...out, filters: patchFilters(listener, out, place) };
 };
 
-/** A transport socket of the same name is merged inside, not replaced. */
+/** A transport socket of the same name is merged inside, not replaced; then nothing else of the patch is merged, as in Istio. */
 const mergeChain = (chain: FilterChain, p: ReadyPatch): FilterChain => {
-  const { transport_socket: wanted, ...rest } = p.value as FilterChain;
+  const { transport_socket: wanted } = p.value as FilterChain;
   const own = chain.transport_socket;
   if (wanted === undefined || own === undefined || wanted.name !== own.name) return mergePatch(chain, p);
   const typed = mergeAnys(own.typed_config, wanted.typed_config) as typeof own.typed_config;
-  const merged = mergePatch(chain, p, rest);
-  return typed === undefined ? merged : { ...merged, transport_socket: { ...own, typed_config: typed } };
+  return typed === undefined ? chain : { ...chain, transport_socket: { ...own, typed_config: typed } };
 };
 
 const patchFilters = (listener: Listener, chain: FilterChain, place: Place): readonly Listener_Filter[] => {

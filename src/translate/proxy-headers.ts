@@ -1,6 +1,6 @@
 // Headers that a proxy adds by itself, as `proxyHeaders` of its ProxyConfig switches them on and off.
 
-import type { MeshProxyConfig } from '../api/mesh-config.ts';
+import type { MeshProxyConfig } from '../api/mesh-config/mesh-config.ts';
 import type { HttpConnectionManager } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import type { Side } from './istio-filters.ts';

@@ -1,7 +1,13 @@
 // Who asks for configuration: Envoy's Node read as Istio's agents fill it.
 
 import { type Locality, NO_LOCALITY } from '../mesh/service.ts';
-import { HTTP2_FEATURE } from '../xds/client-features.ts';
+import {
+  HTTP2_FEATURE,
+  IDEMPOTENT_RETRIES_FEATURE,
+  ON_DEMAND_FEATURE,
+  PEAK_EWMA_FEATURE,
+  WANTS_ON_DEMAND,
+} from '../xds/client-features.ts';
 import type { JsonObject, Node } from '../xds/gen/types.ts';
 
 export interface ProxyNode {
@@ -28,6 +34,8 @@ export interface ProxyNode {
   readonly extensionNames: ReadonlySet<string>;
   /** Its namespace, labels and service account are known to the control plane, not only said by the node. */
   readonly proven: boolean;
+  /** Will get no answer, not even a refusal, when it asks for keys that are not its own: it should not wait for them. */
+  readonly secretsUnanswered: boolean;
   /** Speaks HTTP/2 to clients and servers. Every proxy does but a Skein that has not announced it. */
   readonly http2: boolean;
   /** Of TCP connections for which no rule says it, from the node's metadata. */
@@ -40,6 +48,14 @@ export interface ProxyNode {
   readonly cluster?: string;
   /** Is Skein's own proxy, which takes less than Envoy in places that no extension type names. */
   readonly isSkein?: boolean;
+  /** Asks for virtual hosts and clusters when it needs them; so its stream must be incremental. */
+  readonly onDemand?: boolean;
+  /** For listeners of single addresses too. */
+  readonly onDemandListeners?: boolean;
+  /** It can choose hosts by their response times. */
+  readonly peakEwma?: boolean;
+  /** It can leave out retries of requests that are not idempotent. */
+  readonly idempotentRetries?: boolean;
 }
 
 const SKEIN = 'skein';
@@ -99,13 +115,20 @@ export const parseNode = (node: Node): ProxyNode | undefined => {
     extensionNames: names,
     http2: node.user_agent_name !== SKEIN || (node.client_features ?? []).includes(HTTP2_FEATURE),
     proven: false,
+    secretsUnanswered: false,
     idleTimeout: seconds(text(metadata['IDLE_TIMEOUT'])),
     http10: metadata['HTTP10'] === '1',
     dnsCapture: isOn(metadata['DNS_CAPTURE']),
     cluster: node.cluster ?? '',
     isSkein: node.user_agent_name === SKEIN,
+    onDemand: isOn(metadata[WANTS_ON_DEMAND]) && knowsOnDemand(types),
+    onDemandListeners: (node.client_features ?? []).includes(ON_DEMAND_FEATURE),
+    idempotentRetries: (node.client_features ?? []).includes(IDEMPOTENT_RETRIES_FEATURE),
+    peakEwma: (node.client_features ?? []).includes(PEAK_EWMA_FEATURE),
   };
 };
+
+const knowsOnDemand = (types: ReadonlySet<string>): boolean => types.has('envoy.extensions.filters.http.on_demand.v3.OnDemand');
 
 const isOn = (v: unknown): boolean => v === true || v === 'true' || v === '1';
 

@@ -1,6 +1,6 @@
 // What a proxy was started with, field by field: its own ProxyConfig, as its agent announces it, counts more than what the mesh says now.
 
-import type { MeshConfig, MeshProxyConfig } from '../api/mesh-config.ts';
+import type { MeshConfig, MeshProxyConfig } from '../api/mesh-config/mesh-config.ts';
 import { derive } from '../base/derive.ts';
 import type { ProxyNode } from './proxy-node.ts';
 

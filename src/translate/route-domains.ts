@@ -3,7 +3,7 @@
 
 import { derive } from '../base/derive.ts';
 import { isWildcard } from '../mesh/host.ts';
-import type { Service } from '../mesh/service.ts';
+import type { Service, ServiceShape } from '../mesh/service.ts';
 
 /** Names relative to the client's DNS domain (`<ns>.svc.<suffix>`); of other naming schemes none are safe. */
 const shortForms = (host: string, dnsDomain: string): readonly string[] => {
@@ -58,18 +58,27 @@ export interface Client {
   readonly ipAddresses: readonly string[];
 }
 
-export const serviceDomains = (service: Service, client: Client): ServiceDomains => {
+export const serviceDomains = (service: ServiceShape, client: Client): ServiceDomains => domainsFor(client)(service);
+
+/** For many services of one client. */
+export const domainsFor = (client: Client): ((service: ServiceShape) => ServiceDomains) => {
+  const { dnsDomain } = client;
+  const own = derive(client, 'families', families);
+  return (service) => domainsOf(service, dnsDomain, own);
+};
+
+const domainsOf = (service: ServiceShape, dnsDomain: string, family: ReturnType<typeof families>): ServiceDomains => {
   const short: string[] = [];
   const names: string[] = [];
   for (const host of [service.host, ...service.aliases]) {
-    const own = shortForms(host, client.dnsDomain);
+    const own = shortForms(host, dnsDomain);
     short.push(...own);
     names.push(host, ...(isWildcard(host) ? [] : [`${host}.`]), ...own);
   }
   const headless = service.resolution === 'passthrough' && service.registry === 'Kubernetes';
   const below = headless ? names.map((n) => `*.${n}`) : [];
   return {
-    domains: [...names, ...below, ...addressDomains(service.addresses, derive(client, 'families', families))],
+    domains: [...names, ...below, ...addressDomains(service.addresses, family)],
     abbreviations: new Set(short),
   };
 };

@@ -1,6 +1,7 @@
 // HTTP rules of a VirtualService as Envoy routes, for one port of one proxy; and the plain route of a service without rules.
 
 import type { Destination, HttpMatchRequest, HttpRedirect, HttpRoute, HttpRouteDestination } from '../api/specs.ts';
+import { retriesIdempotentOnly } from '../mesh/idempotent-retries.ts';
 import type { Service } from '../mesh/service.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type {
@@ -17,7 +18,7 @@ import { proxyHeaders } from './proxy-headers.ts';
 import { fraction, perRouteFilters } from './route-filters.ts';
 import { concatChanges, planHeaders } from './route-headers.ts';
 import { concernsProxy, isCatchAll, routeMatch } from './route-match.ts';
-import { retryPolicy } from './route-retry.ts';
+import { idempotentOnly, retryPolicy } from './route-retry.ts';
 import { sessionOf } from './sessions.ts';
 import { hashSettings } from './traffic-policy.ts';
 
@@ -44,7 +45,8 @@ export const httpRoutes = (c: Context, vs: VirtualServiceRule, scope: RouteScope
       rule.match === undefined || rule.match.length === 0 ? [undefined] : rule.match;
     for (const match of matches) {
       if (match !== undefined && !concernsProxy(match, c.node, scope.gateways, scope.port)) continue;
-      const route = httpRoute(c, vs, rule, match, scope);
+      const own = httpRoute(c, vs, rule, match, scope);
+      const route = c.node.idempotentRetries === true && retriesIdempotentOnly(vs.resource) ? idempotentOnly(own) : own;
       routes.push(route);
       if (isCatchAll(route)) return routes;
     }

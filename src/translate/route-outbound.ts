@@ -3,15 +3,15 @@
 import { compareSpecificity, hostSubsetOf, hostsMatch, isWildcard } from '../mesh/host.ts';
 import { compareText } from '../mesh/order.ts';
 import { isHttpOrSniffed, protocolOfName } from '../mesh/protocol.ts';
-import type { Service, ServicePort } from '../mesh/service.ts';
+import type { ServicePort, ServiceShape } from '../mesh/service.ts';
 import { trimmedTo } from '../mesh/service-merge.ts';
-import type { EgressListener } from '../mesh/sidecar-scope.ts';
+import type { RoutingListener } from '../mesh/sidecar-scope.ts';
 import { MESH_GATEWAY, type VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { Route, RouteConfiguration, VirtualHost } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import type { Given } from './part.ts';
 import { attemptCount } from './proxy-headers.ts';
-import { serviceDomains } from './route-domains.ts';
+import { domainsFor } from './route-domains.ts';
 import { httpRoutes, onlyPortOf, serviceRoute } from './route-http.ts';
 import { unknownHost } from './unknown-destination.ts';
 
@@ -52,34 +52,34 @@ export const outboundRoutes = (c: Context, name: string): RouteConfiguration => 
 };
 
 /** The listener of the port, or of the socket; else the one for all ports, which is the last. */
-const listenerOf = (c: Context, port: number, name: string): EgressListener | undefined =>
-  c.scope.egress.find(({ spec }) => {
+const listenerOf = (c: Context, port: number, name: string): RoutingListener | undefined =>
+  c.scope.routing.find(({ spec }) => {
     if (spec?.port === undefined) return true;
     return (spec.port.number ?? 0) === port && (port !== 0 || spec.bind === name);
   });
 
 /** A listener that its clients use as a proxy, and a Unix socket, serve whatever port the name says. */
-const servesAllPorts = ({ spec }: EgressListener): boolean =>
+const servesAllPorts = ({ spec }: RoutingListener): boolean =>
   spec?.port !== undefined && ((spec.port.number ?? 0) === 0 || protocolOfName(spec.port.protocol ?? '') === 'HTTP_PROXY');
 
 interface Group {
   /** Of the services; of the listener where there are none. */
   readonly port: number;
-  readonly services: readonly Service[];
+  readonly services: readonly ServiceShape[];
   /** Hosts of a rule that no service on this port has. */
   readonly bareHosts: readonly string[];
   readonly routes: readonly Route[];
 }
 
-const virtualHosts = (c: Context, egress: EgressListener, port: number): readonly VirtualHost[] => {
+const virtualHosts = (c: Context, egress: RoutingListener, port: number): readonly VirtualHost[] => {
   const registry = servicesOn(c, egress.services, port);
   const rules = egress.virtualServices.filter((r) => r.http.length > 0);
   const owners = wildcardOwners(rules, registry);
   const groups: Group[] = [];
-  const spoken = new Set<Service>();
+  const spoken = new Set<ServiceShape>();
   for (const rule of rules) {
     const { services, bareHosts } = hostsOf(rule, registry, owners);
-    const ports = new Map<number, Service[]>();
+    const ports = new Map<number, ServiceShape[]>();
     for (const s of services) for (const p of httpPorts(s)) ports.set(p.port, [...(ports.get(p.port) ?? []), s]);
     // Hosts outside the registry are served on port 80, or wherever the rule has a service.
     if (ports.size === 0 && port === UNREGISTERED_PORT) ports.set(port, []);
@@ -114,18 +114,19 @@ const ruleRoutes = (c: Context, { rule, port, onlyPort }: RuleGiven): { readonly
 
 const plainRoutes = (
   c: Context,
-  of: Pick<Service, 'host' | 'labels'> & { readonly port: number },
+  of: Pick<ServiceShape, 'host' | 'labels'> & { readonly port: number },
 ): { readonly routes: readonly Route[] } => ({
   routes: [serviceRoute(c, of, of.port)],
 });
 
-const httpPorts = (s: Service): readonly ServicePort[] => s.ports.filter((p) => isHttpOrSniffed(p.protocol));
+const httpPorts = (s: ServiceShape): readonly ServicePort[] => s.ports.filter((p) => isHttpOrSniffed(p.protocol));
 
 /** Services with a port, with that port alone. */
-const servicesOn = (c: Context, services: readonly Service[], port: number): ReadonlyMap<string, Service> => {
-  const out = new Map<string, Service>();
+const servicesOn = (c: Context, services: readonly ServiceShape[], port: number): ReadonlyMap<string, ServiceShape> => {
+  const out = new Map<string, ServiceShape>();
+  const only = new Set([port]);
   for (const candidate of services) {
-    const s = port === ANY_PORT ? candidate : trimmedTo(candidate, new Set([port]));
+    const s = port === ANY_PORT ? candidate : trimmedTo(candidate, only);
     if (s === undefined) continue;
     const known = out.get(s.host);
     const better = s.registry === 'Kubernetes' && known?.registry !== 'Kubernetes';
@@ -142,7 +143,7 @@ const servicesOn = (c: Context, services: readonly Service[], port: number): Rea
 /** For each service the rule whose host fits it best; among equal hosts the first. A wildcard rule speaks only for services it owns. */
 const wildcardOwners = (
   rules: readonly VirtualServiceRule[],
-  registry: ReadonlyMap<string, Service>,
+  registry: ReadonlyMap<string, ServiceShape>,
 ): ReadonlyMap<string, VirtualServiceRule> => {
   const exact = new Map<string, VirtualServiceRule>();
   const wild: { readonly host: string; readonly rule: VirtualServiceRule }[] = [];
@@ -164,10 +165,10 @@ const wildcardOwners = (
 
 const hostsOf = (
   rule: VirtualServiceRule,
-  registry: ReadonlyMap<string, Service>,
+  registry: ReadonlyMap<string, ServiceShape>,
   owners: ReadonlyMap<string, VirtualServiceRule>,
-): { readonly services: readonly Service[]; readonly bareHosts: readonly string[] } => {
-  const services: Service[] = [];
+): { readonly services: readonly ServiceShape[]; readonly bareHosts: readonly string[] } => {
+  const services: ServiceShape[] = [];
   const bareHosts: string[] = [];
   for (const host of rule.hosts.filter((h) => !isWildcard(h))) {
     const service = registry.get(host);
@@ -192,6 +193,8 @@ const render = (c: Context, groups: readonly Group[], portless: boolean): readon
   const taken = new Set<string>();
   const full = new Set(groups.flatMap((g) => g.services.map((s) => s.host)));
   const out: VirtualHost[] = [];
+  const attempts = attemptCount(c);
+  const domainsOf = domainsFor(c.node);
   const add = (g: Group, host: string, domains: readonly string[], abbreviations: ReadonlySet<string>): void => {
     const name = `${host}:${g.port}`;
     if (names.has(name)) return;
@@ -203,12 +206,12 @@ const render = (c: Context, groups: readonly Group[], portless: boolean): readon
       taken.add(key);
       return true;
     });
-    if (free.length > 0) out.push({ name, domains: free, routes: g.routes, ...attemptCount(c) });
+    if (free.length > 0) out.push({ name, domains: free, routes: g.routes, ...attempts });
   };
   for (const g of groups) {
     for (const host of g.bareHosts.map((h) => (h.includes(':') ? `[${h}]` : h))) add(g, host, [host], new Set());
     for (const s of g.services) {
-      const { domains, abbreviations } = serviceDomains(s, c.node);
+      const { domains, abbreviations } = domainsOf(s);
       add(g, s.host, domains, abbreviations);
     }
   }

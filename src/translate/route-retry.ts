@@ -1,7 +1,8 @@
 // Retry policies of outbound and inbound routes.
 
 import type { HttpRetry } from '../api/specs.ts';
-import type { Route_RetryPolicy } from '../xds/gen/types.ts';
+import { IDEMPOTENT_RETRIES_TYPE } from '../xds/client-features.ts';
+import type { Route, Route_RetryPolicy } from '../xds/gen/types.ts';
 
 /** Istio's default, on every route that says nothing: two more tries where a request cannot have been served. */
 const DEFAULT_RETRY_ON = 'connect-failure,refused-stream,unavailable,cancelled';
@@ -65,6 +66,23 @@ export const retryPolicy = (retries: HttpRetry | undefined, hashed: boolean): Ro
     ...(codes.length === 0 ? {} : { retriable_status_codes: codes }),
     ...(retries.backoff === undefined ? {} : { retry_back_off: { base_interval: retries.backoff } }),
   };
+};
+
+/** Skein's own predicate, which its proxy alone knows. */
+const IDEMPOTENT_ONLY = {
+  name: IDEMPOTENT_RETRIES_TYPE,
+  typed_config: {
+    '@type': 'type.googleapis.com/xds.type.v3.TypedStruct',
+    type_url: `type.googleapis.com/${IDEMPOTENT_RETRIES_TYPE}`,
+    value: {},
+  },
+};
+
+/** The route with retries of idempotent requests alone, once bytes were sent. */
+export const idempotentOnly = (route: Route): Route => {
+  const retry = route.route?.retry_policy;
+  if (retry === undefined) return route;
+  return { ...route, route: { ...route.route, retry_policy: { ...retry, retry_options_predicates: [IDEMPOTENT_ONLY] } } };
 };
 
 const retryOn = (text: string | undefined): { readonly on: string; readonly codes: readonly number[] } => {

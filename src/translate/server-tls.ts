@@ -50,12 +50,12 @@ export const serverTls = (c: Context, tls: ServerTLSSettings, tcp: boolean): Tra
   const mode = tls.mode ?? 'PASSTHROUGH';
   const exchanges = mode === 'ISTIO_MUTUAL' && tcp && c.filters.exchangesMetadata;
   const params = mode === 'ISTIO_MUTUAL' ? {} : tlsParameters(c, tls);
-  const ca = clientRoot(tls);
+  const ca = clientRoot(c, tls);
   return downstreamTls({
     common_tls_context: {
       ...(Object.keys(params).length === 0 ? {} : { tls_params: params }),
       alpn_protocols: [...(exchanges ? ['istio-peer-exchange'] : []), ...serverAlpn(c.node.http2)],
-      tls_certificate_sds_secret_configs: certificates(tls),
+      tls_certificate_sds_secret_configs: certificates(c, tls),
       ...(ca === undefined
         ? {}
         : { combined_validation_context: { default_validation_context: clientNames(tls), validation_context_sds_secret_config: ca } }),
@@ -70,23 +70,23 @@ const credentialNames = (tls: ServerTLSSettings): readonly string[] => {
   return (tls.credentialName ?? '') === '' ? [] : [tls.credentialName ?? ''];
 };
 
-const certificates = (tls: ServerTLSSettings): readonly SdsSecretConfig[] => {
+const certificates = ({ node }: Context, tls: ServerTLSSettings): readonly SdsSecretConfig[] => {
   if (tls.mode === 'ISTIO_MUTUAL') return [WORKLOAD_CERTIFICATE];
   const names = credentialNames(tls);
-  if (names.length > 0) return names.map(credential);
+  if (names.length > 0) return names.map((name) => credential(name, node));
   const files = tls.tlsCertificates ?? [];
   const pairs = files.length > 0 ? files : [{ serverCertificate: tls.serverCertificate, privateKey: tls.privateKey }];
   return pairs.map((p) => fileSecret(`file-cert:${p.serverCertificate ?? ''}~${p.privateKey ?? ''}`));
 };
 
 /** Where the roots of clients come from; undefined where clients are not asked. */
-const clientRoot = (tls: ServerTLSSettings): SdsSecretConfig | undefined => {
+const clientRoot = ({ node }: Context, tls: ServerTLSSettings): SdsSecretConfig | undefined => {
   if (tls.mode === 'ISTIO_MUTUAL') return WORKLOAD_ROOT;
   if (tls.mode !== 'MUTUAL' && tls.mode !== 'OPTIONAL_MUTUAL') return undefined;
   const own = tls.caCertCredentialName ?? '';
   const [first] = credentialNames(tls);
-  if (own !== '') return caCredential(own);
-  return first === undefined ? fileSecret(`file-root:${tls.caCertificates ?? ''}`) : caCredential(first);
+  if (own !== '') return caCredential(own, node);
+  return first === undefined ? fileSecret(`file-root:${tls.caCertificates ?? ''}`) : caCredential(first, node);
 };
 
 const clientNames = (tls: ServerTLSSettings): CertificateValidationContext => ({

@@ -20,7 +20,7 @@ const understood = (c: Context): boolean => mayUnderstand(c.node, `${TYPE}.State
 const sessionService = (c: Context, host: string): SessionService | undefined => {
   const known = c.snapshot.sessions.filter((s) => s.host === host);
   // Which of several entries of one host the node means is asked only where it matters.
-  return known.length < 1 ? undefined : known.find((s) => s.namespace === c.service(host)?.namespace);
+  return known.length < 1 ? undefined : known.find((s) => s.namespace === c.shape(host)?.namespace);
 };
 
 /** Does nothing but where a route says more. Calls to the proxy's own application have one endpoint anyway. */

@@ -1,6 +1,6 @@
 // Names under which clusters report their statistics, where MeshConfig gives a pattern for them.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
 import type { InboundPort } from './inbound-ports.ts';
 

@@ -20,7 +20,7 @@ const filter = (proxy: TcpProxy): Listener_Filter => ({
 const forwarding = (c: Context, side: Side, proxy: TcpProxy): readonly Listener_Filter[] => [
   ...c.security.network(side),
   ...c.filters.network.stats(side),
-  filter(c.security.refusesTcp(side) ? { stat_prefix: BLACKHOLE, cluster: BLACKHOLE, access_log: c.telemetry.accessLogs(side) } : proxy),
+  filter(c.security.refusesTcp(side) ? { stat_prefix: BLACKHOLE, cluster: BLACKHOLE, access_log: c.telemetry.tcpLogs(side) } : proxy),
 ];
 
 /** Without a log: for connections that must not exist. */
@@ -28,7 +28,7 @@ export const blackHole = (cluster: string): Listener_Filter => filter({ stat_pre
 
 /** Everything to one cluster. */
 export const tcpProxy = (c: Context, side: Side, cluster: string, stat = cluster): readonly Listener_Filter[] =>
-  forwarding(c, side, { stat_prefix: stat, cluster, access_log: c.telemetry.accessLogs(side) });
+  forwarding(c, side, { stat_prefix: stat, cluster, access_log: c.telemetry.tcpLogs(side) });
 
 /** Everything to one cluster of a service, by default the one of all its endpoints. */
 export const tcpToService = (
@@ -48,7 +48,7 @@ export const tcpToService = (
       cluster: to.cluster,
       ...rest,
       ...through,
-      access_log: c.telemetry.accessLogs(side),
+      access_log: c.telemetry.tcpLogs(side),
     }),
   ];
 };
@@ -84,7 +84,7 @@ export const tcpToDestinations = (
   const first = resolved[0];
   if (first === undefined) return [];
   // Of weighted destinations the first one's service decides, whatever its subset.
-  const shared = { ...limits(c, first.host, resolved.length === 1 ? first.subset : ''), access_log: c.telemetry.accessLogs(side) };
+  const shared = { ...limits(c, first.host, resolved.length === 1 ? first.subset : ''), access_log: c.telemetry.tcpLogs(side) };
   const weighted = resolved.filter((d) => d.weight > 0);
   const proxy: TcpProxy =
     resolved.length === 1

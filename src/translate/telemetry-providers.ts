@@ -1,6 +1,6 @@
 // Where telemetry goes: the mesh's extension providers by name, and the clusters that lead to them.
 
-import type { ExtensionProvider, MeshConfig } from '../api/mesh-config.ts';
+import type { ExtensionProvider, MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { AnyMessage } from '../xds/gen/types.ts';
 import { outboundCluster } from './names.ts';

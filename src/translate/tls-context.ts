@@ -1,6 +1,6 @@
 // TLS contexts. Certificates never travel in configuration: every key and root comes over SDS, from the agent or by name.
 
-import type { MeshConfig } from '../api/mesh-config.ts';
+import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
 import type {
   CommonTlsContext,
   ConfigSource,
@@ -10,6 +10,7 @@ import type {
   UpstreamTlsContext,
 } from '../xds/gen/types.ts';
 import { caResource, credentialResource } from './names.ts';
+import type { ProxyNode } from './proxy-node.ts';
 
 const TLS = 'envoy.transport_sockets.tls';
 const PREFIX = 'type.googleapis.com/envoy.extensions.transport_sockets';
@@ -34,14 +35,22 @@ export const fileSecret = (name: string): SdsSecretConfig => {
   return { name, sds_config: config };
 };
 
-/** Secrets the control plane serves itself, to those it entitles. */
-const meshSecret = (name: string): SdsSecretConfig => ({ name, sds_config: { ads: {}, resource_api_version: 'V3' } });
+/** Envoy waits 15 seconds where nothing is said; 0 would be for ever. */
+const HARDLY = '0.001s';
+
+/** Secrets the control plane serves itself, to those it entitles. A listener whose secret does not come serves what needs none. */
+const meshSecret = (name: string, { secretsUnanswered }: SecretClient): SdsSecretConfig => ({
+  name,
+  sds_config: { ads: {}, resource_api_version: 'V3', ...(secretsUnanswered ? { initial_fetch_timeout: HARDLY } : {}) },
+});
+
+type SecretClient = Pick<ProxyNode, 'secretsUnanswered'>;
 
 /** Key and certificate of a `credentialName`. */
-export const credential = (name: string): SdsSecretConfig => meshSecret(credentialResource(name));
+export const credential = (name: string, client: SecretClient): SdsSecretConfig => meshSecret(credentialResource(name), client);
 
 /** The roots that belong to a `credentialName`. */
-export const caCredential = (name: string): SdsSecretConfig => meshSecret(caResource(name));
+export const caCredential = (name: string, client: SecretClient): SdsSecretConfig => meshSecret(caResource(name), client);
 
 export const WORKLOAD_CERTIFICATE = agentSecret('default');
 export const WORKLOAD_ROOT = agentSecret('ROOTCA');

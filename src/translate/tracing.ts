@@ -1,6 +1,6 @@
 // Tracing of a connection manager: how many requests, with which tags, reported to whom.
 
-import type { ExtensionProvider, MeshProxyConfig } from '../api/mesh-config.ts';
+import type { ExtensionProvider, MeshProxyConfig } from '../api/mesh-config/mesh-config.ts';
 import { compareText } from '../mesh/order.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { TracingChoice } from '../mesh/telemetry-merge.ts';

@@ -24,6 +24,7 @@ import { inboundListeners } from './listener-inbound.ts';
 import { outboundListeners } from './listener-outbound.ts';
 import { nameTable } from './name-table.ts';
 import type { Note } from './note.ts';
+import { neededClusters, onDemandListeners, onDemandRoutes, type RouteHosts } from './on-demand.ts';
 import type { MakePart } from './part.ts';
 import { type Patchable, patchConfig } from './patch-config.ts';
 import { type PatchReport, PatchSet } from './patch-set.ts';
@@ -50,13 +51,24 @@ export interface ProxyConfig {
   readonly notes?: readonly Note[];
 }
 
+/** What a proxy is given when it asks for it. */
+export interface LazyConfig {
+  readonly lazyClusters?: readonly Cluster[];
+  readonly lazyListeners?: readonly Listener[];
+  readonly virtualHosts?: readonly RouteHosts[];
+  /** Of the lazy clusters those that it is given unasked. */
+  readonly needed?: readonly string[];
+}
+
 /** A piece of a configuration that reads little of the node, so that it is the same for many proxies. */
-export type ConfigPiece = Partial<ProxyConfig>;
+export type ConfigPiece = Partial<ProxyConfig> & LazyConfig;
 
 /** Makes a piece, or gives one that was made from a snapshot and a node that agree with these in all that the piece has read. */
 export type MakePiece = <T extends object>(name: string, make: (snapshot: Snapshot, node: ProxyNode, part?: MakePart) => T) => T;
 
-export const translate = (snapshot: Snapshot, node: ProxyNode): ProxyConfig => {
+/** All of it, for proxies that ask for what they need as well. */
+export const translate = (snapshot: Snapshot, given: ProxyNode): ProxyConfig => {
+  const node = given.onDemand === true ? { ...given, onDemand: false } : given;
   const pieces = translatePieces(node.kind, (_, make) => make(snapshot, node));
   const config = {
     clusters: byName(pieces.flatMap((p) => p.clusters ?? [])),
@@ -95,21 +107,27 @@ export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): read
   const outbound = piece('outbound', (snapshot, node, part): ConfigPiece => {
     const c = buildContext(snapshot, node, part);
     const parts = c.services.map(({ host }) => c.part(host, { host }, serviceClusters));
+    const clusters = parts.flatMap((p) => p.clusters);
     return {
-      clusters: parts.flatMap((p) => p.clusters),
+      ...(node.onDemand === true ? { lazyClusters: clusters } : { clusters }),
       endpoints: parts.flatMap((p) => p.endpoints),
       // Services may share a credential.
       secrets: [...new Map(parts.flatMap((p) => p.secrets).map((s) => [s.name, s])).values()],
     };
   });
-  const listening = piece('listening', (snapshot, node) => outboundListeners(buildContext(snapshot, node)));
+  const listening = piece('listening', (snapshot, node) => {
+    const made = outboundListeners(buildContext(snapshot, node));
+    return node.onDemand === true ? { ...made, ...onDemandListeners(node, made.listeners) } : made;
+  });
   const routes = piece(`routes ${listening.routeNames.join(' ')}`, (snapshot, node, part): ConfigPiece => {
     const c = buildContext(snapshot, node, part);
-    return { routes: listening.routeNames.map((name) => outboundRoutes(c, name)) };
+    const configs = listening.routeNames.map((name) => outboundRoutes(c, name));
+    return node.onDemand === true ? onDemandRoutes(node, configs) : { routes: configs };
   });
   const own = piece('own', (snapshot, node): ConfigPiece => {
     const c = buildContext(snapshot, node);
-    return { ...ownOf(c, inboundPorts(c)), notes: [...new PatchSet(snapshot, node).notes, ...c.telemetry.notes()] };
+    const made = { ...ownOf(c, inboundPorts(c)), notes: [...new PatchSet(snapshot, node).notes, ...c.telemetry.notes()] };
+    return node.onDemand === true ? { ...made, needed: neededClusters(made.listeners) } : made;
   });
   return [names, agent, outbound, listening, routes, own];
 };

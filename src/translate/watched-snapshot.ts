@@ -3,7 +3,7 @@
 // because one service changes more often than a rule and concerns few.
 import { same } from '../base/memo.ts';
 import type { DestinationRuleIndex, MergedRule } from '../mesh/destination-rules.ts';
-import type { Service } from '../mesh/service.ts';
+import { type Service, type ServiceShape, SHAPE_FIELDS } from '../mesh/service.ts';
 import type { ServiceIndex } from '../mesh/service-index.ts';
 import type { SidecarScope } from '../mesh/sidecar-scope.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
@@ -15,17 +15,31 @@ export interface SnapshotRead {
   readonly of: keyof Snapshot;
   readonly read: (snapshot: Snapshot, node: ProxyNode) => unknown;
   readonly value: unknown;
+  /** Nothing of a scope but its services is read. */
+  readonly ofServices: boolean;
 }
+
+/** Is what was read under the snapshot before read of the same objects now? The node is one that the reads were, or would be, made for. */
+export const unchangedSince = (before: Snapshot, now: Snapshot, node: ProxyNode): ((read: SnapshotRead) => boolean) => {
+  let known: boolean | undefined;
+  const sameServices = (): boolean => {
+    known ??= before.scopes.for(node).services === now.scopes.for(node).services;
+    return known;
+  };
+  return ({ of, ofServices }) => before[of] === now[of] || (ofServices && sameServices());
+};
 
 export interface WatchedSnapshot {
   readonly snapshot: Snapshot;
   readonly reads: ReadonlyMap<string, SnapshotRead>;
   /** Reads again what was read of another snapshot, and says whether it is the same. */
   again(name: string, read: SnapshotRead): boolean;
+  /** As if it had been read, and was the same. */
+  note(name: string, read: SnapshotRead): void;
 }
 
 type Read<T> = (snapshot: Snapshot, node: ProxyNode) => T;
-type Note = <T>(name: string, of: keyof Snapshot, read: Read<T>) => T;
+type Note = <T>(name: string, of: keyof Snapshot, read: Read<T>, ofServices?: boolean) => T;
 
 // What is kept of a read must not hold the snapshot that it was first made on: these make reads from names alone.
 const field =
@@ -57,6 +71,13 @@ const scopeService =
   (host: string): Read<Service | undefined> =>
   (s, node) =>
     s.scopes.for(node).service(host);
+const shapeOf = (service: ServiceShape): readonly unknown[] => SHAPE_FIELDS.map((f) => service[f]);
+const scopeShape =
+  (host: string): Read<readonly unknown[]> =>
+  (s, node) => {
+    const service = s.scopes.for(node).shape(host);
+    return service === undefined ? [] : shapeOf(service);
+  };
 const scopeCanonical =
   (host: string): Read<string> =>
   (s, node) =>
@@ -72,28 +93,40 @@ const inboundRule =
 const scopeEgress: Read<readonly unknown[]> = (s, node) =>
   s.scopes.for(node).egress.flatMap((l) => [l.spec, l.services.length, ...l.services, l.virtualServices.length, ...l.virtualServices]);
 
+const scopeRouting: Read<readonly unknown[]> = (s, node) =>
+  s.scopes
+    .for(node)
+    .routing.flatMap((l) => [l.spec, l.services.length, ...l.services.flatMap(shapeOf), l.virtualServices.length, ...l.virtualServices]);
+
 /** `node` is the one that everything read is read for. */
-export const watchSnapshot = (snapshot: Snapshot, node: ProxyNode): WatchedSnapshot => {
+export const watchSnapshot = (whole: Snapshot, node: ProxyNode): WatchedSnapshot => {
+  // The node's own scope is looked for once. Whole may be watched itself: nothing else of it is read here.
+  let scope: SidecarScope | undefined;
+  const scopes = { for: (): SidecarScope => (scope ??= whole.scopes.for(node)) };
+  const snapshot: Snapshot = Object.create(whole, { scopes: { value: scopes } });
   const reads = new Map<string, SnapshotRead>();
-  const note: Note = (name, of, read) => {
+  const note: Note = (name, of, read, ofServices = false) => {
     const known = reads.get(name);
     if (known) return known.value as ReturnType<typeof read>;
     const value = read(snapshot, node);
-    reads.set(name, { of, read, value });
+    reads.set(name, { of, read, value, ofServices });
     return value;
   };
-  const again = (name: string, { of, read, value }: SnapshotRead): boolean => same(note(name, of, read), value);
+  const again = (name: string, { of, read, value, ofServices }: SnapshotRead): boolean => same(note(name, of, read, ofServices), value);
+  const noteAsRead = (name: string, read: SnapshotRead): void => {
+    if (!reads.has(name)) reads.set(name, read);
+  };
   const watched: Record<string, unknown> = {};
-  for (const name of Object.keys(snapshot) as (keyof Snapshot)[]) {
+  for (const name of Object.keys(whole) as (keyof Snapshot)[]) {
     const get = (): unknown => {
       if (name === 'services') return watchServices(snapshot, note);
       if (name === 'scopes') return { for: () => watchScope(snapshot, node, note) };
-      if (name === 'destinationRules') return watchRules(note);
+      if (name === 'destinationRules') return watchRules(snapshot, note);
       return note(name, name, field(name));
     };
     Object.defineProperty(watched, name, { enumerable: true, get });
   }
-  return { snapshot: watched as unknown as Snapshot, reads, again };
+  return { snapshot: watched as unknown as Snapshot, reads, again, note: noteAsRead };
 };
 
 const watchServices = (snapshot: Snapshot, note: Note): ServiceIndex => ({
@@ -111,12 +144,15 @@ const watchServices = (snapshot: Snapshot, note: Note): ServiceIndex => ({
 });
 
 /** The rules as the node sees them: the only client that a translation asks for. */
-const watchRules = (note: Note): DestinationRuleIndex => ({
+const watchRules = (snapshot: Snapshot, note: Note): DestinationRuleIndex => ({
   get all() {
     return note('destinationRules', 'destinationRules', field('destinationRules')).all;
   },
   get shadowed() {
     return note('destinationRules', 'destinationRules', field('destinationRules')).shadowed;
+  },
+  get selective() {
+    return snapshot.destinationRules.selective;
   },
   for: (_, { host, namespace }) => note(`destinationRules.for ${host} ${namespace}`, 'destinationRules', ruleFor(host, namespace)),
   inbound: (client, { host, namespace }) =>
@@ -128,9 +164,17 @@ const watchScope = (snapshot: Snapshot, node: ProxyNode, note: Note): SidecarSco
   const scope = snapshot.scopes.for(node);
   return new Proxy(scope, {
     get: (_, key) => {
-      if (key === 'service') return (host: string) => note(`scope.service ${host}`, 'scopes', scopeService(host));
-      if (key === 'canonical') return (host: string) => note(`scope.canonical ${host}`, 'scopes', scopeCanonical(host));
+      if (key === 'service') return (host: string) => note(`scope.service ${host}`, 'scopes', scopeService(host), true);
+      if (key === 'shape') {
+        return (host: string) => {
+          note(`scope.shape ${host}`, 'scopes', scopeShape(host), true);
+          return scope.shape(host);
+        };
+      }
+      if (key === 'canonical') return (host: string) => note(`scope.canonical ${host}`, 'scopes', scopeCanonical(host), true);
       if (key === 'egress') note('scope.egress', 'scopes', scopeEgress);
+      else if (key === 'routing') note('scope.routing', 'scopes', scopeRouting);
+      else if (key === 'services') note('scope.services', 'scopes', scopeField(key), true);
       else note(`scope.${String(key)}`, 'scopes', scopeField(key as keyof SidecarScope));
       return Reflect.get(scope, key);
     },

@@ -9,6 +9,10 @@ export interface EncodedResource {
   readonly bytes: Uint8Array;
   /** Of a cluster: the name under which its endpoints are asked for, when it is not the cluster's name. */
   readonly endpointsName?: string | undefined;
+  /** Names that it was asked for under, where they are not its own. */
+  readonly aliases?: readonly string[] | undefined;
+  /** There is nothing by this name: the client is told so by an empty resource, not by a removal. */
+  readonly absent?: boolean | undefined;
 }
 
 /** All resources of one type for one client. */

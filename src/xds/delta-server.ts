@@ -6,7 +6,7 @@ import type { Content, EncodedResource } from './content.ts';
 import type { DiscoveryMachine, RequestKind, RequestOutcome, Subscribed, TypeStatus } from './discovery-machine.ts';
 import { deltaTail } from './envelope.ts';
 import type { DeltaDiscoveryRequest } from './gen/types.ts';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, pushRank, resourceType } from './resource-types.ts';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, pushRank, resourceType, VIRTUAL_HOST_TYPE } from './resource-types.ts';
 import type { SharedWork } from './shared-work.ts';
 
 export interface DeltaServerOptions {
@@ -60,6 +60,10 @@ export class DeltaServer implements DiscoveryMachine {
     return state && scopeOf(state);
   }
 
+  askedNames(typeUrl: string): ReadonlySet<string> {
+    return this.#types.get(typeUrl)?.names ?? NO_NAMES;
+  }
+
   status(typeUrl: string): TypeStatus {
     const state = this.#types.get(typeUrl);
     if (!state || state.sentVersion === '') return { state: 'NOT SENT', version: '', ackedVersion: '' };
@@ -73,7 +77,7 @@ export class DeltaServer implements DiscoveryMachine {
     const typeUrl = request.type_url ?? '';
     const known = this.#types.get(typeUrl);
     const state = known ?? this.#opened(typeUrl, request);
-    if (known) this.#resubscribe(known, request);
+    if (known) this.#resubscribe(known, request, isSelected(typeUrl));
     const nonce = request.response_nonce ?? '';
     const outcome = (kind: RequestKind, message?: string): RequestOutcome => ({ kind, typeUrl, node: request.node, message });
     if (!known || nonce === '') return outcome('subscribe');
@@ -99,10 +103,10 @@ export class DeltaServer implements DiscoveryMachine {
   #opened(typeUrl: string, request: DeltaDiscoveryRequest): TypeState {
     const asked = request.resource_names_subscribe ?? [];
     const versions = Object.entries(request.initial_resource_versions ?? {});
-    const wildcard = asked.includes('*') || (asked.length === 0 && (resourceType(typeUrl)?.wildcard ?? true));
+    const wildcard = asked.includes('*') || isSelected(typeUrl) || (asked.length === 0 && (resourceType(typeUrl)?.wildcard ?? true));
     const names = asked.includes('*') ? asked.filter((name) => name !== '*') : asked;
     // The set that is kept is the one that others keep too: a client's own strings go with its request.
-    const asNamed = names.length === 0 ? NO_NAMES : this.#options.shared.names(names);
+    const asNamed = names.length === 0 ? NO_NAMES : wildcard ? new Set(names) : this.#options.shared.names(names);
     const state: TypeState = {
       wildcard,
       names: asNamed,
@@ -125,7 +129,7 @@ export class DeltaServer implements DiscoveryMachine {
     return state;
   }
 
-  #resubscribe(state: TypeState, request: DeltaDiscoveryRequest): void {
+  #resubscribe(state: TypeState, request: DeltaDiscoveryRequest, selected: boolean): void {
     const added = request.resource_names_subscribe ?? [];
     const dropped = request.resource_names_unsubscribe ?? [];
     if (added.length === 0 && dropped.length === 0) return;
@@ -133,11 +137,11 @@ export class DeltaServer implements DiscoveryMachine {
     const answer: string[] = [];
     let wildcard = state.wildcard;
     for (const name of dropped) {
-      if (name === '*') wildcard = false;
+      if (name === '*') wildcard = selected;
       else if (names.delete(name)) {
         state.differs.delete(name);
         // Everything is still subscribed to: whether it belongs to everything is to be said.
-        if (wildcard) answer.push(name);
+        if (wildcard && !selected) answer.push(name);
       }
     }
     for (const name of added) {
@@ -147,7 +151,8 @@ export class DeltaServer implements DiscoveryMachine {
         answer.push(name);
       }
     }
-    const next = names.size === 0 ? NO_NAMES : this.#options.shared.names(names);
+    // Beside everything each client has names of its own: there is nothing to share.
+    const next = names.size === 0 ? NO_NAMES : wildcard ? names : this.#options.shared.names(names);
     if (wildcard !== state.wildcard) rescope(state, wildcard, next);
     state.names = next;
     for (const name of answer) state.differs.set(name, '');
@@ -195,9 +200,12 @@ export class DeltaServer implements DiscoveryMachine {
     const single: EncodedResource[] = [];
     for (const [name, has] of differs) {
       const r = content.resources.get(name);
-      if (r && r.version !== has && (scope === '*' || scope.has(name))) single.push(r);
+      if (r && r.version !== has && (scope === '*' || scope.has(name))) {
+        // What is asked for under other names than its own may be on its way already.
+        if (r.name === name || !lists.some((l) => l.includes(r))) single.push(r);
+      }
     }
-    lists.push(single);
+    lists.push([...new Set(single)]);
     return lists.filter((list) => list.length > 0);
   }
 
@@ -234,6 +242,9 @@ export class DeltaServer implements DiscoveryMachine {
     }
   }
 }
+
+/** Of these the content is what the names asked for have led to, under names of its own: all of it is for the client. */
+const isSelected = (typeUrl: string): boolean => typeUrl === VIRTUAL_HOST_TYPE.url;
 
 const scopeOf = (state: TypeState): Subscribed => (state.wildcard ? '*' : state.names);
 

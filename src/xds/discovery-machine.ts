@@ -24,6 +24,8 @@ export type Subscribed = '*' | ReadonlySet<string>;
 export interface DiscoveryMachine {
   /** What a type is subscribed to; undefined when it is not. */
   subscribedNames(typeUrl: string): Subscribed | undefined;
+  /** Names that were asked for one by one, the wildcard aside. Absent: the protocol cannot say so. */
+  askedNames?(typeUrl: string): ReadonlySet<string>;
   status(typeUrl: string): TypeStatus;
   /** The content may have changed: pushes every subscribed type that differs, in order. */
   refresh(): void;

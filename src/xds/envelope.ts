@@ -1,6 +1,7 @@
 // Discovery messages read without decoding the resources inside: one bad resource must not spoil its neighbours,
 // and an unchanged one need not be decoded at all. Throws CodecError when the envelope itself is malformed.
 import { CodecError, encode, typeOfUrl } from './codec.ts';
+import type { EncodedResource } from './content.ts';
 import { Reader, WireError, Writer } from './wire-format.ts';
 
 /** One resource as it came: its bytes and the name in its first field. */
@@ -9,6 +10,9 @@ export interface RawResource {
   /** '' when it has none or the bytes are malformed. */
   readonly name: string;
   readonly bytes: Uint8Array;
+  /** Of a wrapped resource. */
+  readonly version?: string | undefined;
+  readonly aliases?: readonly string[] | undefined;
 }
 
 export interface ResponseEnvelope {
@@ -36,6 +40,34 @@ export const readResponse = (bytes: Uint8Array): ResponseEnvelope => {
   return { typeUrl, versionInfo, nonce, resources };
 };
 
+export interface DeltaEnvelope extends ResponseEnvelope {
+  readonly removed: readonly string[];
+  /** Names, and what else they are called, that the server knows nothing by. */
+  readonly unknown: readonly string[];
+}
+
+export const readDeltaResponse = (bytes: Uint8Array): DeltaEnvelope => {
+  let typeUrl = '';
+  let versionInfo = '';
+  let nonce = '';
+  const resources: RawResource[] = [];
+  const removed: string[] = [];
+  const unknown: string[] = [];
+  eachField(bytes, 'DeltaDiscoveryResponse', (number, r) => {
+    if (number === 1) versionInfo = r.string();
+    else if (number === 2) {
+      const resource = readWrapped(r.bytes());
+      if (resource.typeUrl === '') unknown.push(resource.name, ...(resource.aliases ?? []));
+      else resources.push(resource);
+    } else if (number === 4) typeUrl = r.string();
+    else if (number === 5) nonce = r.string();
+    else if (number === 6) removed.push(r.string());
+    else return false;
+    return true;
+  });
+  return { typeUrl, versionInfo, nonce, resources, removed, unknown };
+};
+
 const readAny = (bytes: Uint8Array): RawResource => {
   let typeUrl = '';
   let value: Uint8Array = new Uint8Array();
@@ -53,13 +85,17 @@ const readAny = (bytes: Uint8Array): RawResource => {
 const readWrapped = (bytes: Uint8Array): RawResource => {
   let inner: RawResource = { typeUrl: '', name: '', bytes: new Uint8Array() };
   let name = '';
+  let version = '';
+  const aliases: string[] = [];
   eachField(bytes, 'Resource', (number, r) => {
-    if (number === 2) inner = readAny(r.bytes());
+    if (number === 1) version = r.string();
+    else if (number === 2) inner = readAny(r.bytes());
     else if (number === 3) name = r.string();
+    else if (number === 4) aliases.push(r.string());
     else return false;
     return true;
   });
-  return name === '' ? inner : { ...inner, name };
+  return { ...inner, name: name === '' ? inner.name : name, version, aliases };
 };
 
 /** The string in field 1: the name of every resource type that Envoy has; '' when there is none. */
@@ -130,22 +166,25 @@ export const writeResponse = (response: OutgoingResponse): Uint8Array => {
   return w.finish();
 };
 
-/** Field 2 of a DeltaDiscoveryResponse, once for each resource: {version 1, resource 2, name 3}. */
-export const deltaResources = (
-  list: readonly { readonly name: string; readonly version: string; readonly bytes: Uint8Array }[],
-  typeUrl: string,
-): Uint8Array => {
+/** Field 2 of a DeltaDiscoveryResponse, once for each resource: {version 1, resource 2, name 3, aliases 4}. */
+export const deltaResources = (list: readonly EncodedResource[], typeUrl: string): Uint8Array => {
   const w = new Writer();
-  for (const { name, version, bytes } of list) {
+  for (const { name, version, bytes, aliases, absent } of list) {
     w.tag(2, 2);
     w.nested(() => {
       w.tag(1, 2);
       w.string(version);
-      w.tag(2, 2);
-      w.nested(() => writeAny(w, typeUrl, bytes));
+      if (absent !== true) {
+        w.tag(2, 2);
+        w.nested(() => writeAny(w, typeUrl, bytes));
+      }
       if (name === '') return;
       w.tag(3, 2);
       w.string(name);
+      for (const alias of aliases ?? []) {
+        w.tag(4, 2);
+        w.string(alias);
+      }
     });
   }
   return w.finish();

@@ -2,7 +2,7 @@
 // (make before break: clusters before the routes that name them), and how a resource of each is called.
 import { TYPE_URL_PREFIX, type TypeName } from './codec.ts';
 
-export type ResourceShortName = 'CDS' | 'EDS' | 'LDS' | 'RDS' | 'SDS' | 'NDS';
+export type ResourceShortName = 'CDS' | 'EDS' | 'LDS' | 'RDS' | 'SDS' | 'ECDS' | 'VHDS' | 'NDS';
 
 export interface ResourceType {
   readonly shortName: ResourceShortName;
@@ -30,13 +30,25 @@ export const ROUTE_TYPE = row('RDS', 'envoy.config.route.v3.RouteConfiguration',
 export const SECRET_TYPE = row('SDS', 'envoy.extensions.transport_sockets.tls.v3.Secret', false);
 export const NAME_TABLE_TYPE = row('NDS', 'istio.networking.nds.v1.NameTable', true, undefined);
 
-const SPOKEN: readonly ResourceType[] = [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, NAME_TABLE_TYPE];
-
-/** A type that a server has; our own proxy asks for no extension by name, and its agent alone for its configuration. */
-export type ServedType = Omit<ResourceType, 'shortName'> & { readonly shortName: ResourceShortName | 'ECDS' | 'PCDS' };
-
 /** Configurations of filters that a listener names instead of holding. */
-export const EXTENSION_TYPE: ServedType = { ...row('SDS', 'envoy.config.core.v3.TypedExtensionConfig', false), shortName: 'ECDS' };
+export const EXTENSION_TYPE = row('ECDS', 'envoy.config.core.v3.TypedExtensionConfig', false);
+
+/** Virtual hosts of a route configuration, asked for one by one as `route/host`. Exists in the incremental protocol alone. */
+export const VIRTUAL_HOST_TYPE = row('VHDS', 'envoy.config.route.v3.VirtualHost', false);
+
+const SPOKEN: readonly ResourceType[] = [
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  LISTENER_TYPE,
+  ROUTE_TYPE,
+  VIRTUAL_HOST_TYPE,
+  SECRET_TYPE,
+  EXTENSION_TYPE,
+  NAME_TABLE_TYPE,
+];
+
+/** A type that a server has; our own proxy's agent alone asks for its configuration. */
+export type ServedType = Omit<ResourceType, 'shortName'> & { readonly shortName: ResourceShortName | 'PCDS' };
 
 /** What an agent is to do beside its proxy. */
 export const PROXY_CONFIG_TYPE: ServedType = { ...row('NDS', 'istio.mesh.v1alpha1.ProxyConfig', true, undefined), shortName: 'PCDS' };
@@ -45,7 +57,7 @@ export const PROXY_CONFIG_TYPE: ServedType = { ...row('NDS', 'istio.mesh.v1alpha
 export const HEALTH_TYPE_URL = `${TYPE_URL_PREFIX}istio.v1.HealthInformation`;
 
 /** In push order. */
-export const RESOURCE_TYPES: readonly ServedType[] = [...SPOKEN, EXTENSION_TYPE, PROXY_CONFIG_TYPE];
+export const RESOURCE_TYPES: readonly ServedType[] = [...SPOKEN, PROXY_CONFIG_TYPE];
 
 const byUrl = new Map(SPOKEN.map((t) => [t.url, t]));
 
@@ -70,11 +82,14 @@ const STREAM_METHODS: { readonly [K in ServedType['shortName']]?: string } = {
   SDS: SDS_METHOD,
   ECDS: '/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs',
 };
-/** The method of the service that carries one type alone; undefined when that type rides on ADS only. */
+/** The method of the service that carries one type alone; undefined when that type rides on ADS only, or has no such variant. */
 export const streamMethod = (type: Pick<ServedType, 'shortName'>): string | undefined => STREAM_METHODS[type.shortName];
 
 /** The same for the incremental variant. */
-export const deltaMethod = (type: Pick<ServedType, 'shortName'>): string | undefined => streamMethod(type)?.replace('/Stream', '/Delta');
+export const deltaMethod = (type: Pick<ServedType, 'shortName'>): string | undefined =>
+  type.shortName === VIRTUAL_HOST_TYPE.shortName
+    ? '/envoy.service.route.v3.VirtualHostDiscoveryService/DeltaVirtualHosts'
+    : streamMethod(type)?.replace('/Stream', '/Delta');
 
 /** The name of a decoded resource; '' when it has none. */
 export const resourceName = (type: Pick<ResourceType, 'nameField'>, resource: object): string => {

@@ -2,41 +2,20 @@
 // subscribed, what was accepted, what is answered. It outlives the connection: `opened` begins a new stream, on
 // which every subscription is sent again with the version last accepted. It never retries and never decides when
 // to reconnect; it keeps no resources.
-import { CodecError, decodeNamed, encode } from './codec.ts';
-import { type RawResource, readResponse } from './envelope.ts';
-import type { Node } from './gen/types.ts';
+import { encode } from './codec.ts';
+import {
+  type Counters,
+  type DiscoveryClient,
+  type DiscoveryClientOptions,
+  NACK_CODE,
+  newCounters,
+  rejectionText,
+  type Subscription,
+  sortResources,
+  type TypeCounters,
+} from './discovery-client.ts';
+import { readResponse } from './envelope.ts';
 import { pushRank, type ResourceType, resourceType } from './resource-types.ts';
-
-/** A resource of a response. `decode` throws CodecError; unknown fields are counted by the machine. */
-export interface ReceivedResource {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-  decode(): Record<string, unknown>;
-}
-
-export interface ReceivedResponse {
-  readonly type: ResourceType;
-  readonly version: string;
-  readonly resources: readonly ReceivedResource[];
-}
-
-/** One reason for refusing a response: reported to the server as `name: problem`. */
-export interface ResourceProblem {
-  readonly name: string;
-  readonly problem: string;
-}
-
-export interface SotwClientOptions {
-  /** Sent with the first request of every stream. */
-  readonly node: () => Node;
-  /** Takes what is good in the response and names every resource that is not. Any problem makes the answer a NACK. */
-  readonly apply: (response: ReceivedResponse) => readonly ResourceProblem[];
-  /** Refuses a resource with a field that is not known; by default such fields are only counted, as Envoy does. */
-  readonly rejectUnknownFields?: boolean;
-}
-
-/** What was asked of one type: everything, or these names. */
-export type Subscription = '*' | ReadonlySet<string>;
 
 interface TypeState {
   subscription: Subscription;
@@ -47,29 +26,16 @@ interface TypeState {
   asked: string | undefined;
 }
 
-export interface TypeCounters {
-  readonly updates: number;
-  readonly accepted: number;
-  readonly rejected: number;
-  readonly unknownFields: number;
-  readonly lastRejection: string | undefined;
-}
-
-/** google.rpc.Code INTERNAL: what Envoy puts into a NACK. */
-const NACK_CODE = 13;
-/** A NACK's text is cut here: gRPC peers and logs have limits. */
-const NACK_MESSAGE_MAX = 8192;
-
-export class SotwClient {
-  readonly #options: SotwClientOptions;
+export class SotwClient implements DiscoveryClient {
+  readonly #options: DiscoveryClientOptions;
   readonly #types = new Map<string, TypeState>();
-  readonly #counters = new Map<string, { -readonly [K in keyof TypeCounters]: TypeCounters[K] }>();
+  readonly #counters = new Map<string, Counters>();
   #send: ((bytes: Uint8Array) => void) | undefined;
   #nodeSent = false;
   /** Type whose response is being applied: its request waits for the answer that goes out anyway. */
   #applying: string | undefined;
 
-  constructor(options: SotwClientOptions) {
+  constructor(options: DiscoveryClientOptions) {
     this.#options = options;
   }
 
@@ -122,7 +88,7 @@ export class SotwClient {
     state.nonce = envelope.nonce;
     const counters = this.#count(type.url);
     counters.updates++;
-    const { resources, problems } = this.#sort(type, envelope.resources);
+    const { resources, problems } = sortResources(type, envelope.resources, counters, this.#options.rejectUnknownFields ?? false);
     this.#applying = type.url;
     try {
       problems.push(...this.#options.apply({ type, version: envelope.versionInfo, resources }));
@@ -139,26 +105,6 @@ export class SotwClient {
       counters.lastRejection = rejectionText(problems);
       this.#request(type.url, state, counters.lastRejection);
     }
-  }
-
-  /** Finds what is wrong before anything is decoded: foreign types, names given twice. */
-  #sort(type: ResourceType, raw: readonly RawResource[]): { resources: ReceivedResource[]; problems: ResourceProblem[] } {
-    const problems: ResourceProblem[] = [];
-    const resources = new Map<string, ReceivedResource>();
-    const counters = this.#count(type.url);
-    const onUnknownField = (path: string): void => {
-      counters.unknownFields++;
-      if (this.#options.rejectUnknownFields) throw new CodecError(path, 'is not known');
-    };
-    for (const r of raw) {
-      if (r.typeUrl !== type.url) problems.push({ name: r.name, problem: `type ${r.typeUrl} in a response of ${type.url}` });
-      else if (type.nameField !== undefined && resources.has(r.name)) problems.push({ name: r.name, problem: 'is given twice' });
-      else {
-        const decodeOne = () => decodeNamed(type.type, r.bytes, { onUnknownField });
-        resources.set(r.name, { name: r.name, bytes: r.bytes, decode: decodeOne });
-      }
-    }
-    return { resources: [...resources.values()], problems };
   }
 
   #ask(url: string): void {
@@ -188,10 +134,10 @@ export class SotwClient {
     );
   }
 
-  #count(url: string): { -readonly [K in keyof TypeCounters]: TypeCounters[K] } {
+  #count(url: string): Counters {
     let found = this.#counters.get(url);
     if (!found) {
-      found = { updates: 0, accepted: 0, rejected: 0, unknownFields: 0, lastRejection: undefined };
+      found = newCounters();
       this.#counters.set(url, found);
     }
     return found;
@@ -199,8 +145,3 @@ export class SotwClient {
 }
 
 const subscriptionKey = (s: Subscription): string => (s === '*' ? '*' : JSON.stringify([...s].sort()));
-
-const rejectionText = (problems: readonly ResourceProblem[]): string => {
-  const text = problems.map((p) => `${p.name === '' ? '(unnamed)' : p.name}: ${p.problem}`).join('\n');
-  return text.length > NACK_MESSAGE_MAX ? `${text.slice(0, NACK_MESSAGE_MAX - 1)}…` : text;
-};

@@ -52,4 +52,7 @@ test('the tracer of the mesh and the sink of statistics are reached by name', ()
   assert.match(JSON.stringify(made.sinks), /"address":"::1","port_value":8125,"protocol":"UDP"/);
   assert.deepEqual(made.runtime, { a: 1 });
   assert.equal(bootstrap({ tracing: { datadog: { address: 'dd:8126' } } }).clusters[0]?.name, 'datadog_agent');
+  const [logs] = bootstrap({ envoyAccessLogService: { address: 'als.obs:15000' } }).clusters;
+  assert.equal(logs?.name, 'envoy_accesslog_service');
+  assert.match(JSON.stringify(logs), /"explicit_http_config":\{"http2_protocol_options":\{\}\}/);
 });

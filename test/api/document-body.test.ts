@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { documentBody } from '../../src/api/document-body.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
+import { documentBody } from '../../src/api/reading/document-body.ts';
 
 const body = (text: string): unknown => {
   const resource = parseDocuments('a.yaml', text).resources[0];

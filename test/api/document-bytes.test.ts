@@ -1,8 +1,8 @@
 // Bytes of files that are no text.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { textOf } from '../../src/api/document-bytes.ts';
 import { FILE_BYTES_MAX } from '../../src/api/limits.ts';
+import { textOf } from '../../src/api/reading/document-bytes.ts';
 
 const at = (bytes: Uint8Array): readonly unknown[] => {
   const read = textOf('f', bytes);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { effectiveProxyConfig } from '../../src/api/effective-proxy-config.ts';
+import { effectiveProxyConfig } from '../../src/api/mesh-config/effective-proxy-config.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { ofKind } from '../../src/api/resource.ts';
 

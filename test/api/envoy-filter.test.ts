@@ -15,6 +15,15 @@ test('a patch has a place, an operation and a value', () => {
   refused('EnvoyFilter', patch('applyTo: CLUSTER, patch: {operation: ADD}'), /missing patch value/);
 });
 
+test('what stands beside a merged transport socket has no effect, and is told of', () => {
+  const socket =
+    'transport_socket: {name: a, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}';
+  taken('EnvoyFilter', value('CLUSTER', `{${socket}}`));
+  warned('EnvoyFilter', value('CLUSTER', `{${socket}, connect_timeout: 1s}`), /connect_timeout: has no effect/);
+  warned('EnvoyFilter', value('FILTER_CHAIN', `{${socket}, name: x}`), /name: has no effect where the chain has one/);
+  taken('EnvoyFilter', value('LISTENER', '{name: x}'));
+});
+
 test('what it is about', () => {
   const ref = '{kind: Gateway, name: a}';
   taken('EnvoyFilter', '{workloadSelector: {labels: {app: a}}}', `{targetRefs: [${ref}]}`);

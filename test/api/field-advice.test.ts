@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseMeshConfig } from '../../src/api/mesh-config.ts';
-import { meshConfigSupport } from '../../src/api/mesh-config-support.ts';
+import { parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { meshConfig } from '../../src/api/schema/mesh-config.ts';
 import type { Schema } from '../../src/api/schema/schema.ts';
-import { expandBraces } from '../../src/api/support-path.ts';
+import { meshConfigSupport } from '../../src/api/support/mesh-config-support.ts';
+import { expandBraces } from '../../src/api/support/support-path.ts';
 
 const supported = meshConfigSupport.supported.flatMap(expandBraces);
 const covered = (path: string): boolean =>

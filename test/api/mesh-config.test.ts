@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { defaultMeshConfig, parseMeshConfig } from '../../src/api/mesh-config.ts';
+import { defaultMeshConfig, parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { formatProblem } from '../../src/api/problem.ts';
 import { missing, sharedFile } from './shared-data.ts';
 

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { below, child, splitPath } from '../../src/api/field-path.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
+import { below, child, splitPath } from '../../src/api/reading/field-path.ts';
 
 const told = (kind: string, apiVersion: string, spec: string): (readonly [string, number])[] =>
   parseDocuments('a.yaml', `apiVersion: ${apiVersion}\nkind: ${kind}\nmetadata: {name: a}\nspec:\n${spec}`)

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { defaultMeshConfig, parseMeshConfig } from '../../src/api/mesh-config.ts';
-import { fromEnvironment } from '../../src/api/provider-environment.ts';
+import { defaultMeshConfig, parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
+import { fromEnvironment } from '../../src/api/mesh-config/provider-environment.ts';
 
 const read = (provider: Record<string, unknown>) => {
   const mesh = parseMeshConfig('m.yaml', JSON.stringify({ extensionProviders: [{ name: 'p', ...provider }] }));

@@ -3,13 +3,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { kinds } from '../../src/api/kinds.ts';
-import { meshConfigSupport } from '../../src/api/mesh-config-support.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { formatProblem } from '../../src/api/problem.ts';
 import { meshConfig } from '../../src/api/schema/mesh-config.ts';
 import type { AnyMessage, Schema } from '../../src/api/schema/schema.ts';
-import { type KindSupport, support } from '../../src/api/support.ts';
-import { expandBraces } from '../../src/api/support-path.ts';
+import { meshConfigSupport } from '../../src/api/support/mesh-config-support.ts';
+import { type KindSupport, support } from '../../src/api/support/support.ts';
+import { expandBraces } from '../../src/api/support/support-path.ts';
 import { missing, sharedFile } from './shared-data.ts';
 
 const unknownStep = (root: AnyMessage, pattern: string): string | undefined => {

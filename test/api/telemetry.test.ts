@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkCel } from '../../src/api/cel-text.ts';
+import { checkCel } from '../../src/api/values/cel-text.ts';
 import { refused, taken, warned } from './spec-verdicts.ts';
 
 test('what a Telemetry is about', () => {

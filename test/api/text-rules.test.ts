@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { checkAttribute, checkPathTemplate, checkTrustDomainMatch } from '../../src/api/authorization-value.ts';
-import { checkDuration, checkDurationOrZero, durationMs, formatDuration, parseDuration } from '../../src/api/duration-text.ts';
-import { child, item, splitPath } from '../../src/api/field-path.ts';
-import { checkHeaderValue, routingClaim } from '../../src/api/header-text.ts';
+import { child, item, splitPath } from '../../src/api/reading/field-path.ts';
+import { lowerCamel, nearest } from '../../src/api/reading/key-case.ts';
+import { checkAttribute, checkPathTemplate, checkTrustDomainMatch } from '../../src/api/values/authorization-value.ts';
+import { checkDuration, checkDurationOrZero, durationMs, formatDuration, parseDuration } from '../../src/api/values/duration-text.ts';
+import { checkHeaderValue, routingClaim } from '../../src/api/values/header-text.ts';
 import {
   checkGatewayName,
   checkGatewayServerHost,
@@ -14,12 +15,11 @@ import {
   checkWildcardDomain,
   hostsOverlap,
   hostWithin,
-} from '../../src/api/host-name.ts';
-import { checkSubnet, ipVersion } from '../../src/api/ip-text.ts';
-import { lowerCamel, nearest } from '../../src/api/key-case.ts';
-import { isLabelKey, isLabelValue } from '../../src/api/label-text.ts';
-import { quantityValue } from '../../src/api/quantity-text.ts';
-import { checkRegex } from '../../src/api/regex-text.ts';
+} from '../../src/api/values/host-name.ts';
+import { checkSubnet, ipVersion } from '../../src/api/values/ip-text.ts';
+import { isLabelKey, isLabelValue } from '../../src/api/values/label-text.ts';
+import { quantityValue } from '../../src/api/values/quantity-text.ts';
+import { checkRegex } from '../../src/api/values/regex-text.ts';
 import { missing, sharedFile } from './shared-data.ts';
 
 test('durations', () => {

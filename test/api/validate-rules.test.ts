@@ -179,6 +179,7 @@ test('claims of a token choose routes wherever a gateway is named, and not in th
   const claims = `match: [{headers: {'@request.auth.claims.a': {exact: b}}}], ${to}`;
   taken('VirtualService', `{hosts: [a], gateways: [gw], http: [{${claims}}]}`, `{hosts: [a], gateways: [mesh, gw], http: [{${claims}}]}`);
   refused('VirtualService', http(claims), /only supported for gateways/);
+  warned('VirtualService', `{hosts: [a], gateways: [gw], http: [{${claims.replace('{exact: b}', '{}')}}]}`, /claim without a value/);
   refused(
     'VirtualService',
     `{hosts: [a], gateways: [mesh], http: [{${claims.replace('headers', 'withoutHeaders')}}]}`,

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
-import { asKeySet, readableKeys } from '../../src/api/web-key.ts';
+import { asKeySet, readableKeys } from '../../src/api/values/web-key.ts';
 
 type Jwk = Readonly<Record<string, unknown>>;
 const rsa = (modulusLength: number): Jwk => ({ ...generateKeyPairSync('rsa', { modulusLength }).publicKey.export({ format: 'jwk' }) });

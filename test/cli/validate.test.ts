@@ -91,3 +91,12 @@ test('nothing to check is a failure that names where nothing was', () => {
     assert.deepEqual([done.code, done.out, done.err], [1, '', `skein: no objects in ${name}\n`]);
   }
 });
+
+test('a rate limit that is switched on nowhere is told of, as by a control plane', () => {
+  const done = validate(['-f', new URL('../../examples/shop/recipes/rate-limit.yaml', import.meta.url).pathname]);
+  assert.equal(done.code, 0);
+  assert.match(
+    done.out,
+    /rate-limit\.yaml:\d+:\d+: warning RATE_LIMIT_OFF spec\.configPatches\[0\]\.patch\.value\.typed_config: .*\n1 object is valid\n$/,
+  );
+});

@@ -1,5 +1,6 @@
 // npm run conformance -- --oracle DIR [--proxy skein|envoy] [--control skein|recorded] [--only NAME] [-o json]
 // npm run conformance -- --oracle DIR --translate [--only NAME,…] [-o json]: compares configuration instead (translate.ts).
+// npm run conformance -- --oracle DIR --accept [--only NAME,…]: feeds every recorded answer to a data plane (accept.ts).
 // npm run conformance -- --corpora DIR [--only FILE,…] [-o json]: judges cases of Istio's own tests (corpora-main.ts).
 // Replays recorded behaviour against a cell of {control plane} x {proxy} and reports every difference.
 
@@ -9,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { acceptRecords } from './accept.ts';
 import { corporaMain } from './corpora-main.ts';
 import { enterOwnNamespace } from './network.ts';
 import { envoyBinary } from './proxies.ts';
@@ -72,6 +74,10 @@ const main = async (): Promise<void> => {
     process.exitCode = corporaMain(args);
     return;
   }
+  if (args.includes('--accept')) {
+    await accept(args);
+    return;
+  }
   if (process.argv.includes('--translate')) process.exit(translateMain(process.argv.slice(2), DEFAULT_ORACLE));
   const { oracle, cell, only, json, keep } = options();
   if (cell.proxy === 'envoy' && !envoyBinary()) throw new Error('no Envoy: set ENVOY or run test/setup');
@@ -109,6 +115,25 @@ const main = async (): Promise<void> => {
   else rmSync(work, { recursive: true, force: true });
   report({ passed, failed, skipped: skipped.length, failures, skips: skipped }, json);
   process.exit(failed > 0 ? 1 : 0);
+};
+
+/** What is refused is told with the field that stands in the way; whether it should be is for accept.test.ts to say. */
+const accept = async (args: readonly string[]): Promise<void> => {
+  const { values } = parseArgs({
+    args: args.filter((a) => a !== '--accept'),
+    options: { oracle: { type: 'string', default: DEFAULT_ORACLE }, only: { type: 'string' } },
+  });
+  const certs = mkdtempSync(join(tmpdir(), 'skein-accept-'));
+  try {
+    makeCerts(values.oracle, certs);
+    const { records, resources, refusals } = await acceptRecords(values.oracle, certs, values.only?.split(',') ?? []);
+    for (const { id, why } of refusals) process.stdout.write(`refused ${id}: ${why}\n`);
+    process.stdout.write(
+      `${records} records, ${resources} resources: ${resources - refusals.length} accepted, ${refusals.length} refused by name\n`,
+    );
+  } finally {
+    rmSync(certs, { recursive: true, force: true });
+  }
 };
 
 const attempt = async (

@@ -19,14 +19,16 @@ interface Stored {
 }
 
 /** Recorded JSON back to an Any: types that the recorder did not know travel as the bytes it kept. */
-const toAny = (json: unknown): unknown => {
-  if (Array.isArray(json)) return json.map(toAny);
+export const recordedAny = (json: unknown): unknown => {
+  if (Array.isArray(json)) return json.map(recordedAny);
   if (typeof json !== 'object' || json === null) return json;
   const o = json as Record<string, unknown>;
+  const inner = o['value'] as Record<string, unknown> | undefined;
+  if (o['@type'] === 'type.googleapis.com/google.protobuf.Struct' && typeof inner?.['unknown_type'] === 'string') return recordedAny(inner);
   if (typeof o['unknown_type'] === 'string') {
     return { '@type': o['unknown_type'], ...decodeNamed(typeOfUrl(o['unknown_type']), Buffer.from(String(o['bytes']), 'base64')) };
   }
-  return Object.fromEntries(Object.entries(o).map(([k, v]) => [k, toAny(v)]));
+  return Object.fromEntries(Object.entries(o).map(([k, v]) => [k, recordedAny(v)]));
 };
 
 export class RecordedControl {
@@ -60,7 +62,7 @@ export class RecordedControl {
     const types = new Map<string, Stored[]>();
     const put = (url: string, list: readonly object[] | undefined, key: string): void => {
       const stored = (list ?? []).map((raw) => {
-        const { '@type': _type, ...rest } = JSON.parse(rewrite(JSON.stringify(toAny(raw)))) as Record<string, unknown>;
+        const { '@type': _type, ...rest } = JSON.parse(rewrite(JSON.stringify(recordedAny(raw)))) as Record<string, unknown>;
         return { name: String(rest[key]), any: { '@type': url, ...(fromJsonNamed(typeOfUrl(url), rest) as object) } };
       });
       types.set(url, stored);

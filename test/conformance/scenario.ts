@@ -82,6 +82,7 @@ export interface RecordedXds {
   readonly clusters?: readonly object[];
   readonly routes?: readonly object[];
   readonly endpoints?: readonly object[];
+  readonly extensions?: readonly object[];
 }
 
 const lines = (path: string): string[] =>

@@ -6,7 +6,7 @@ import type { Cell } from './run-scenario.ts';
 import type { RecordedXds, Scenario } from './scenario.ts';
 
 /** Features that Skein's proxy does not decide yet; Envoy decides them all. */
-const PROXY_LACKS: readonly string[] = ['authz', 'jwt', 'ext-authz', 'ratelimit'];
+const PROXY_LACKS: readonly string[] = [];
 const NOT_YET = new Set(['NOT_YET_ENFORCED', 'KIND_NOT_SUPPORTED', 'FIELD_NOT_SUPPORTED']);
 
 /** A selector names a label in which a sidecar without a recording differs from the replica whose recording stands in for it. */

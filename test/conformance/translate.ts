@@ -1,7 +1,7 @@
 // npm run conformance -- --oracle DIR --translate: our answer beside the recorded answers of a real istiod. The same YAML, mesh
 // configuration and node go through the product's own reader and translation; what istiod refuses must be refused.
 
-import { parseMeshConfig } from '../../src/api/mesh-config.ts';
+import { parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { buildSnapshot } from '../../src/mesh/snapshot.ts';
 import { parseNode } from '../../src/translate/proxy-node.ts';

@@ -250,8 +250,8 @@ describe('incremental configuration', () => {
     assert.deepEqual(parts, ['rule shop/a 80'], 'the routes of the rule, and of no other host');
     assert.ok(!afterWeight.includes('outbound') && !afterWeight.includes('own') && afterWeight.includes('routes'), afterWeight.join());
     apply(mesh, { app: 'b', version: 'v2', state: 'ready' });
-    assert.ok(all().includes('outbound'));
-    assert.deepEqual([...new Set(parts)], ['b.shop.svc.cluster.local', 'service b.shop.svc.cluster.local 80'], 'the service’s own');
+    assert.ok(all().includes('outbound') && !made.includes('routes'), 'routes do not ask who serves a service');
+    assert.deepEqual([...new Set(parts)], ['b.shop.svc.cluster.local'], 'the service’s own');
     assert.equal(made.filter((name) => name === 'own').length, 1, 'its own endpoints are one proxy’s own side');
     apply(mesh, { file: 'rule-a', way: 1 });
     assert.ok(all().includes('outbound'));

@@ -77,7 +77,17 @@ describe('a stream', () => {
       const instance = { workload: 'a', address: '10.0.0.1', ready: true, meshed: true };
       assert.equal((await rig.admin('PUT', '/v1/instances/default/a', instance)).status, 200);
       const [token, others] = [await rig.token('a'), await rig.token('b')];
+      const open = (of: string, name: string): XdsClient => {
+        const client = new XdsClient(rig.controlPlane.xds[0] ?? '', { token: of, node: nodeOf(name) });
+        client.subscribe('CDS');
+        return client;
+      };
+      const [own, other] = [open(token, 'a'), open(others, 'b')];
+      await Promise.all([own.next('CDS', 1), other.next('CDS', 1)]);
       assert.equal((await rig.admin('DELETE', '/v1/instances/default/a')).status, 200);
+      assert.equal((await eventually('the open stream ends', () => own.status)).code, 16);
+      assert.equal(other.status, undefined);
+      other.close();
       assert.equal(await refusalOf(rig, token, nodeOf('a')), 16);
       await assert.rejects(createCertificate(rig.controlPlane.xds[0] ?? '', token, await csr()), { code: 16 });
       assert.equal((await createCertificate(rig.controlPlane.xds[0] ?? '', others, await csr())).length > 0, true);

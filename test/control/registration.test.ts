@@ -84,6 +84,7 @@ const come = async (rig: Rig, who: Who = {}, token?: string): Promise<XdsClient>
 interface Shown {
   readonly metadata: {
     readonly name: string;
+    readonly namespace: string;
     readonly labels: Readonly<Record<string, string>>;
     readonly annotations: Readonly<Record<string, string>>;
     readonly ownerReferences: readonly JsonObject[];
@@ -174,6 +175,9 @@ test('a sidecar that names its group becomes an entry of the group, and an endpo
     ]);
     assert.equal(entry.status, undefined, 'nobody probes it');
     await eventually('the endpoint', () => endpointsIn(seen).includes('10.1.0.1:8080'));
+    const { status, body } = await rig.admin('DELETE', `/v1/resources/WorkloadEntry/${entry.metadata.namespace}/${entry.metadata.name}`);
+    assert.equal(status, 409);
+    assert.match((body as { readonly error: { readonly message: string } }).error.message, /registered by its workload/);
     client.close();
     seen.close();
   });

@@ -227,6 +227,33 @@ describe('watched folder', () => {
     });
   });
 
+  test('others get their turn while hundreds of documents are read, and what comes meanwhile is not lost', async () => {
+    const root = temporaryFolder();
+    let parsed = 0;
+    const slow: typeof parseDocuments = (file, text) => {
+      const until = performance.now() + 1;
+      while (performance.now() < until);
+      parsed++;
+      return parseDocuments(file, text, {});
+    };
+    const source = new FolderSource({ folder: root, parse: (file, text) => slow(file, text, {}), pollMs: 100 });
+    source.start(() => undefined);
+    try {
+      const turns = new Set<number>();
+      const watching = setInterval(() => {
+        if (parsed > 0 && parsed < 300 && turns.add(parsed).size === 2) saveAtomically(join(root, 'b.yaml'), document('late', 'two'));
+      }, 1);
+      saveAtomically(join(root, 'a.yaml'), Array.from({ length: 300 }, (_, i) => document(`a${i}`, 'one')).join('---\n'));
+      await eventually('all of them', () => source.state.resources.length >= 300);
+      clearInterval(watching);
+      assert.ok(turns.size > 2, `turns at ${[...turns].join(' ')} of 300 documents`);
+      await eventually('the file that came meanwhile', () => specValue(source, 'late') === 'two');
+    } finally {
+      source.close();
+      rmSync(root, { recursive: true });
+    }
+  });
+
   test('a folder that is gone keeps what it gave', async () => {
     await withFolder(async (source, folder) => {
       renameSync(folder, `${folder}-gone`);

@@ -8,7 +8,7 @@ const MESH = `apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: gw, namespace: istio-system}
 spec:
-  selector: {istio: ingressgateway}
+  selector: {}
   servers:
   - port: {number: 8443, name: https, protocol: HTTPS}
     hosts: [shop.example]
@@ -33,7 +33,9 @@ const withGateway = async (names: readonly string[], check: (rig: Rig, told: () 
   const client = new XdsClient(rig.controlPlane.xds[0] ?? '', { node: NODE });
   try {
     client.subscribe('LDS');
-    client.ack(await client.next('LDS', 1));
+    const listeners = await client.next('LDS', 1);
+    assert.match(JSON.stringify(listeners.response), /"sds_config":\{[^{}]*"ads":\{\}[^{}]*"initial_fetch_timeout":"0.001s"/);
+    client.ack(listeners);
     client.subscribe('SDS', names);
     await eventually('it is logged', () => rig.log.some((l) => l.includes('is not given secrets')));
     await check(rig, async () => {

@@ -37,6 +37,32 @@ const untilGeneration = (rig: Rig, number: number): Promise<true> =>
   eventually(`generation ${number}`, () => (rig.controlPlane.model.current?.number ?? 0) >= number && true);
 
 describe('xDS server', () => {
+  test('what many slow clients are sent at once is whole for each', async () => {
+    const count = 700;
+    const all = Array.from({ length: count }, (_, i) => `kind: Service\nname: s${i}\nspec: {value: ${`v${i}-`.repeat(60)}}\n`).join(
+      '---\n',
+    );
+    const rig = await startRig({ 'all.yaml': all });
+    const clients: XdsClient[] = [];
+    try {
+      for (let i = 0; i < 10; i++) {
+        const token = await rig.token(`c${i}`);
+        const client = new XdsClient(rig.controlPlane.xds[0] ?? '', {
+          token,
+          node: `sidecar~10.0.0.${i + 1}~c${i}.default~default.svc.cluster.local`,
+        });
+        clients.push(client);
+        client.subscribe('CDS');
+      }
+      const [first, ...rest] = await Promise.all(clients.map((c) => c.next('CDS', 1)));
+      assert.equal(first?.names.length, count);
+      for (const one of rest) assert.deepEqual(one.response.resources, first?.response.resources);
+    } finally {
+      for (const client of clients) client.close();
+      await rig.close();
+    }
+  });
+
   test('answers each type and reports what was acknowledged', async () => {
     await withClient(shop(), async (rig, client) => {
       await client.follow(['a'], ['r']);

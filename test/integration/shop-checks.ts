@@ -64,7 +64,7 @@ export const shopChecks = async (suite: Suite, kind: Kind): Promise<void> => {
 const runningChecks = async (suite: Suite, mesh: Mesh, kind: Kind, named: Named): Promise<void> => {
   await trafficChecks(suite, mesh, named);
   await securityChecks(suite, mesh, named, { istioMetrics: kind.parts !== 'envoy' });
-  await policyChecks(suite, mesh, named, { enforced: kind.parts === 'envoy' });
+  await policyChecks(suite, mesh, named);
   if (kind.parts !== 'base') await recipeChecks(suite, mesh, named);
   await configurationChecks(suite, mesh, named);
   if (kind.parts === 'envoy') await envoyAgentKillCheck(suite, mesh, named);

@@ -14,6 +14,7 @@ import { grpcChecks, whyNoGrpc } from './grpc-checks.ts';
 import { h2specBareChecks, h2specMeshChecks, whyNoH2spec } from './h2spec-checks.ts';
 import { curlChecks, gatewayChecks, h2loadChecks, webSocketChecks } from './http-checks.ts';
 import { mutualTlsCheck } from './mutual-tls-check.ts';
+import { rateLimitChecks } from './rate-limit-checks.ts';
 import { greetingChecks, redisChecks, whyNoRedis } from './tcp-checks.ts';
 import { tool, toolPath } from './tools.ts';
 import { workersChecks } from './workers-checks.ts';
@@ -95,6 +96,7 @@ for (const [index, kind] of kinds.entries()) {
   }
   await bareChecks(suite, kind, named);
   await workersChecks(suite, kind, named);
+  await rateLimitChecks(suite, kind, named);
   const noH2spec = whyNoH2spec();
   if (noH2spec === undefined) await h2specBareChecks(suite, kind, named);
   else suite.skip(named('h2spec'), 'h2spec', noH2spec);

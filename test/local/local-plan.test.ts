@@ -168,7 +168,11 @@ spec:
 ---
 apiVersion: skein.dev/v1
 kind: Workload
-metadata: {name: plain, namespace: shop, labels: {sidecar.istio.io/inject: 'false'}}
+metadata:
+  name: plain
+  namespace: shop
+  labels: {sidecar.istio.io/inject: 'false'}
+  annotations: {sidecar.istio.io/statsHistogramBuckets: '{"istiocustom": [1, 5]}'}
 spec: {command: ['true']}
 `;
 
@@ -192,6 +196,10 @@ test('workloads of a folder', () => {
     failures: 3,
   });
   assert.deepEqual(echo?.capture, { excludeOutboundPorts: [25, 465] });
+  assert.deepEqual(JSON.parse(plain?.proxy.env['ISTIO_METAJSON_ANNOTATIONS'] ?? ''), {
+    'sidecar.istio.io/statsHistogramBuckets': '{"istiocustom": [1, 5]}',
+  });
+  assert.equal(echo?.proxy.env['ISTIO_METAJSON_ANNOTATIONS'], undefined);
   assert.equal(plain?.meshed, false);
   assert.equal(plain?.kind, 'application');
   const mark = folderMark(folder);

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import {
   compileRetry,
-  mayRetryRequest,
   type ResetKind,
   rateLimitedBackOffMs,
   retryBackOffMs,
   shouldRetryReset,
   shouldRetryStatus,
 } from '../../src/plan/retry.ts';
+import { requestRetry } from '../../src/plan/retry-request.ts';
 import { block, request } from './request.ts';
 
 const on = (retry_on: string, more: object = {}) => compileRetry({ retry_on, ...more });
@@ -29,7 +29,7 @@ describe('by response', () => {
     ['deadline-exceeded', 200, { 'grpc-status': '4' }, true],
     ['resource-exhausted', 200, { 'grpc-status': '8' }, true],
     ['internal', 200, { 'grpc-status': '13' }, true],
-    ['5xx', 503, { 'x-envoy-overloaded': 'true' }, false],
+    ['5xx', 503, { 'x-envoy-overloaded': 'true' }, true],
     ['5xx', 503, { 'x-envoy-ratelimited': 'true' }, false],
     ['envoy-ratelimited', 429, { 'x-envoy-ratelimited': 'true' }, true],
     ['nonsense', 503, {}, false],
@@ -46,10 +46,32 @@ describe('by response', () => {
 
   test('requests may have to qualify', () => {
     const get = on('5xx', { retriable_request_headers: [{ name: ':method', string_match: { exact: 'GET' } }] });
-    assert.ok(mayRetryRequest(get, request('/')) && !mayRetryRequest(get, request('/', { method: 'POST' })));
-    assert.ok(!mayRetryRequest(on('5xx', { num_retries: 0 }), request('/')));
-    assert.ok(!mayRetryRequest(on(''), request('/')));
+    assert.equal(requestRetry(get, request('/')), get);
+    assert.equal(requestRetry(get, request('/', { method: 'POST' })), undefined);
   });
+});
+
+test('with idempotent requests alone, others are tried again only while nothing was sent', () => {
+  const plan = on('5xx,retriable-4xx', { retry_options_predicates: [{ name: 'skein.retry.idempotent_only.v1' }] });
+  const get = requestRetry(plan, request('/'));
+  const post = requestRetry(plan, request('/', { method: 'POST' }));
+  assert.ok(get !== undefined && post !== undefined);
+  assert.ok(shouldRetryStatus(get, 503, block()) && shouldRetryReset(get, 'reset', true));
+  assert.ok(!shouldRetryStatus(post, 503, block()) && !shouldRetryStatus(post, 409, block()));
+  assert.ok(!shouldRetryReset(post, 'reset', true) && !shouldRetryReset(post, 'per-try-timeout', true));
+  assert.ok(shouldRetryReset(post, 'reset', false) && shouldRetryReset(post, 'connect-failure', false));
+  assert.ok(shouldRetryReset(post, 'refused-stream', true));
+  assert.ok(
+    !shouldRetryReset(
+      requestRetry(
+        on('retriable-4xx', { retry_options_predicates: [{ name: 'skein.retry.idempotent_only.v1' }] }),
+        request('/', { method: 'POST' }),
+      ) ?? plan,
+      'reset',
+      false,
+    ),
+  );
+  assert.throws(() => on('5xx', { retry_options_predicates: [{ name: 'other' }] }), /retry_options_predicates\[0\]/);
 });
 
 test('by reset', () => {

@@ -293,7 +293,8 @@ describe('weights', () => {
 
   test('sums are checked', () => {
     refuses(weighted([0, 0]), 'virtual_hosts[0].routes[0].route.weighted_clusters');
-    refuses(weighted([1, 1], { total_weight: 100 }), 'virtual_hosts[0].routes[0].route.weighted_clusters.total_weight');
+    // Deprecated: the sum counts.
+    matched(weighted([1, 1], { total_weight: 100 }), request('/'));
   });
 
   test('header ops: most specific first unless asked otherwise', () => {
@@ -323,7 +324,8 @@ describe('weights', () => {
       const m = matched(rc(wins), req);
       applyHeaderOps(m.requestHeaderOps, req.headers, info());
       assert.deepEqual(req.headers.values('x'), [want]);
-      assert.equal(rewrittenHost(m, req, undefined), 'a.host');
+      // The weight's comes first, the route's behind it.
+      assert.deepEqual([m.hostRewriteLiteral, rewrittenHost(m, req, undefined)], ['a.host', 'r.host']);
     }
   });
 });
@@ -344,7 +346,7 @@ describe('actions', () => {
       ]),
       request('/'),
     ).route;
-    assert.deepEqual([istio.timeoutMs, istio.maxStreamDurationMs, istio.maxGrpcTimeoutMs], [0, 0, 0]);
+    assert.deepEqual([istio.timeoutMs, istio.streamTimes, istio.maxStreamDurationMs, istio.grpcHeaderMaxMs], [0, true, 0, 0]);
   });
 
   test('the retry policy of the virtual host is the default', () => {
@@ -474,7 +476,15 @@ describe('actions', () => {
       request('/'),
     );
     assert.deepEqual(m.route.mirrors, [
-      { clusterName: 'm', clusterHeader: '', probability: 0.5, traceSampled: undefined, appendShadowSuffix: false },
+      {
+        clusterName: 'm',
+        clusterHeader: '',
+        probability: 0.5,
+        traceSampled: undefined,
+        appendShadowSuffix: false,
+        host: '',
+        headerOps: [],
+      },
     ]);
     assert.deepEqual(
       m.route.hashPolicy.map((h) => h.kind),
@@ -486,7 +496,9 @@ describe('actions', () => {
 
   test('what cannot be carried out is refused by name', () => {
     const route = (action: object): RouteConfiguration => config([{ match: { prefix: '/' }, route: { cluster: 'c', ...action } }]);
-    refuses(route({ hedge_policy: { initial_requests: 2 } }), 'virtual_hosts[0].routes[0].route.hedge_policy');
+    refuses(route({ hedge_policy: { initial_requests: 0 } }), 'virtual_hosts[0].routes[0].route.hedge_policy.initial_requests');
+    refuses(route({ cors: {} }), 'virtual_hosts[0].routes[0].route.cors');
+    refuses(route({ path_rewrite_policy: { name: 'x' } }), 'virtual_hosts[0].routes[0].route.path_rewrite_policy');
     refuses(route({ internal_redirect_policy: {} }), 'virtual_hosts[0].routes[0].route.internal_redirect_policy');
     refuses(route({ cluster: '' }), 'virtual_hosts[0].routes[0].route');
     refuses(config([{ match: {}, route: { cluster: 'c' } }]), 'virtual_hosts[0].routes[0].match');
@@ -495,7 +507,6 @@ describe('actions', () => {
       config([to('c', { prefix: '/', headers: [{ name: 'x', string_match: {} }] })]),
       'virtual_hosts[0].routes[0].match.headers[0].string_match',
     );
-    refuses({ vhds: {} }, 'vhds');
   });
 });
 

@@ -1,9 +1,9 @@
 // The pure parts: priority loads, outlier rules, the timer wheel on a virtual clock, SAN matching, forwarded addresses.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { priorityLoads } from '../../src/proxy/balance/priority-load.ts';
 import type { Clock } from '../../src/proxy/clock.ts';
 import { Host } from '../../src/proxy/host.ts';
-import { priorityLoads } from '../../src/proxy/host-set.ts';
 import { compileOutlier, OutlierDetector } from '../../src/proxy/outlier.ts';
 import { parseSans } from '../../src/proxy/peer-certificate.ts';
 import { lastForwardedFor } from '../../src/proxy/request-headers.ts';

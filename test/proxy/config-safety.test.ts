@@ -134,8 +134,8 @@ describe('a refused cluster', () => {
   test('names what it cannot honour', async () => {
     await using plane = await startPlane({});
     assert.throws(
-      () => plane.plane.setCluster(staticCluster('c', [], { circuit_breakers: { per_host_thresholds: [{ max_connections: 1 }] } })),
-      /circuit_breakers.per_host_thresholds\[0\].max_connections/,
+      () => plane.plane.setCluster(staticCluster('c', [], { circuit_breakers: { per_host_thresholds: [{ max_requests: 1 }] } })),
+      /circuit_breakers.per_host_thresholds\[0\].max_requests/,
     );
     plane.plane.setCluster(staticCluster('c', [], { circuit_breakers: { per_host_thresholds: [{}] } }));
     assert.throws(() => plane.plane.setListener(listener('l', hcm([]), { transparent: true })), /transparent/);
@@ -255,4 +255,15 @@ describe('what a client or a cluster may ask', () => {
     await eventually(() => ejected.value === 1, 'it is ejected');
     for (let n = 0; n < 4; n++) assert.equal((await fetchOnce(plane.port('l'), '/')).body, 'good');
   });
+});
+
+test('a cluster may not have a filter that nobody would run', async () => {
+  await using plane = await startPlane({});
+  const other = { name: 'any', typed_config: { '@type': `${TLS}.UpstreamTlsContext` } } as const;
+  assert.throws(() => plane.plane.setCluster(staticCluster('c', [], { filters: [other] })), /^PlanError: filters\[0\]: only/);
+  const known = {
+    name: 'any',
+    typed_config: { '@type': 'type.googleapis.com/envoy.tcp.metadataexchange.config.MetadataExchange' },
+  } as const;
+  plane.plane.setCluster(staticCluster('c', [], { filters: [known] }));
 });

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { compileHashPolicy } from '../../src/plan/hash-policy.ts';
 import { PlanError } from '../../src/plan/plan-error.ts';
-import { compileBalancer } from '../../src/proxy/balancer.ts';
+import { compileBalancer } from '../../src/proxy/balance/balancer.ts';
+import { HealthView, HostGroup } from '../../src/proxy/balance/host-set.ts';
+import { compileLbPlan } from '../../src/proxy/balance/lb-plan.ts';
 import { Host } from '../../src/proxy/host.ts';
-import { HealthView, HostGroup } from '../../src/proxy/host-set.ts';
 import { type HashedRequest, requestHash } from '../../src/proxy/request-hash.ts';
 import { xxHash64 } from '../../src/proxy/xx-hash64.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
@@ -19,10 +20,16 @@ const hosts = (weights: readonly number[]): Host[] =>
     return host;
   });
 const half = (): number => 0.5;
+const compile = (cluster: Cluster, active = 0) =>
+  compileBalancer(
+    compileLbPlan(cluster).policy,
+    () => 0,
+    () => active,
+  );
 
 /** The last digit of the port of the host of each of sixty keys. */
 const spread = (cluster: Cluster, group: HostGroup): string => {
-  const balancer = compileBalancer(cluster, () => 0);
+  const balancer = compile(cluster);
   return Array.from({ length: 60 }, (_, i) => balancer(group, half, xxHash64(`user-${i}`), 0)?.address.slice(-1)).join('');
 };
 
@@ -43,6 +50,10 @@ describe('consistent hashing', () => {
       spread({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: 50 } }, weighted()),
       '244434312441331343244144341112341144312213443343441114443143',
     );
+    assert.equal(
+      spread({ lb_policy: 'RING_HASH', ring_hash_lb_config: { hash_function: 'MURMUR_HASH_2' } }, even()),
+      '121433432432114132211231314433231313132111141441234441314344',
+    );
     assert.equal(spread({ lb_policy: 'MAGLEV' }, even()), '214444224133324241311421422122424322431421231334243134232334');
     assert.equal(
       spread({ lb_policy: 'MAGLEV', maglev_lb_config: { table_size: 251 } }, weighted()),
@@ -58,7 +69,7 @@ describe('consistent hashing', () => {
       { weight: 3, hosts: [c, d] },
     ];
     const membership = { priorities: [{ localities, hosts: [a, b, c, d] }], overprovisioning: 140 };
-    const group = () => new HealthView(membership, 50, true, half, true).group(half, 7n);
+    const group = () => new HealthView(membership, { panicThreshold: 50, byLocality: true, hashed: true }, half).group(half, 7n);
     for (const [policy, expected] of [
       ['RING_HASH', '432431424444323412344344334443443234313442441442123434431442'],
       ['MAGLEV', '244444224433334242331444422423444332433443234334243334434334'],
@@ -76,7 +87,7 @@ describe('consistent hashing', () => {
       const after = spread({ lb_policy: policy }, new HostGroup(all.slice(0, 3), half));
       const moved = [...before].filter((host, i) => host !== '4' && host !== after[i]).length;
       assert.ok(moved <= 8, `${policy}: ${moved} keys of the hosts that stay moved`);
-      const balancer = compileBalancer({ lb_policy: policy }, () => 0);
+      const balancer = compile({ lb_policy: policy });
       const group = new HostGroup(all, half);
       const tries = new Set(Array.from({ length: 8 }, (_, attempt) => balancer(group, half, 12345n, attempt)?.address));
       assert.ok(tries.size > 1, policy);
@@ -86,14 +97,13 @@ describe('consistent hashing', () => {
   test('what cannot be built is refused by name', () => {
     const refused = (cluster: Cluster, field: RegExp): void => {
       assert.throws(
-        () => compileBalancer(cluster, () => 0),
+        () => compile(cluster),
         (e) => e instanceof PlanError && field.test(e.message),
       );
     };
-    refused({ lb_policy: 'RING_HASH', ring_hash_lb_config: { hash_function: 'MURMUR_HASH_2' } }, /hash_function/);
     refused({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: 20, maximum_ring_size: 10 } }, /minimum_ring_size/);
     refused({ lb_policy: 'MAGLEV', maglev_lb_config: { table_size: 100 } }, /prime/);
-    const bounded = { consistent_hashing_lb_config: { hash_balance_factor: 150 } };
+    const bounded = { consistent_hashing_lb_config: { hash_balance_factor: 50 } };
     refused({ lb_policy: 'MAGLEV', common_lb_config: bounded }, /hash_balance_factor/);
   });
 });

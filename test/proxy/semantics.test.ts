@@ -1,5 +1,7 @@
 // Smaller promises of the HTTP connection manager: 100-continue, edge headers, connection reuse, idle closing, redirects.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import {
   eventually,
@@ -164,5 +166,23 @@ describe('connection manager', () => {
       ],
     });
     for (let n = 0; n < 20; n++) assert.equal((await fetchOnce(plane.port('l'), '/')).body, 'good');
+  });
+
+  test('only the one loopback address stands for this machine, other loopback clients are named', async () => {
+    await using backend = await httpBackend((_n, head) => head);
+    await using plane = await startPlane({
+      clusters: [staticCluster('c', [backend.port])],
+      listeners: [listener('edge', hcm([toCluster('c')], { use_remote_address: true }))],
+    });
+    const forwardedFor = async (localAddress: string): Promise<string | undefined> => {
+      const socket = connect({ port: plane.port('edge'), host: '127.0.0.1', localAddress });
+      await once(socket, 'connect');
+      const client = new RawClient(socket);
+      const { body } = await client.get('/');
+      client.close();
+      return /x-forwarded-for: (\S+)/.exec(body)?.[1];
+    };
+    assert.equal(await forwardedFor('127.0.0.5'), '127.0.0.5');
+    assert.notEqual(await forwardedFor('127.0.0.1'), '127.0.0.5');
   });
 });

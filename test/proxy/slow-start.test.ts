@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PlanError } from '../../src/plan/plan-error.ts';
-import { compileBalancer } from '../../src/proxy/balancer.ts';
+import { compileBalancer } from '../../src/proxy/balance/balancer.ts';
+import { HostGroup } from '../../src/proxy/balance/host-set.ts';
+import { compileLbPlan } from '../../src/proxy/balance/lb-plan.ts';
+import { compileSlowStart } from '../../src/proxy/balance/slow-start.ts';
 import { Host } from '../../src/proxy/host.ts';
-import { HostGroup } from '../../src/proxy/host-set.ts';
-import { compileSlowStart } from '../../src/proxy/slow-start.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 
 const host = (port: number, addedAtMs: number, weight = 1): Host => {
@@ -17,7 +18,11 @@ const host = (port: number, addedAtMs: number, weight = 1): Host => {
 
 /** Of 1,000 picks at `now`, how many go to the last host. */
 const share = (cluster: Cluster, hosts: readonly Host[], now: number): number => {
-  const balancer = compileBalancer(cluster, () => now);
+  const balancer = compileBalancer(
+    compileLbPlan(cluster).policy,
+    () => now,
+    () => 0,
+  );
   const group = new HostGroup(hosts, () => 0.5);
   const last = hosts.at(-1);
   let n = 0;

@@ -9,7 +9,17 @@ import { WaitingLine } from '../../src/proxy/waiting-line.ts';
 
 const client = (): UpstreamClient => Object.create(DISCARD);
 const limitsOf = (pendingMax: number) =>
-  new LocalLimits({ connectionsMax: 1, pendingMax, requestsMax: 1, retriesMax: 1, budgetPercent: undefined, budgetMin: 1 });
+  new LocalLimits({
+    connectionsMax: 1,
+    pendingMax,
+    requestsMax: 1,
+    retriesMax: 1,
+    budgetPercent: undefined,
+    budgetMin: 1,
+    hostConnectionsMax: 1e9,
+    poolsMax: 1e9,
+    tracksRemaining: false,
+  });
 const start = (pendingMax: number) => {
   const stats = createClusterStats(new StatsStore(), 'c');
   return { stats, limits: limitsOf(pendingMax), line: new WaitingLine(stats) };

@@ -68,7 +68,30 @@ const pair = () => {
   return { slots, both, hear };
 };
 
-const BOUNDS = { connectionsMax: 2, pendingMax: 3, requestsMax: 2, retriesMax: 1, budgetPercent: undefined, budgetMin: 3 };
+const BOUNDS = {
+  connectionsMax: 2,
+  pendingMax: 3,
+  requestsMax: 2,
+  retriesMax: 1,
+  budgetPercent: undefined,
+  budgetMin: 3,
+  hostConnectionsMax: 1e9,
+  poolsMax: 1e9,
+  tracksRemaining: false,
+};
+
+test('limits of a host: its connections are those of all workers', () => {
+  const { both } = pair();
+  const [a, b] = both.map((w) => w.limits('c', { ...BOUNDS, connectionsMax: 9, hostConnectionsMax: 2 }, () => undefined));
+  const [ha, hb] = both.map((w) => w.host('h'));
+  assert.ok(a && b && ha && hb);
+  assert.deepEqual([a.tryConnection(ha, true), b.tryConnection(hb, false), a.tryConnection(ha, false)], [true, true, false]);
+  assert.deepEqual([a.inHand.connections, b.inHand.connections, hb.connections], [2, 2, 2]);
+  b.releaseConnection(hb);
+  assert.equal(a.tryConnection(ha, false), true);
+  assert.equal(ha.setFlags(4, 0), true);
+  assert.deepEqual([hb.flags, hb.setFlags(4, 0), hb.setFlags(1, 4), ha.flags], [4, false, true, 1], 'flags are seen by all');
+});
 
 test('limits: full for one is full for all, a freed place goes to who waits, and nothing stays behind', () => {
   const { slots, both, hear } = pair();

@@ -1,8 +1,20 @@
 // A data plane without sockets for tests of what configures it: keeps what it was given, knows what that refers to.
 import { PlanError } from '../../src/plan/plan-error.ts';
+import { compileBreakers, LocalLimits } from '../../src/proxy/circuit-breaker.ts';
 import type { ClusterView, DataPlane, ListenerView } from '../../src/proxy/data-plane.ts';
+import { Host } from '../../src/proxy/host.ts';
+import type { Demanded, DemandKind } from '../../src/proxy/on-demand/demand.ts';
+import type { HostOutcome, HostUpdate } from '../../src/proxy/route-table.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
-import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, RouteConfiguration, Secret } from '../../src/xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  ConfigSource,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+} from '../../src/xds/gen/types.ts';
 
 export class FakeDataPlane implements DataPlane {
   readonly stats = new StatsStore();
@@ -13,6 +25,8 @@ export class FakeDataPlane implements DataPlane {
   readonly endpointMap = new Map<string, ClusterLoadAssignment>();
   readonly secretMap = new Map<string, Secret>();
   readonly secretSources = new Map<string, ConfigSource>();
+  readonly extensionMap = new Map<string, Core_TypedExtensionConfig>();
+  readonly extensionSources = new Map<string, ConfigSource>();
   drained = false;
   #changed: () => void = () => undefined;
 
@@ -64,6 +78,45 @@ export class FakeDataPlane implements DataPlane {
     this.#changed();
   }
 
+  readonly hostUpdates: HostUpdate[] = [];
+  readonly absent: string[] = [];
+  wanted: Demanded = { host: new Set(), cluster: new Set(), listener: new Set() };
+  demanded(): Demanded {
+    return this.wanted;
+  }
+  updateHosts(update: HostUpdate): HostOutcome {
+    this.hostUpdates.push(update);
+    return { problems: [], gone: [] };
+  }
+  notThere(kind: DemandKind, name: string): void {
+    this.absent.push(`${kind} ${name}`);
+  }
+  /** Somebody needs other things now. */
+  want(wanted: Partial<Demanded>): void {
+    this.wanted = { ...this.wanted, ...wanted };
+    this.#changed();
+  }
+  setExtension(e: Core_TypedExtensionConfig): void {
+    this.#refuseBad(e.typed_config === undefined ? 'bad' : undefined, 'typed_config');
+    this.#did(`+extension ${e.name}`);
+    this.extensionMap.set(e.name ?? '', e);
+    this.#changed();
+  }
+  removeExtension(name: string): void {
+    this.#did(`-extension ${name}`);
+    this.extensionMap.delete(name);
+    this.#changed();
+  }
+  giveUpExtension(name: string): void {
+    this.#did(`?extension ${name}`);
+    this.#changed();
+  }
+  referencedExtensions(): ReadonlyMap<string, ConfigSource> {
+    return this.extensionSources;
+  }
+  extensions(): Iterable<Core_TypedExtensionConfig> {
+    return this.extensionMap.values();
+  }
   referencedSecrets(): ReadonlyMap<string, ConfigSource> {
     return this.secretSources;
   }
@@ -83,10 +136,7 @@ export class FakeDataPlane implements DataPlane {
         warm: config.type !== 'EDS' || assignment !== undefined,
         assignment,
         hosts: () => hostsOf(assignment),
-        maxConnections: 1024,
-        maxPendingRequests: 1024,
-        maxRequests: 1024,
-        maxRetries: 3,
+        breakers: compileBreakers(config.circuit_breakers, (_priority, bounds) => new LocalLimits(bounds)),
       };
     }
   }
@@ -151,6 +201,7 @@ const hostsOf = (assignment: ClusterLoadAssignment | undefined): ReturnType<Clus
         weight: e.load_balancing_weight ?? 1,
         edsHealth: e.health_status === undefined ? undefined : String(e.health_status),
         ejected: false,
+        checks: new Host('127.0.0.1', 1).checks,
         metadata: e.metadata,
         stats: { cxActive: 0, cxTotal: 2, cxConnectFail: 0, rqActive: 1, rqTotal: 5, rqSuccess: 4, rqError: 1, rqTimeout: 0 },
       };

@@ -2,7 +2,15 @@
 import type { Clock } from '../../src/proxy/clock.ts';
 import { encode } from '../../src/xds/codec.ts';
 import { type Content, type EncodedResource, hashVersions } from '../../src/xds/content.ts';
-import type { Bootstrap, Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret } from '../../src/xds/gen/types.ts';
+import type {
+  Bootstrap,
+  Cluster,
+  ClusterLoadAssignment,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+} from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE } from '../../src/xds/resource-types.ts';
 import { SotwServer } from '../../src/xds/sotw-server.ts';
 import type { StreamEvents, XdsTransport } from '../../src/xds/transport.ts';
@@ -73,7 +81,7 @@ export class ManualClock implements Clock {
   }
 }
 
-type Any = Cluster | ClusterLoadAssignment | Listener | RouteConfiguration | Secret;
+type Any = Cluster | ClusterLoadAssignment | Listener | RouteConfiguration | Secret | Core_TypedExtensionConfig;
 
 /** A control plane whose streams are served in this process; bytes travel in microtasks. */
 export class FakeControl implements XdsTransport {

@@ -17,7 +17,8 @@ const MAY_IMPORT: { readonly [room: string]: readonly string[] } = {
   translate: ['base', 'identity', 'api', 'mesh', 'xds'],
   control: ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'],
   local: ['base', 'api', 'agent'],
-  cli: ['base', 'wire', 'identity', 'xds', 'plan', 'proxy', 'agent', 'api', 'mesh', 'translate', 'control', 'local'],
+  ratelimit: ['base', 'wire', 'xds'],
+  cli: ['base', 'wire', 'identity', 'xds', 'plan', 'proxy', 'agent', 'api', 'mesh', 'translate', 'control', 'local', 'ratelimit'],
 };
 const PURE = ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'];
 /** Where processes start, and what generated code imports. */

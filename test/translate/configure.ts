@@ -1,7 +1,7 @@
 // Configuration of a node from YAML, read as the product reads it. Every resource is encoded, so that no field is misspelt.
 
 import assert from 'node:assert/strict';
-import { parseMeshConfig } from '../../src/api/mesh-config.ts';
+import { parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import type { Instance } from '../../src/mesh/instance.ts';
 import { buildSnapshot } from '../../src/mesh/snapshot.ts';

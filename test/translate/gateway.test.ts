@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseMeshConfig } from '../../src/api/mesh-config.ts';
+import { parseMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { buildSnapshot } from '../../src/mesh/snapshot.ts';
 import type { DownstreamTlsContext, FilterChain } from '../../src/xds/gen/types.ts';

@@ -1,7 +1,7 @@
 // Meshes for tests: YAML text read leniently into resources (no validation: that is the api room's), and a MeshConfig with Istio's defaults.
 
 import { parseAllDocuments } from 'yaml';
-import type { MeshConfig } from '../../src/api/mesh-config.ts';
+import type { MeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { type Kind, objectOrigin, type Resource } from '../../src/api/resource.ts';
 
 type Raw = Record<string, unknown>;

@@ -65,6 +65,10 @@ test('a transport socket is merged by name, or takes the place of another', () =
   assert.deepEqual(merge({ name: 'c', transport_socket: own }, more)?.transport_socket, both);
   assert.deepEqual(merge({ name: 'c', transport_socket: own }, raw)?.transport_socket, raw);
   assert.deepEqual(merge({ name: 'c' }, raw)?.transport_socket, raw);
+  const [more2] = patched({ applyTo: 'CLUSTER', operation: 'MERGE', value: { transport_socket: raw, connect_timeout: '1s' } }, [
+    { name: 'c' },
+  ]);
+  assert.deepEqual(more2, { name: 'c', transport_socket: raw }, 'nothing else of such a patch is merged');
   const chosen = {
     name: 'c',
     transport_socket_matches: [

@@ -156,6 +156,12 @@ test('chains are merged, removed and added; a transport socket of the same name 
     name: 'tls',
     typed_config: { '@type': TLS, require_client_certificate: true, session_timeout: '9s' },
   });
+  const timeout = { transport_socket_connect_timeout: '3s' };
+  const beside = (transport_socket: unknown): unknown =>
+    patched({ ...chain, operation: 'MERGE', value: { transport_socket, ...timeout } }, before)[0]?.filter_chains?.[0]
+      ?.transport_socket_connect_timeout;
+  assert.equal(beside(wanted), undefined, 'nothing else of such a patch is merged');
+  assert.equal(beside({ ...wanted, name: 'other' }), '3s');
 });
 
 test('the default chain is a chain', () => {

@@ -77,6 +77,43 @@ test('the built-in provider writes as the mesh says, others as they say themselv
   );
 });
 
+test('the log service of the mesh is logged to where a proxy’s bootstrap has it, after the file', () => {
+  const asked = { enableEnvoyAccessLogService: true, accessLogFile: '/log' };
+  const named = { ...asked, defaultConfig: { envoyAccessLogService: { address: 'als.obs:15000' } } };
+  const t = telemetry('', named);
+  const shown = (list: ReturnType<NodeTelemetry['accessLogs']>) =>
+    list.map((l) => [l.name, (l.typed_config as { readonly common_config?: { readonly log_name?: string } }).common_config?.log_name]);
+  const file = ['envoy.access_loggers.file', undefined];
+  assert.deepEqual(shown(t.accessLogs('outbound')), [file, ['envoy.access_loggers.http_grpc', 'http_envoy_accesslog']]);
+  assert.deepEqual(shown(t.tcpLogs('inbound')), [file, ['envoy.tcp_grpc_access_log', 'tcp_envoy_accesslog']]);
+  assert.deepEqual(shown(t.listenerLogs('inbound')), [file, ['envoy.tcp_grpc_access_log', 'listener_envoy_accesslog']]);
+  assert.deepEqual(logsOf(t)[1]?.['typed_config'], {
+    '@type': 'type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig',
+    common_config: {
+      log_name: 'http_envoy_accesslog',
+      grpc_service: { envoy_grpc: { cluster_name: 'envoy_accesslog_service' } },
+      transport_api_version: 'V3',
+      filter_state_objects_to_log: [
+        'upstream_peer',
+        'downstream_peer',
+        'wasm.upstream_peer',
+        'wasm.upstream_peer_id',
+        'wasm.downstream_peer',
+        'wasm.downstream_peer_id',
+      ],
+    },
+  });
+  assert.deepEqual(shown(telemetry('', asked).accessLogs('outbound')), [file], 'no proxy has a cluster for it');
+  const own = { metadata: { PROXY_CONFIG: { envoyAccessLogService: { address: 'als.obs:15000' } } } };
+  assert.equal(telemetry('', asked, own).accessLogs('outbound').length, 2, 'this proxy says that it has one');
+  assert.equal(
+    telemetry('  accessLogging: [{providers: [{name: envoy}], disabled: true}]', { ...named, extensionProviders: [ENVOY] }).accessLogs(
+      'outbound',
+    ).length,
+    0,
+  );
+});
+
 test('log services are reached through their cluster', () => {
   const http = logTo({ envoyHttpAls: { ...service, additionalRequestHeadersToLog: ['x'] } });
   assert.deepEqual(http['common_config'], {

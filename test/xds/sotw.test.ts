@@ -5,10 +5,11 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { decode, encode } from '../../src/xds/codec.ts';
 import { type Content, type EncodedResource, hashVersions } from '../../src/xds/content.ts';
+import type { Subscription } from '../../src/xds/discovery-client.ts';
 import { readResponse, writeResponse } from '../../src/xds/envelope.ts';
 import type { DiscoveryRequest } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, type ResourceType, ROUTE_TYPE, resourceType } from '../../src/xds/resource-types.ts';
-import { SotwClient, type Subscription } from '../../src/xds/sotw-client.ts';
+import { SotwClient } from '../../src/xds/sotw-client.ts';
 import { SotwServer } from '../../src/xds/sotw-server.ts';
 
 /** A resource whose content is `revision`; `bad-…` is refused by the test's client. */

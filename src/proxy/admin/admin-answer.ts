@@ -27,6 +27,7 @@ export const answerAdmin = async (context: AdminContext, request: AdminRequest):
       routes: () => dataPlane.routes(),
       secrets: () => dataPlane.secrets(),
       referencedSecrets: () => dataPlane.referencedSecrets(),
+      extensions: () => dataPlane.extensions(),
     };
     return handleAdmin({ ...context, dataPlane: summed, metrics }, request);
   } catch (problem) {

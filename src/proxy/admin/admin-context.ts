@@ -27,7 +27,7 @@ export interface OtherWorkers {
 export interface AdminContext {
   /** With the node as it is announced. */
   readonly bootstrap: Bootstrap;
-  readonly dataPlane: Pick<DataPlane, 'clusters' | 'listeners' | 'routes' | 'secrets' | 'referencedSecrets' | 'stats'>;
+  readonly dataPlane: Pick<DataPlane, 'clusters' | 'extensions' | 'listeners' | 'routes' | 'secrets' | 'referencedSecrets' | 'stats'>;
   readonly store: ResourceStore;
   readonly metrics: MetricRegistry;
   /** Absent: `dataPlane` and `metrics` have counted everything. */

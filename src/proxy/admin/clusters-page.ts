@@ -31,10 +31,9 @@ const lines = (c: ClusterView, dynamic: boolean): string => {
   const { name } = c;
   let out = `${name}::observability_name::${c.config.alt_stat_name || name}\n`;
   for (const priority of ['default_priority', 'high_priority']) {
-    const [cx, pending, rq, retries] =
-      priority === 'default_priority' ? [c.maxConnections, c.maxPendingRequests, c.maxRequests, c.maxRetries] : [1024, 1024, 1024, 3];
-    out += `${name}::${priority}::max_connections::${cx}\n${name}::${priority}::max_pending_requests::${pending}\n`;
-    out += `${name}::${priority}::max_requests::${rq}\n${name}::${priority}::max_retries::${retries}\n`;
+    const of = priority === 'default_priority' ? c.breakers.default.bounds : c.breakers.high.bounds;
+    out += `${name}::${priority}::max_connections::${of.connectionsMax}\n${name}::${priority}::max_pending_requests::${of.pendingMax}\n`;
+    out += `${name}::${priority}::max_requests::${of.requestsMax}\n${name}::${priority}::max_retries::${of.retriesMax}\n`;
   }
   out += `${name}::added_via_api::${dynamic}\n`;
   const service = c.config.eds_cluster_config?.service_name;
@@ -62,29 +61,46 @@ const hostStats = ({ stats }: HostView): readonly (readonly [string, number])[] 
 ];
 
 const healthFlags = (host: HostView): string => {
+  const { checks } = host;
   const flags = [
+    checks.failed ? '/failed_active_hc' : '',
     host.ejected ? '/failed_outlier_check' : '',
     host.edsHealth === 'UNHEALTHY' || host.edsHealth === 'TIMEOUT' ? '/failed_eds_health' : '',
+    checks.degraded ? '/degraded_active_hc' : '',
     host.edsHealth === 'DEGRADED' ? '/degraded_eds_health' : '',
+    checks.leaving ? '/pending_dynamic_removal' : '',
+    checks.pending ? '/pending_active_hc' : '',
+    checks.excluded ? '/excluded_via_immediate_hc_fail' : '',
+    checks.timedOut ? '/active_hc_timeout' : '',
     host.edsHealth === 'DRAINING' ? '/eds_status_draining' : '',
+    checks.degradedByAnswer ? '/degraded_outlier_detection' : '',
   ].join('');
   return flags === '' ? 'healthy' : flags;
 };
+
+const thresholds = (bounds: ClusterView['breakers']['default']['bounds']) => ({
+  max_connections: bounds.connectionsMax,
+  max_pending_requests: bounds.pendingMax,
+  max_requests: bounds.requestsMax,
+  max_retries: bounds.retriesMax,
+});
+
+/** Those of envoy.admin.v3.HostHealthStatus that are set. */
+const checkStatus = ({ checks }: HostView): Partial<NonNullable<HostStatus['health_status']>> => ({
+  ...(checks.failed ? { failed_active_health_check: true } : {}),
+  ...(checks.degraded ? { failed_active_degraded_check: true } : {}),
+  ...(checks.leaving ? { pending_dynamic_removal: true } : {}),
+  ...(checks.pending ? { pending_active_hc: true } : {}),
+  ...(checks.excluded ? { excluded_via_immediate_hc_fail: true } : {}),
+  ...(checks.timedOut ? { active_hc_timeout: true } : {}),
+});
 
 const status = (c: ClusterView, dynamic: boolean): ClusterStatus => ({
   name: c.name,
   added_via_api: dynamic,
   host_statuses: [...c.hosts()].map(hostStatus),
   circuit_breakers: {
-    thresholds: [
-      {
-        max_connections: c.maxConnections,
-        max_pending_requests: c.maxPendingRequests,
-        max_requests: c.maxRequests,
-        max_retries: c.maxRetries,
-      },
-      { priority: 'HIGH', max_connections: 1024, max_pending_requests: 1024, max_requests: 1024, max_retries: 3 },
-    ],
+    thresholds: [thresholds(c.breakers.default.bounds), { priority: 'HIGH', ...thresholds(c.breakers.high.bounds) }],
   },
   observability_name: c.config.alt_stat_name || c.name,
   eds_service_name: c.config.eds_cluster_config?.service_name,
@@ -102,6 +118,7 @@ const hostStatus = (host: HostView): HostStatus => ({
   health_status: {
     eds_health_status: host.edsHealth === undefined || host.edsHealth === 'UNKNOWN' ? 'HEALTHY' : (host.edsHealth as 'HEALTHY'),
     ...(host.ejected ? { failed_outlier_check: true } : {}),
+    ...checkStatus(host),
   },
   weight: host.weight,
   ...(host.hostname === '' ? {} : { hostname: host.hostname }),

@@ -1,7 +1,15 @@
 // GET /config_dump: everything the proxy was configured with, in envoy.admin.v3's messages. Reads, never changes.
 import { type TypeName, typeUrl } from '../../xds/codec.ts';
 import { toJsonNamed } from '../../xds/json.ts';
-import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, type ResourceType, ROUTE_TYPE, SECRET_TYPE } from '../../xds/resource-types.ts';
+import {
+  CLUSTER_TYPE,
+  ENDPOINT_TYPE,
+  EXTENSION_TYPE,
+  LISTENER_TYPE,
+  type ResourceType,
+  ROUTE_TYPE,
+  SECRET_TYPE,
+} from '../../xds/resource-types.ts';
 import type { ResourceRecord } from '../xds/resource-store.ts';
 import { type AdminContext, type AdminResponse, json, text } from './admin-context.ts';
 import { redact } from './redact.ts';
@@ -48,6 +56,7 @@ const allDumps = (context: AdminContext, withEndpoints: boolean, names: (name: s
   { '@type': typeUrl('envoy.admin.v3.ScopedRoutesConfigDump') },
   routesDump(context, names),
   secretsDump(context, names),
+  ...extensionsDump(context, names),
 ];
 
 const bootstrapDump = (context: AdminContext): Dump => ({
@@ -179,6 +188,18 @@ const secretsDump = ({ dataPlane, store }: AdminContext, names: (name: string) =
     dynamic_active_secrets: active,
     dynamic_warming_secrets: warming,
   };
+};
+
+/** Shown where there are any. */
+const extensionsDump = ({ dataPlane, store }: AdminContext, names: (name: string) => boolean): Dump[] => {
+  const filters = [...dataPlane.extensions()].flatMap((extension) => {
+    const name = extension.name ?? '';
+    if (!names(name)) return [];
+    const record = store.record(EXTENSION_TYPE.url, name);
+    const shown = { version_info: record?.version, ecds_filter: asAny(EXTENSION_TYPE, extension), last_updated: updated(record) };
+    return [{ ...shown, ...errorState(EXTENSION_TYPE, record) }];
+  });
+  return filters.length === 0 ? [] : [{ '@type': typeUrl('envoy.admin.v3.EcdsConfigDump'), ecds_filters: filters }];
 };
 
 /** What was refused for its address and has got it since is as good as accepted. */

@@ -4,6 +4,7 @@
 
 import type { Bootstrap } from '../../xds/gen/types.ts';
 import { fromJson } from '../../xds/json.ts';
+import { refusedField } from '../../xds/refused-fields.ts';
 
 export interface LoadedBootstrap {
   readonly bootstrap: Bootstrap;
@@ -77,39 +78,15 @@ const merge = (a: unknown, b: unknown): unknown => {
 const isObject = (v: unknown): v is Record<string, unknown> =>
   typeof v === 'object' && v !== null && !Array.isArray(v) && !(v instanceof Uint8Array);
 
-/** A field someone relies on, and Skein does not have it. */
-const REFUSED: readonly (keyof Bootstrap)[] = [
-  'stats_sinks',
-  'tracing',
-  'hds_config',
-  'header_prefix',
-  'bootstrap_extensions',
-  'default_socket_interface',
-  'certificate_provider_instances',
-  'xds_delegate_extension',
-  'xds_config_tracker_extension',
-  'config_sources',
-  'default_config_source',
-];
-
 const HONOURED: readonly (keyof Bootstrap)[] = ['node', 'static_resources', 'dynamic_resources', 'cluster_manager', 'admin'];
 
 const check = (bootstrap: Bootstrap, inert: Set<string>): void => {
+  // What static resources hold is refused with the name of the resource, when they are taken.
+  const refused = refusedField('envoy.config.bootstrap.v3.Bootstrap', { ...bootstrap, static_resources: undefined });
+  if (refused !== undefined) throw new BootstrapError(`${refused.path}: is not supported`);
   for (const name of Object.keys(bootstrap) as (keyof Bootstrap)[]) {
     const value = bootstrap[name];
     if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
-    if (REFUSED.includes(name)) throw new BootstrapError(`${name}: is not supported`);
     if (!HONOURED.includes(name)) inert.add(name);
-  }
-  const manager = bootstrap.cluster_manager;
-  if (manager?.load_stats_config) throw new BootstrapError('cluster_manager.load_stats_config: is not supported');
-  if (manager?.outlier_detection) throw new BootstrapError('cluster_manager.outlier_detection: is not supported');
-  if (manager?.local_cluster_name) inert.add('cluster_manager.local_cluster_name');
-  const layers = bootstrap.layered_runtime?.layers ?? [];
-  const rtds = layers.findIndex((l) => l.rtds_layer);
-  if (rtds >= 0) throw new BootstrapError(`layered_runtime.layers[${rtds}].rtds_layer: is not supported`);
-  const dynamic = bootstrap.dynamic_resources;
-  for (const name of ['lds_resources_locator', 'cds_resources_locator'] as const) {
-    if (dynamic?.[name]) throw new BootstrapError(`dynamic_resources.${name}: is not supported`);
   }
 };

@@ -1,7 +1,7 @@
 // Who this proxy says it is on every xDS stream: the bootstrap's node, this program's name and version, and the
 // extensions that it honours. A control plane sends the configuration of an extension only to who announces it.
 
-import { HTTP2_FEATURE } from '../../xds/client-features.ts';
+import { HTTP2_FEATURE, IDEMPOTENT_RETRIES_FEATURE, ON_DEMAND_FEATURE, PEAK_EWMA_FEATURE } from '../../xds/client-features.ts';
 import { TYPE_URL_PREFIX } from '../../xds/codec.ts';
 import type { Extension, Node } from '../../xds/gen/types.ts';
 
@@ -20,6 +20,41 @@ const ROWS: readonly Row[] = [
   ['envoy.filters.http.grpc_stats', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig'],
   ['envoy.filters.http.fault', 'envoy.filters.http', 'envoy.extensions.filters.http.fault.v3.HTTPFault'],
   ['envoy.filters.http.cors', 'envoy.filters.http', 'envoy.extensions.filters.http.cors.v3.Cors'],
+  ['envoy.filters.http.buffer', 'envoy.filters.http', 'envoy.extensions.filters.http.buffer.v3.Buffer'],
+  [
+    'envoy.filters.http.ext_authz',
+    'envoy.filters.http',
+    'envoy.extensions.filters.http.ext_authz.v3.ExtAuthz',
+    'envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute',
+  ],
+  ['envoy.filters.http.on_demand', 'envoy.filters.http', 'envoy.extensions.filters.http.on_demand.v3.OnDemand'],
+  [
+    'envoy.filters.http.rbac',
+    'envoy.filters.http',
+    'envoy.extensions.filters.http.rbac.v3.RBAC',
+    'envoy.extensions.filters.http.rbac.v3.RBACPerRoute',
+  ],
+  [
+    'envoy.filters.http.jwt_authn',
+    'envoy.filters.http',
+    'envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication',
+    'envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig',
+  ],
+  ['envoy.filters.network.rbac', 'envoy.filters.network', 'envoy.extensions.filters.network.rbac.v3.RBAC'],
+  ['envoy.filters.network.ext_authz', 'envoy.filters.network', 'envoy.extensions.filters.network.ext_authz.v3.ExtAuthz'],
+  ['envoy.filters.http.local_ratelimit', 'envoy.filters.http', 'envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit'],
+  [
+    'envoy.filters.http.ratelimit',
+    'envoy.filters.http',
+    'envoy.extensions.filters.http.ratelimit.v3.RateLimit',
+    'envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute',
+  ],
+  ['envoy.filters.network.local_ratelimit', 'envoy.filters.network', 'envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit'],
+  [
+    'envoy.filters.listener.local_ratelimit',
+    'envoy.filters.listener',
+    'envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit',
+  ],
   ['envoy.filters.listener.tls_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector'],
   ['envoy.filters.listener.http_inspector', 'envoy.filters.listener', 'envoy.extensions.filters.listener.http_inspector.v3.HttpInspector'],
   ['envoy.filters.listener.proxy_protocol', 'envoy.filters.listener', 'envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol'],
@@ -45,6 +80,31 @@ const ROWS: readonly Row[] = [
   ['envoy.transport_sockets.raw_buffer', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'],
   ['envoy.upstreams.http.http_protocol_options', 'envoy.upstream_options', 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'],
   [
+    'envoy.retry_host_predicates.omit_canary_hosts',
+    'envoy.retry_host_predicates',
+    'envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate',
+  ],
+  [
+    'envoy.retry_host_predicates.omit_host_metadata',
+    'envoy.retry_host_predicates',
+    'envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig',
+  ],
+  [
+    'envoy.retry_priorities.previous_priorities',
+    'envoy.retry_priorities',
+    'envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig',
+  ],
+  [
+    'envoy.path.match.uri_template.uri_template_matcher',
+    'envoy.path.match',
+    'envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig',
+  ],
+  [
+    'envoy.path.rewrite.uri_template.uri_template_rewriter',
+    'envoy.path.rewrite',
+    'envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig',
+  ],
+  [
     'envoy.retry_host_predicates.previous_hosts',
     'envoy.retry_host_predicates',
     'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate',
@@ -56,14 +116,29 @@ const ROWS: readonly Row[] = [
   ['istio.alpn', 'envoy.filters.http', 'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig'],
 ];
 
-export const EXTENSIONS: readonly Extension[] = ROWS.map(([name, category, ...types]) => ({
+const BALANCERS = [
+  ['round_robin', 'RoundRobin'],
+  ['least_request', 'LeastRequest'],
+  ['random', 'Random'],
+  ['ring_hash', 'RingHash'],
+  ['maglev', 'Maglev'],
+  ['subset', 'Subset'],
+  ['wrr_locality', 'WrrLocality'],
+] as const;
+const BALANCER_ROWS: readonly Row[] = BALANCERS.map(([name, type]) => [
+  `envoy.load_balancing_policies.${name}`,
+  'envoy.load_balancing_policies',
+  `envoy.extensions.load_balancing_policies.${name}.v3.${type}`,
+]);
+
+export const EXTENSIONS: readonly Extension[] = [...ROWS, ...BALANCER_ROWS].map(([name, category, ...types]) => ({
   name,
   category,
   type_urls: types.map((t) => TYPE_URL_PREFIX + t),
 }));
 
 /** What this proxy can do beyond its extensions. */
-const FEATURES: readonly string[] = [HTTP2_FEATURE];
+const FEATURES: readonly string[] = [HTTP2_FEATURE, IDEMPOTENT_RETRIES_FEATURE, ON_DEMAND_FEATURE, PEAK_EWMA_FEATURE];
 
 export interface NodeOverrides {
   /** `--service-node` and `--service-cluster` win over the file, as in Envoy. */

@@ -14,6 +14,7 @@ import type { OverloadConfig } from '../overload.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { startWorkers } from '../workers/start-workers.ts';
 import type { WorkersPlane } from '../workers/workers-plane.ts';
+import { isDelta } from '../xds/config-source.ts';
 import { Subscriptions } from '../xds/subscriptions.ts';
 import { grpcTarget } from './grpc-target.ts';
 import type { HotRestart } from './hot-restart.ts';
@@ -79,7 +80,9 @@ export class ProxyServer {
     this.#clock = options.clock ?? systemClock;
     const random = options.random ?? Math.random;
     const node = announcedNode(bootstrap.node, version, options.node);
+    const ads = bootstrap.dynamic_resources?.ads_config;
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
+    const localName = bootstrap.cluster_manager?.local_cluster_name;
     const { dataPlane, telemetry, all } = startWorkers({
       concurrency: options.concurrency ?? 1,
       settings: {
@@ -94,6 +97,8 @@ export class ProxyServer {
           drainTimeMs: this.#drainTimeMs,
           drainGradually: options.drainGradually ?? false,
           ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
+          ...(localName ? { localCluster: { name: localName, locality: bootstrap.node?.locality ?? {} } } : {}),
+          ...(ads !== undefined && isDelta(ads) ? { asksOnDemand: true } : {}),
         },
       },
       parts: {

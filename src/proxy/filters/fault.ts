@@ -1,94 +1,180 @@
 // envoy.filters.http.fault: a delay, then an abort, each by its own dice. The listener's own settings apply where a route has none.
+// Inert: the runtime keys (there is no runtime layer here), disable_downstream_cluster_stats (no names of a client's choice are counted)
+// and filter_metadata (no filter here reads it). Refused: response_rate_limit.
 
+import { probabilityOf } from '../../plan/fraction.ts';
 import { compileHeaderMatcher, type RequestMatch } from '../../plan/header-matcher.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { FLAG } from '../../plan/response-flag.ts';
 import type { AnyMessage, FractionalPercent, HTTPFault } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
-import type { FilterExchange, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
+import type { Count } from '../shared-counts.ts';
+import type { Stat } from '../stats-store.ts';
+import type { FilterExchange, FilterSetting, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 
+interface Dice {
+  readonly chance: number;
+  /** Of one hundred, ten thousand or a million: what a request's own percentage counts in. */
+  readonly whole: number;
+}
+interface DelayPlan extends Dice {
+  /** undefined: the request says how long. */
+  readonly ms: number | undefined;
+}
+interface AbortPlan extends Dice {
+  /** undefined: the request says what. */
+  readonly status: number | undefined;
+  readonly grpcStatus: number | undefined;
+  readonly body: string;
+}
 interface Fault {
   readonly headers: readonly RequestMatch[];
+  readonly nodes: readonly string[];
   readonly cluster: string;
-  readonly delayMs: number;
-  readonly delayChance: number;
-  readonly abortStatus: number;
-  readonly abortGrpc: number | undefined;
-  readonly abortChance: number;
+  readonly delay: DelayPlan | undefined;
+  readonly abort: AbortPlan | undefined;
+  readonly activeMax: number;
 }
 
-const chance = (percent: FractionalPercent | undefined): number => {
-  const whole = percent?.denominator === 'TEN_THOUSAND' ? 10_000 : percent?.denominator === 'MILLION' ? 1_000_000 : 100;
-  return (percent?.numerator ?? 0) / whole;
+const WHOLE: Readonly<Record<string, number>> = { HUNDRED: 100, TEN_THOUSAND: 10_000, MILLION: 1_000_000 };
+const dice = (percent: FractionalPercent | undefined, path: string): Dice => ({
+  chance: probabilityOf(percent, path),
+  whole: WHOLE[percent?.denominator ?? 'HUNDRED'] ?? 100,
+});
+
+const compileDelay = (delay: HTTPFault['delay']): DelayPlan | undefined => {
+  if (delay === undefined) return undefined;
+  const ms = delay.fixed_delay === undefined ? undefined : durationMs(delay.fixed_delay);
+  if (ms === undefined && delay.header_delay === undefined) throw new PlanError('delay', 'one of fixed_delay, header_delay is required');
+  if (ms !== undefined && ms <= 0) throw new PlanError('delay.fixed_delay', 'must be longer than 0');
+  return { ms, ...dice(delay.percentage, 'delay.percentage') };
+};
+
+const compileAbort = (abort: HTTPFault['abort']): AbortPlan | undefined => {
+  if (abort === undefined) return undefined;
+  const { http_status: status, grpc_status: grpcStatus } = abort;
+  if (status === undefined && grpcStatus === undefined && abort.header_abort === undefined)
+    throw new PlanError('abort', 'one of http_status, grpc_status, header_abort is required');
+  if (status !== undefined && (status < 200 || status >= 600)) throw new PlanError('abort.http_status', 'must be in [200, 600)');
+  return { status, grpcStatus, body: abort.response_body || 'fault filter abort', ...dice(abort.percentage, 'abort.percentage') };
 };
 
 const compileFault = (typed: AnyMessage | undefined): Fault => {
   const config = (typed ?? {}) as unknown as HTTPFault;
-  for (const field of ['response_rate_limit', 'max_active_faults'] as const)
-    if (config[field] !== undefined) throw new PlanError(field, 'not supported');
-  if (config.delay?.header_delay !== undefined) throw new PlanError('delay.header_delay', 'not supported');
-  if (config.abort?.header_abort !== undefined) throw new PlanError('abort.header_abort', 'not supported');
-  if ((config.downstream_nodes?.length ?? 0) > 0) throw new PlanError('downstream_nodes', 'not supported');
+  if (config.response_rate_limit !== undefined) throw new PlanError('response_rate_limit', 'not supported');
   return {
     headers: (config.headers ?? []).map((matcher, i) => compileHeaderMatcher(matcher, `headers[${i}]`)),
+    nodes: config.downstream_nodes ?? [],
     cluster: config.upstream_cluster ?? '',
-    delayMs: config.delay?.fixed_delay === undefined ? 0 : durationMs(config.delay.fixed_delay),
-    delayChance: chance(config.delay?.percentage),
-    abortStatus: config.abort?.http_status ?? 200,
-    abortGrpc: config.abort?.grpc_status,
-    abortChance: config.abort === undefined ? 0 : chance(config.abort.percentage),
+    delay: compileDelay(config.delay),
+    abort: compileAbort(config.abort),
+    activeMax: config.max_active_faults ?? Infinity,
   };
 };
 
-const applies = (fault: Fault, exchange: FilterExchange): boolean =>
-  (fault.cluster === '' || fault.cluster === exchange.route?.clusterName) &&
-  (fault.headers.length === 0 ||
-    fault.headers.every((match) =>
-      match({
-        method: exchange.method,
-        path: exchange.path,
-        authority: exchange.authority,
-        scheme: exchange.info.scheme,
-        headers: exchange.requestHeaders,
-      }),
-    ));
-
-const abort = (fault: Fault, exchange: FilterExchange): FilterVerdict => {
-  if (fault.abortChance === 0 || exchange.random() >= fault.abortChance) return undefined;
-  return {
-    kind: 'reply',
-    status: fault.abortStatus,
-    body: 'fault filter abort',
-    details: 'fault_filter_abort',
-    headers: [],
-    flag: FLAG.FI,
-    ...(fault.abortGrpc !== undefined ? { grpcStatus: fault.abortGrpc } : {}),
-  };
+const applies = (fault: Fault, exchange: FilterExchange): boolean => {
+  if (fault.cluster !== '' && fault.cluster !== exchange.route?.clusterName) return false;
+  const { requestHeaders: headers, method, path, authority } = exchange;
+  if (fault.nodes.length > 0 && !fault.nodes.includes(headers.get('x-envoy-downstream-service-node') ?? '')) return false;
+  if (fault.headers.length === 0) return true;
+  const view = { method, path, authority, scheme: exchange.info.scheme, headers };
+  return fault.headers.every((match) => match(view));
 };
 
-const NONE: Fault = { headers: [], cluster: '', delayMs: 0, delayChance: 0, abortStatus: 0, abortGrpc: undefined, abortChance: 0 };
+/** A request's own percentage can only make it less likely. */
+const drawn = (plan: Dice, own: string, exchange: FilterExchange): boolean => {
+  const text = own === '' ? undefined : exchange.requestHeaders.get(own);
+  const asked = text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) / plan.whole : plan.chance;
+  const chance = Math.min(asked, plan.chance);
+  return chance >= 1 || (chance > 0 && exchange.random() < chance);
+};
+
+const numberIn = (exchange: FilterExchange, name: string): number | undefined => {
+  const text = exchange.requestHeaders.get(name);
+  return text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+};
+
+/** Who asks for an abort by header that is none is not aborted. */
+const abortOf = (plan: AbortPlan, exchange: FilterExchange): { status: number; grpcStatus?: number } | undefined => {
+  if (plan.status !== undefined) return { status: plan.status };
+  if (plan.grpcStatus !== undefined) return { status: 200, grpcStatus: plan.grpcStatus };
+  const status = numberIn(exchange, 'x-envoy-fault-abort-request');
+  if (status !== undefined && status >= 200 && status < 600) return { status };
+  const grpcStatus = numberIn(exchange, 'x-envoy-fault-abort-grpc-request');
+  return grpcStatus === undefined ? undefined : { status: 200, grpcStatus };
+};
 
 class FaultFilter implements HttpFilter {
   readonly #own: Fault;
+  readonly #active: Count;
+  readonly #delays: Stat;
+  readonly #aborts: Stat;
+  readonly #overflow: Stat;
+  readonly #activeNow: Stat;
 
-  constructor(own: Fault) {
+  constructor(own: Fault, statPrefix: string, { env, place }: FilterSetting) {
     this.#own = own;
+    this.#active = env.sharing.count(`${place}\nactive`);
+    const prefix = `http.${statPrefix}.fault.`;
+    this.#delays = env.stats.counter(`${prefix}delays_injected`);
+    this.#aborts = env.stats.counter(`${prefix}aborts_injected`);
+    this.#overflow = env.stats.counter(`${prefix}faults_overflow`);
+    this.#activeNow = env.stats.gauge(`${prefix}active_faults`);
   }
 
   onRequest(exchange: FilterExchange, perRoute: unknown): FilterVerdict {
     const fault = (perRoute as Fault | undefined) ?? this.#own;
-    if ((fault.delayChance === 0 && fault.abortChance === 0) || !applies(fault, exchange)) return undefined;
-    if (fault.delayMs > 0 && fault.delayChance > 0 && exchange.random() < fault.delayChance)
-      return { kind: 'delay', delayMs: fault.delayMs, flag: FLAG.DI };
-    return abort(fault, exchange);
+    const { delay } = fault;
+    if ((delay === undefined && fault.abort === undefined) || !applies(fault, exchange)) return undefined;
+    const ms = delay === undefined ? 0 : (delay.ms ?? numberIn(exchange, 'x-envoy-fault-delay-request') ?? 0);
+    if (delay !== undefined && ms > 0) {
+      const own = delay.ms === undefined ? 'x-envoy-fault-delay-request-percentage' : '';
+      if (drawn(delay, own, exchange) && this.#begin(fault, exchange)) {
+        this.#delays.value++;
+        return { kind: 'delay', delayMs: ms, flag: FLAG.DI };
+      }
+    }
+    return this.#abort(fault, exchange);
   }
 
   afterDelay(exchange: FilterExchange, perRoute: unknown): FilterVerdict {
-    return abort((perRoute as Fault | undefined) ?? this.#own, exchange);
+    return this.#abort((perRoute as Fault | undefined) ?? this.#own, exchange);
+  }
+
+  #abort(fault: Fault, exchange: FilterExchange): FilterVerdict {
+    const { abort } = fault;
+    if (abort === undefined) return undefined;
+    const what = abortOf(abort, exchange);
+    if (what === undefined) return undefined;
+    const own = abort.status === undefined && abort.grpcStatus === undefined ? 'x-envoy-fault-abort-request-percentage' : '';
+    if (!drawn(abort, own, exchange) || !this.#begin(fault, exchange)) return undefined;
+    this.#aborts.value++;
+    return { kind: 'reply', ...what, body: abort.body, details: 'fault_filter_abort', headers: [], flag: FLAG.FI };
+  }
+
+  /** False: as many requests suffer as may. */
+  #begin(fault: Fault, exchange: FilterExchange): boolean {
+    if (exchange.noteOf(this) === true) return true;
+    if (!this.#active.tryTake(fault.activeMax)) {
+      this.#overflow.value++;
+      return false;
+    }
+    this.#activeNow.value++;
+    exchange.note(this, true);
+    return true;
+  }
+
+  done(): void {
+    this.#active.release();
+    this.#activeNow.value--;
+  }
+
+  close(): void {
+    this.#active.close();
   }
 }
 
 export const faultFilter: HttpFilterFactory = {
-  compile: (typed) => new FaultFilter(typed === undefined ? NONE : compileFault(typed)),
+  compile: (typed, context, setting) => new FaultFilter(compileFault(typed), context.statPrefix, setting),
   compilePerRoute: compileFault,
 };

@@ -3,7 +3,7 @@
 
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { LocalReply } from '../local-reply.ts';
-import type { FilterExchange, FilterTask, FilterVerdict, RequestBody } from './http-filter.ts';
+import type { FilterExchange, FilterTask, FilterVerdict, HttpFilter, RequestBody } from './http-filter.ts';
 import type { CompiledHttpFilter, HttpFilterRegistry, PerRoute } from './http-filters.ts';
 
 export interface FilteredExchange extends FilterExchange {
@@ -15,13 +15,16 @@ export interface FilteredExchange extends FilterExchange {
   readonly requestEnded: boolean;
   /** What has come of the body and has not been sent. */
   readonly keptBody: RequestBody;
-  /** The route is chosen anew. False: the exchange was answered instead. */
-  reroute(): boolean;
+  /** Its bytes. */
+  readonly keptBytes: number;
+  reroute(): void;
   reply(reply: LocalReply, extra: readonly (readonly [string, string])[]): void;
 }
 
 export class FilterRun {
-  readonly #filters: readonly CompiledHttpFilter[];
+  readonly #chain: { readonly filters: readonly CompiledHttpFilter[] };
+  /** Those in force when the request came. */
+  #filters: readonly CompiledHttpFilter[];
   readonly #registry: HttpFilterRegistry;
   readonly #exchange: FilteredExchange;
   #at = 0;
@@ -29,20 +32,35 @@ export class FilterRun {
   /** Body bytes that the filter at #at - 1 asked for; -1: it did not. */
   #bodyWanted = -1;
   #routeIsOld = false;
+  /** A filter took its time: what was looked up before may have changed. */
+  waited = false;
+  #notes: Map<HttpFilter, unknown> | undefined;
 
-  constructor(filters: readonly CompiledHttpFilter[], registry: HttpFilterRegistry, exchange: FilteredExchange) {
-    this.#filters = filters;
+  constructor(chain: { readonly filters: readonly CompiledHttpFilter[] }, registry: HttpFilterRegistry, exchange: FilteredExchange) {
+    this.#chain = chain;
+    this.#filters = chain.filters;
     this.#registry = registry;
     this.#exchange = exchange;
   }
 
   begin(): void {
+    this.#filters = this.#chain.filters;
     this.#at = 0;
+    this.waited = false;
     this.#run();
   }
 
-  /** Ready for the next request; what the last one waited for ends. */
+  /** The request is over. */
   reset(): void {
+    this.stop();
+    const notes = this.#notes;
+    if (notes === undefined) return;
+    this.#notes = undefined;
+    for (const [filter, noted] of notes) filter.done?.(noted);
+  }
+
+  /** An answer was found without the filters: what they wait for ends. */
+  stop(): void {
     this.#bodyWanted = -1;
     this.#routeIsOld = false;
     const task = this.#task;
@@ -55,27 +73,39 @@ export class FilterRun {
     this.#routeIsOld = true;
   }
 
-  /** How many body bytes a filter waits for; undefined: none does. */
-  get bodyWanted(): number | undefined {
-    return this.#bodyWanted < 0 ? undefined : this.#bodyWanted;
+  note(filter: HttpFilter, value: unknown): void {
+    this.#notes ??= new Map();
+    this.#notes.set(filter, value);
+  }
+
+  noteOf(filter: HttpFilter): unknown {
+    return this.#notes?.get(filter);
+  }
+
+  /** How many body bytes a filter waits for; -1: none does. */
+  get bodyWanted(): number {
+    return this.#bodyWanted;
   }
 
   proceed(task: FilterTask, verdict: FilterVerdict): void {
     if (task !== this.#task) return;
     this.#task = undefined;
-    if (this.#obey(verdict)) this.#run();
+    if (this.#obey(verdict) && this.#exchange.active) this.#run();
   }
 
   /** More of the body has come, or its end. */
   onBody(): void {
-    if (this.#bodyWanted < 0) return;
-    const body = this.#exchange.keptBody;
-    if (!body.whole && body.bytes <= this.#bodyWanted) return;
+    const wanted = this.#bodyWanted;
+    if (wanted < 0) return;
+    const { requestEnded, keptBytes, upgrade } = this.#exchange;
+    // Nothing behind an upgrade's head is a body: it would never end.
+    if (!requestEnded && upgrade === '' && keptBytes <= wanted) return;
+    const body = upgrade === '' ? this.#exchange.keptBody : NO_BODY;
     this.#bodyWanted = -1;
     const filter = this.#filters[this.#at - 1];
     if (filter?.filter.onBody === undefined) return;
     const own = this.#perRoute(filter.name);
-    if (this.#obey(filter.filter.onBody(this.#exchange, body, own?.value))) this.#run();
+    if (this.#obey(filter.filter.onBody(this.#exchange, body, own?.value)) && this.#exchange.active) this.#run();
   }
 
   afterDelay(): void {
@@ -100,19 +130,19 @@ export class FilterRun {
     while (this.#at < filters.length) {
       const filter = filters[this.#at++];
       if (filter?.filter.onRequest === undefined) continue;
-      if (this.#routeIsOld && !this.#rerouted()) return;
+      if (this.#routeIsOld) this.#reroute();
       const own = this.#perRoute(filter.name);
       if (own?.disabled === true || (filter.disabled && own === undefined)) continue;
       if (!this.#obey(filter.filter.onRequest(this.#exchange, own?.value))) return;
       if (!this.#exchange.active) return;
     }
-    if (this.#routeIsOld && !this.#rerouted()) return;
+    if (this.#routeIsOld) this.#reroute();
     this.#exchange.act();
   }
 
-  #rerouted(): boolean {
+  #reroute(): void {
     this.#routeIsOld = false;
-    return this.#exchange.reroute();
+    this.#exchange.reroute();
   }
 
   #perRoute(name: string): PerRoute | undefined {
@@ -125,6 +155,7 @@ export class FilterRun {
   /** False: the filter took over. */
   #obey(verdict: FilterVerdict): boolean {
     if (verdict === undefined) return true;
+    this.waited = true;
     if (verdict.kind === 'wait') {
       this.#task = verdict.task;
       return false;
@@ -144,3 +175,5 @@ export class FilterRun {
     return false;
   }
 }
+
+const NO_BODY: RequestBody = { pieces: [], bytes: 0, whole: true };

@@ -2,6 +2,7 @@
 // distinct route override); one compiled filter serves every exchange, so it keeps nothing per request but in `info` and in the
 // task of a `wait`.
 
+import type { RequestView } from '../../plan/request-view.ts';
 import type { ResponseFlag } from '../../plan/response-flag.ts';
 import type { RouteMatch } from '../../plan/route.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
@@ -10,16 +11,26 @@ import type { AnyMessage } from '../../xds/gen/types.ts';
 import type { DownstreamFacts } from '../connection-facts.ts';
 import type { ListenerContext } from '../observer.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
+import type { RouteTable } from '../route-table.ts';
 
 /** What a filter may see and change of one exchange. The same object for every exchange of a connection. */
-export interface FilterExchange {
+export interface FilterExchange extends RequestView {
   readonly info: StreamInfo;
-  readonly method: string;
+  method: string;
   path: string;
   authority: string;
   readonly requestHeaders: HeaderBlock;
+  readonly scheme: string;
+  /** What the client wants to speak behind this request's head, lower case; '': it is none of those. */
+  readonly upgrade: string;
+  /** The request ends with what has come. */
+  readonly requestEnded: boolean;
+  /** The request's length is not told before. A filter that has seen the whole body may set it and say so. */
+  requestChunked: boolean;
   /** undefined when no route matched. */
   readonly route: RouteMatch | undefined;
+  /** Where routes are chosen from. */
+  readonly routes: RouteTable;
   readonly context: ListenerContext;
   random(): number;
   /** What the cluster of the route will be spoken to. */
@@ -32,6 +43,11 @@ export interface FilterExchange {
   proceed(task: FilterTask, verdict: FilterVerdict): void;
   /** What a filter changed may lead elsewhere: the route is chosen again before anybody else looks at it. */
   clearRoute(): void;
+  /** The same at once. */
+  reroute(): void;
+  /** What a filter wants to know again of this request, in its onResponse for instance. */
+  note(filter: HttpFilter, value: unknown): void;
+  noteOf(filter: HttpFilter): unknown;
 }
 
 /** What a filter waits for. */
@@ -62,7 +78,8 @@ export type FilterVerdict =
   | { readonly kind: 'delay'; readonly delayMs: number; readonly flag?: ResponseFlag }
   // The filter calls exchange.proceed(task, …) later, never before it has returned this.
   | { readonly kind: 'wait'; readonly task: FilterTask }
-  // onBody follows once the request has ended or more than `most` bytes of its body have come. The body is kept for whoever sends it.
+  // onBody follows once the request has ended or more than `most` bytes of its body have come; of an upgrade at once, without a body.
+  // The body is kept for whoever sends it.
   | { readonly kind: 'body'; readonly most: number };
 
 export interface HttpFilter {
@@ -74,6 +91,8 @@ export interface HttpFilter {
   onBody?(exchange: FilterExchange, body: RequestBody, perRoute: unknown): FilterVerdict;
   /** Response head, upstream's or a local reply's, before it is written. */
   onResponse?(exchange: FilterExchange, responseHeaders: HeaderBlock, perRoute: unknown): void;
+  /** The request is over of which it noted something. */
+  done?(noted: unknown): void;
   /** Its chain is gone: timers, counts and calls of its own end. Exchanges that run keep it until they are over. */
   close?(): void;
 }
@@ -88,6 +107,9 @@ export interface FilterSetting {
 export interface HttpFilterFactory {
   /** Throws PlanError naming the field it must refuse. `typedConfig` of a TypedStruct is given unwrapped as {'@type', ...value}. */
   compile(typedConfig: AnyMessage | undefined, context: ListenerContext, setting: FilterSetting): HttpFilter;
-  /** The compiled form of a typed_per_filter_config entry. */
-  compilePerRoute?(typedConfig: AnyMessage, env: ProxyEnvironment): unknown;
+  /**
+   * The compiled form of a typed_per_filter_config entry. `place`: where it stands, the same for all workers. `above`: the
+   * compiled form of what the next less specific level says to a filter of this name.
+   */
+  compilePerRoute?(typedConfig: AnyMessage, env: ProxyEnvironment, place: string, above: unknown): unknown;
 }

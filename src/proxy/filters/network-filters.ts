@@ -8,7 +8,10 @@ import type { ConnectionLimit, FilterStateValue, NetworkSetFilterState_Config } 
 import { durationMs } from '../../xds/well-known.ts';
 import { type DownstreamFacts, describeConnection } from '../connection-facts.ts';
 import { configAs } from '../extension-config.ts';
+import { networkExtAuthz } from './ext-authz-network.ts';
+import { localRateLimitNetwork } from './local-rate-limit-network.ts';
 import type { NetworkFilterFactory, Refusal } from './network-filter.ts';
+import { networkRbac } from './rbac-network.ts';
 
 /** Filter state that changes what tcp_proxy does, under Envoy's keys. */
 export const STATE_CLUSTER = 'envoy.tcp_proxy.cluster';
@@ -103,8 +106,11 @@ const INERT: ReadonlySet<string> = new Set(['envoy.tcp.metadataexchange.config.M
 
 const FILTERS: ReadonlyMap<string, NetworkFilterFactory> = new Map([
   ['envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit', connectionLimit],
+  ['envoy.extensions.filters.network.ext_authz.v3.ExtAuthz', networkExtAuthz],
+  ['envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit', localRateLimitNetwork],
   ['envoy.extensions.filters.network.sni_cluster.v3.SniCluster', sniCluster],
   ['envoy.extensions.filters.network.set_filter_state.v3.Config', setFilterState],
+  ['envoy.extensions.filters.network.rbac.v3.RBAC', networkRbac],
 ]);
 
 /** `null`: known, nothing to do for a connection; undefined: unknown. */

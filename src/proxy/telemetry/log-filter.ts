@@ -5,6 +5,7 @@ import { FLAG_NAMES, type ResponseFlag } from '../../plan/response-flag.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AccessLogFilter, ComparisonFilter, FractionalPercent, HeaderMatcher } from '../../xds/gen/types.ts';
+import { grpcStatusOf } from '../local-reply.ts';
 
 export type LogPredicate = (
   info: StreamInfo,
@@ -139,9 +140,10 @@ const grpcStatus = (filter: {
 }): LogPredicate => {
   const numbers = new Set((filter.statuses ?? []).map((s) => (typeof s === 'number' ? s : GRPC_NAMES.indexOf(s))));
   const exclude = filter.exclude ?? false;
-  return (_info, _request, response, trailers) => {
+  return (info, _request, response, trailers) => {
     const text = trailers?.get('grpc-status') ?? response?.get('grpc-status');
-    return numbers.has(text === undefined ? 2 : Number(text)) !== exclude;
+    // As Envoy: an answer that is not gRPC counts as its HTTP status does.
+    return numbers.has(text === undefined ? grpcStatusOf(info.responseCode) : Number(text)) !== exclude;
   };
 };
 

@@ -84,7 +84,10 @@ export class Telemetry implements Observer {
   ): void {
     this.records++;
     const { logs, metrics, requests } = observedOf(context);
-    if (logs.length > 0) writeAccessLogs(logs, info, request, response, trailers);
+    if (logs.length > 0) {
+      info.accessLogType = 'DownstreamEnd';
+      writeAccessLogs(logs, info, request, response, trailers);
+    }
     if (requests !== undefined) countRequest(requests, info);
     if (!metrics) return;
     const isGrpc = info.grpc !== undefined || isGrpcType(request);

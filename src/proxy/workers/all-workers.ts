@@ -1,11 +1,13 @@
 // The counts of a sidecar with several workers (shared-counts.ts is the contract).
 
 import { PlanError } from '../../plan/plan-error.ts';
+import type { BucketSize } from '../../plan/rate-limit/token-bucket.ts';
 import type { LimitBounds, ResourceLimits } from '../circuit-breaker.ts';
 import { type Ejections, type HostState, LocalHostState } from '../host-state.ts';
-import type { Count, Sharing } from '../shared-counts.ts';
+import type { Bucket, Count, Sharing } from '../shared-counts.ts';
 import { stable } from '../stable-text.ts';
 import { xxHash64 } from '../xx-hash64.ts';
+import { SharedBuckets } from './shared-bucket.ts';
 import { SharedEjections, SharedHostState } from './shared-host-state.ts';
 import { SharedLimits } from './shared-limits.ts';
 import { type SharedSlots, type Slot, SlotsExhausted } from './shared-slots.ts';
@@ -13,6 +15,7 @@ import type { Signals } from './signals.ts';
 
 export class AllWorkers implements Sharing {
   readonly #slots: SharedSlots;
+  readonly #buckets: SharedBuckets;
   readonly #signals: Signals;
   readonly #judges: boolean;
   readonly #now: () => number;
@@ -20,6 +23,7 @@ export class AllWorkers implements Sharing {
   /** `judges`: of all workers, this one judges hosts by their share of good answers. `now`: of a clock that all of them share. */
   constructor(slots: SharedSlots, signals: Signals, judges: boolean, now: () => number) {
     this.#slots = slots;
+    this.#buckets = new SharedBuckets(slots);
     this.#signals = signals;
     this.#judges = judges;
     this.#now = now;
@@ -30,6 +34,9 @@ export class AllWorkers implements Sharing {
   }
   count(key: string): Count {
     return shared(() => new SharedCount(this.#slots, key));
+  }
+  bucket(key: string, size: BucketSize): Bucket {
+    return shared(() => this.#buckets.take(key, size));
   }
   limits(key: string, bounds: LimitBounds, wanted: () => void): ResourceLimits {
     return shared(() => new SharedLimits(this.#slots, this.#signals, key, bounds, wanted));

@@ -2,7 +2,16 @@
 // are one process, and nowhere else. Messages of one direction arrive in the order in which they were sent.
 
 import type { LogFields, LogLevel } from '../../base/log.ts';
-import type { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret } from '../../xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+} from '../../xds/gen/types.ts';
+import type { DemandKind } from '../on-demand/demand.ts';
+import type { HostUpdate } from '../route-table.ts';
 import type { Totals } from './totals.ts';
 
 export type Change =
@@ -11,7 +20,10 @@ export type Change =
   | { readonly set: 'listener'; readonly resource: Listener }
   | { readonly set: 'routes'; readonly resource: RouteConfiguration }
   | { readonly set: 'secret'; readonly resource: Secret }
-  | { readonly remove: 'cluster' | 'listener' | 'routes' | 'secret'; readonly name: string }
+  | { readonly set: 'extension'; readonly resource: Core_TypedExtensionConfig }
+  | { readonly remove: 'cluster' | 'listener' | 'routes' | 'secret' | 'extension' | 'waiting for extension'; readonly name: string }
+  | { readonly hosts: HostUpdate }
+  | { readonly absent: DemandKind; readonly name: string }
   | { readonly act: 'drain' | 'keepServing' | 'drainGracefully' | 'stopListening'; readonly inboundOnly: boolean };
 
 /** A listening descriptor of this process, and the address that it was asked for under. */
@@ -35,6 +47,8 @@ export interface WorkerState {
   readonly applied: number;
   readonly ready: boolean;
   readonly bindFailures: readonly (readonly [listener: string, reason: string])[];
+  /** What it has asked for on demand. */
+  readonly demanded: Readonly<Record<DemandKind, readonly string[]>>;
 }
 
 export type FromWorker =

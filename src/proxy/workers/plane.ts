@@ -19,7 +19,10 @@ export interface PlaneSettings {
   readonly sharedLogs: boolean;
   readonly rotateMetricsMs: number | undefined;
   readonly buckets: readonly HistogramBucketSettings[] | undefined;
-  readonly plane: Pick<DataPlaneOptions, 'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress'>;
+  readonly plane: Pick<
+    DataPlaneOptions,
+    'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress' | 'localCluster' | 'asksOnDemand'
+  >;
 }
 
 export interface PlaneParts {
@@ -49,6 +52,7 @@ export const makePlane = (
   const plane: DataPlaneRuntime = new DataPlaneRuntime({
     ...settings.plane,
     ...own,
+    nodeCluster: settings.node.cluster ?? '',
     log: log.scope('proxy'),
     observer: telemetry,
     clock,

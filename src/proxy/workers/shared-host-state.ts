@@ -13,6 +13,7 @@ const EJECTIONS = 3;
 const ROWS_FROM = 4;
 const ROWS = 3;
 const ANSWERS_FROM = 7;
+const FLAGS = 11;
 
 export class SharedHostState implements HostState {
   readonly #slots: SharedSlots;
@@ -39,10 +40,26 @@ export class SharedHostState implements HostState {
     return this.#closed ? 0 : this.#slot.get(EJECTIONS);
   }
 
-  eject(nowMs: number): boolean {
+  get flags(): number {
+    return this.#closed ? 0 : this.#slot.get(FLAGS);
+  }
+  setFlags(set: number, clear: number): boolean {
+    if (this.#closed) return false;
+    for (;;) {
+      const before = this.#slot.get(FLAGS);
+      const after = (before & ~clear) | set;
+      if (after === before) return false;
+      if (this.#slot.swap(FLAGS, before, after)) return true;
+    }
+  }
+  get connections(): number {
+    return this.#isGone ? 0 : this.#slot.get(CONNECTIONS);
+  }
+
+  eject(nowMs: number, grow: boolean): boolean {
     if (this.#closed || !this.#slot.swap(EJECTED, 0, 1)) return false;
     this.#slot.set(EJECTED_AT, Math.floor(nowMs) | 0);
-    this.#slot.add(EJECTIONS, 1);
+    if (grow) this.#slot.add(EJECTIONS, 1);
     return true;
   }
   takeBack(nowMs: number): void {

@@ -2,7 +2,7 @@
 // usable by any of them. A worker whose pool has no connection while others have them all asks for one; the next that falls
 // idle is closed, and its place is granted to who asked instead of being free for all.
 
-import { type ConnectionWaiter, type LimitBounds, type ResourceLimits, retriesAllowed } from '../circuit-breaker.ts';
+import { type ConnectionWaiter, type InHand, type LimitBounds, type ResourceLimits, retriesAllowed } from '../circuit-breaker.ts';
 import type { HostState } from '../host-state.ts';
 import { SharedHostState } from './shared-host-state.ts';
 import type { SharedSlots, Slot } from './shared-slots.ts';
@@ -47,6 +47,14 @@ export class SharedLimits implements ResourceLimits {
     });
   }
 
+  get inHand(): InHand {
+    return {
+      connections: this.#slot.get(CONNECTIONS),
+      pending: this.#slot.get(PENDING),
+      requests: this.#slot.get(REQUESTS),
+      retries: this.#slot.get(RETRIES),
+    };
+  }
   get connectionsFull(): boolean {
     return this.#slot.get(CONNECTIONS) >= this.bounds.connectionsMax;
   }
@@ -58,6 +66,10 @@ export class SharedLimits implements ResourceLimits {
     const state = sharedOf(host);
     // The host has it before the cluster does: whoever finds the cluster full sees that this host has one.
     state?.connectionOpened();
+    if (!none && state !== undefined && state.connections > this.bounds.hostConnectionsMax) {
+      state.connectionOver();
+      return false;
+    }
     if (!this.#slot.addUpTo(CONNECTIONS, this.bounds.connectionsMax)) {
       state?.connectionOver();
       if (!none || state === undefined || !this.#isFirst(state)) return false;
@@ -97,7 +109,9 @@ export class SharedLimits implements ResourceLimits {
     this.#release(PENDING);
   }
   tryRequest(): boolean {
-    return this.#try(REQUESTS, this.bounds.requestsMax);
+    if (!this.#try(REQUESTS, this.bounds.requestsMax)) return false;
+    this.bounds.lately?.took();
+    return true;
   }
   releaseRequest(): void {
     this.#release(REQUESTS);

@@ -52,7 +52,7 @@ const seriesOf = (s: { readonly value: number } | Histogram): number | Histogram
 
 /** Counted by every worker for the same event, or of the process: the main thread's number is everybody's. */
 const SAME_EVERYWHERE =
-  /^(?:server\.|cluster_manager\.|listener_manager\.|control_plane\.|server_first\.ports_|overload\..*\.(?:pressure|active|scale_percent)$)|^cluster\..*\.(?:update_success|update_attempt|update_failure|update_empty|update_rejected|update_no_rebuild|membership_\w+|outlier_detection\.ejections_active)$|^http\..*\.rds\.|\.ssl_context_update_by_sds$/;
+  /^(?:server\.|cluster_manager\.|listener_manager\.|control_plane\.|server_first\.ports_|overload\..*\.(?:pressure|active|scale_percent)$)|^cluster\..*\.(?:update_success|update_attempt|update_failure|update_empty|update_rejected|update_no_rebuild|membership_\w+|outlier_detection\.ejections_active|circuit_breakers\.\w+\.\w+)$|^http\..*\.rds\.|\.ssl_context_update_by_sds$/;
 
 /** Envoy tells these for each worker too. */
 const OF_A_WORKER = /^(listener\..+\.)(downstream_cx_(?:total|active))$/;
@@ -123,19 +123,29 @@ const summedCluster = (cluster: ClusterView, others: readonly Totals[]): Cluster
       // Hosts that a worker made for itself: original destinations, and names that it resolved a moment earlier.
       hosts.set(keyOf(host), known === undefined ? unknownHost(host) : { ...known, stats: plus(known.stats, host.counts) });
     }
-  const { name, config, warm, assignment, maxConnections, maxPendingRequests, maxRequests, maxRetries } = cluster;
-  const own = { name, config, warm, assignment, maxConnections, maxPendingRequests, maxRequests, maxRetries };
+  const { name, config, warm, assignment, breakers } = cluster;
+  const own = { name, config, warm, assignment, breakers };
   return { ...own, hosts: () => hosts.values() };
 };
 
-const viewOf = ({ address, hostname, locality, priority, weight, edsHealth, ejected, metadata, stats }: HostView): HostView => ({
+const viewOf = ({ address, hostname, locality, priority, weight, edsHealth, ejected, checks, metadata, stats }: HostView): HostView => ({
   ...{ address, hostname, locality, priority, weight },
-  ...{ edsHealth, ejected, metadata, stats },
+  ...{ edsHealth, ejected, checks, metadata, stats },
 });
+
+const UNCHECKED: HostView['checks'] = {
+  failed: false,
+  timedOut: false,
+  degraded: false,
+  degradedByAnswer: false,
+  pending: false,
+  excluded: false,
+  leaving: false,
+};
 
 const unknownHost = ({ address, hostname, counts }: HostTotals): HostView => ({
   ...{ address, hostname, locality: undefined, priority: 0, weight: 1 },
-  ...{ edsHealth: undefined, ejected: false, metadata: undefined, stats: counts },
+  ...{ edsHealth: undefined, ejected: false, checks: UNCHECKED, metadata: undefined, stats: counts },
 });
 
 const plus = (a: HostCounts, b: HostCounts): HostCounts => ({

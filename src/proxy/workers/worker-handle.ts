@@ -39,7 +39,12 @@ export class WorkerHandle {
   readonly #ended = Promise.withResolvers<void>();
   #asked = 0;
   #closing = false;
-  #state: WorkerState = { applied: -1, ready: false, bindFailures: [] };
+  #state: WorkerState = {
+    applied: -1,
+    ready: false,
+    bindFailures: [],
+    demanded: { host: [], cluster: [], listener: [] },
+  };
   /** What it has served, as it said last. */
   records = 0;
 

@@ -7,9 +7,10 @@ import type { Log, LogFields, LogLevel } from '../../base/log.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { connectionLimits } from '../bootstrap/overload-config.ts';
 import type { DataPlane } from '../data-plane.ts';
+import type { Demanded } from '../on-demand/demand.ts';
 import { keepMemoryLow } from '../resident-memory.ts';
 import { AllWorkers } from './all-workers.ts';
-import type { Change, FromWorker, Severity, ToWorker } from './messages.ts';
+import type { Change, FromWorker, Severity, ToWorker, WorkerState } from './messages.ts';
 import { makePlane } from './plane.ts';
 import { sharedClock } from './shared-clock.ts';
 import { SharedSlots } from './shared-slots.ts';
@@ -59,7 +60,7 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
   let applied = 0;
   let said = '';
   const tell = (): void => {
-    const state = { applied, ready: plane.ready, bindFailures: [...plane.bindFailures()] };
+    const state = { applied, ready: plane.ready, bindFailures: [...plane.bindFailures()], demanded: listed(plane.demanded()) };
     const text = JSON.stringify(state);
     if (text !== said) send({ kind: 'state', state });
     said = text;
@@ -121,18 +122,29 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
   clock.after(RECORDS_EVERY_MS, tellRecords);
 };
 
+const listed = ({ host, cluster, listener }: Demanded): WorkerState['demanded'] => ({
+  host: [...host],
+  cluster: [...cluster],
+  listener: [...listener],
+});
+
 const apply = (plane: DataPlane, change: Change): void => {
-  if ('set' in change) {
+  if ('hosts' in change) plane.updateHosts(change.hosts);
+  else if ('absent' in change) plane.notThere(change.absent, change.name);
+  else if ('set' in change) {
     if (change.set === 'cluster') plane.setCluster(change.resource);
     else if (change.set === 'endpoints') plane.setEndpoints(change.resource);
     else if (change.set === 'listener') plane.setListener(change.resource);
     else if (change.set === 'routes') plane.setRoutes(change.resource);
-    else plane.setSecret(change.resource);
+    else if (change.set === 'secret') plane.setSecret(change.resource);
+    else plane.setExtension(change.resource);
   } else if ('remove' in change) {
     if (change.remove === 'cluster') plane.removeCluster(change.name);
     else if (change.remove === 'listener') plane.removeListener(change.name);
     else if (change.remove === 'routes') plane.removeRoutes(change.name);
-    else plane.removeSecret(change.name);
+    else if (change.remove === 'secret') plane.removeSecret(change.name);
+    else if (change.remove === 'extension') plane.removeExtension(change.name);
+    else plane.giveUpExtension(change.name);
   } else if (change.act === 'drain') plane.drain();
   else if (change.act === 'keepServing') plane.keepServing();
   else if (change.act === 'drainGracefully') plane.drainGracefully(change.inboundOnly);

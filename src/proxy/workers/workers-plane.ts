@@ -5,9 +5,20 @@
 import type { Log } from '../../base/log.ts';
 import type { MetricRegistry } from '../../base/metrics.ts';
 import { PlanError } from '../../plan/plan-error.ts';
-import type { Cluster, ClusterLoadAssignment, ConfigSource, Listener, RouteConfiguration, Secret } from '../../xds/gen/types.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  ConfigSource,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+} from '../../xds/gen/types.ts';
 import type { ClusterView, DataPlane, ListenerView } from '../data-plane.ts';
+import type { Demanded, DemandKind } from '../on-demand/demand.ts';
+import type { HostOutcome, HostUpdate } from '../route-table.ts';
 import type { StatsStore } from '../stats-store.ts';
+import { AbsentNames } from './absent-names.ts';
 import type { Change, ToWorker } from './messages.ts';
 import { type Summed, sumOf } from './totals.ts';
 import type { WorkerHandle } from './worker-handle.ts';
@@ -21,6 +32,7 @@ export class WorkersPlane implements DataPlane {
   #number = 0;
   /** Refused for an address that could not be had, and tried again by the main thread's data plane. */
   readonly #refused = new Map<string, Listener>();
+  readonly #absent = new AbsentNames();
 
   constructor(own: DataPlane, workers: readonly WorkerHandle[], log: Log) {
     this.#own = own;
@@ -31,11 +43,13 @@ export class WorkersPlane implements DataPlane {
 
   /** To be called when a worker has said something about itself. */
   workerChanged(): void {
+    this.#tellAbsent();
     this.#changed();
   }
 
   setCluster(resource: Cluster): void {
     this.#own.setCluster(resource);
+    this.#absent.delete('cluster', resource.name ?? '');
     this.#share({ set: 'cluster', resource });
   }
   removeCluster(name: string): void {
@@ -49,6 +63,7 @@ export class WorkersPlane implements DataPlane {
   setListener(resource: Listener): void {
     const name = resource.name ?? '';
     this.#refused.delete(name);
+    this.#absent.delete('listener', name);
     try {
       this.#own.setListener(resource);
     } catch (problem) {
@@ -79,6 +94,56 @@ export class WorkersPlane implements DataPlane {
     this.#share({ remove: 'secret', name });
   }
 
+  setExtension(resource: Core_TypedExtensionConfig): void {
+    this.#own.setExtension(resource);
+    this.#share({ set: 'extension', resource });
+  }
+  removeExtension(name: string): void {
+    this.#own.removeExtension(name);
+    this.#share({ remove: 'extension', name });
+  }
+  giveUpExtension(name: string): void {
+    this.#own.giveUpExtension(name);
+    this.#share({ remove: 'waiting for extension', name });
+  }
+
+  /** By any worker. */
+  demanded(): Demanded {
+    const { host, cluster, listener } = this.#own.demanded();
+    const all = { host: new Set(host), cluster: new Set(cluster), listener: new Set(listener) };
+    for (const { state } of this.#workers)
+      for (const kind of ['host', 'cluster', 'listener'] as const) for (const name of state.demanded[kind]) all[kind].add(name);
+    this.#absent.trim(all);
+    return all;
+  }
+  #tellAbsent(): void {
+    this.#absent.heard(this.#own, this.#own.demanded(), (kind, name) => this.#own.notThere(kind, name));
+    for (const worker of this.#workers) {
+      const { host, cluster, listener } = worker.state.demanded;
+      const demanded = { host: new Set(host), cluster: new Set(cluster), listener: new Set(listener) };
+      // No change of what is served: it has no number of its own.
+      this.#absent.heard(worker, demanded, (absent, name) =>
+        worker.send({ kind: 'change', number: this.#number, change: { absent, name } }),
+      );
+    }
+  }
+  updateHosts(update: HostUpdate): HostOutcome {
+    const outcome = this.#own.updateHosts(update);
+    const bad = new Set(outcome.problems.map(([name]) => name));
+    for (const name of [...outcome.gone, ...update.removed]) this.#absent.add('host', name);
+    for (const { name, aliases } of update.set) for (const n of [name, ...aliases]) this.#absent.delete('host', n);
+    this.#share({ hosts: { removed: update.removed, set: update.set.filter(({ name }) => !bad.has(name)) } });
+    return outcome;
+  }
+  notThere(kind: DemandKind, name: string): void {
+    this.#own.notThere(kind, name);
+    this.#absent.add(kind, name);
+    this.#share({ absent: kind, name });
+  }
+
+  referencedExtensions(): ReadonlyMap<string, ConfigSource> {
+    return this.#own.referencedExtensions();
+  }
   referencedSecrets(): ReadonlyMap<string, ConfigSource> {
     return this.#own.referencedSecrets();
   }
@@ -99,6 +164,9 @@ export class WorkersPlane implements DataPlane {
   }
   secrets(): Iterable<Secret> {
     return this.#own.secrets();
+  }
+  extensions(): Iterable<Core_TypedExtensionConfig> {
+    return this.#own.extensions();
   }
   onChange(changed: () => void): void {
     this.#changed = changed;
@@ -175,6 +243,7 @@ export class WorkersPlane implements DataPlane {
   }
 
   #ownChanged(): void {
+    this.#tellAbsent();
     for (const [name, resource] of this.#refused) {
       if (this.#own.bindFailures().has(name)) continue;
       this.#refused.delete(name);

@@ -1,10 +1,21 @@
 // One discovery response onto the data plane: good resources are taken, bad ones named, what a full answer leaves out
 // is removed. An unchanged resource is not touched, so that a push of everything costs what has changed.
 import { createHash } from 'node:crypto';
-import type { Cluster, ClusterLoadAssignment, Listener, RouteConfiguration, Secret } from '../../xds/gen/types.ts';
-import { type ResourceType, resourceName } from '../../xds/resource-types.ts';
-import type { ReceivedResource, ReceivedResponse, ResourceProblem } from '../../xds/sotw-client.ts';
+import { PlanError } from '../../plan/plan-error.ts';
+import type { ReceivedResource, ReceivedResponse, ResourceProblem } from '../../xds/discovery-client.ts';
+import type {
+  Cluster,
+  ClusterLoadAssignment,
+  Core_TypedExtensionConfig,
+  Listener,
+  RouteConfiguration,
+  Secret,
+  VirtualHost,
+} from '../../xds/gen/types.ts';
+import { refusedField } from '../../xds/refused-fields.ts';
+import { CLUSTER_TYPE, LISTENER_TYPE, type ResourceType, resourceName, VIRTUAL_HOST_TYPE } from '../../xds/resource-types.ts';
 import type { DataPlane } from '../data-plane.ts';
+import type { DiscoveredHost } from '../on-demand/discovered-hosts.ts';
 import type { ResourceStore } from './resource-store.ts';
 
 export interface ApplyContext {
@@ -19,6 +30,10 @@ export interface ApplyContext {
     | 'removeRoutes'
     | 'setSecret'
     | 'removeSecret'
+    | 'setExtension'
+    | 'removeExtension'
+    | 'updateHosts'
+    | 'notThere'
   >;
   readonly store: ResourceStore;
   readonly nowMs: number;
@@ -28,6 +43,7 @@ export interface ApplyContext {
 
 export const applyResponse = (response: ReceivedResponse, context: ApplyContext): readonly ResourceProblem[] => {
   const { type, version } = response;
+  if (type === VIRTUAL_HOST_TYPE) return applyHosts(response, context);
   const { store } = context;
   const problems: ResourceProblem[] = [];
   const given = new Set<string>();
@@ -35,15 +51,57 @@ export const applyResponse = (response: ReceivedResponse, context: ApplyContext)
     given.add(resource.name);
     if (!type.absenceRemoves && !context.wants(type, resource.name)) continue;
     const problem = applyOne(type, version, resource, context);
-    if (problem !== undefined) problems.push({ name: resource.name, problem });
+    if (problem === undefined) continue;
+    problems.push({ name: resource.name, problem });
+    notThere(type, resource.name, context);
   }
-  if (type.absenceRemoves) {
+  for (const name of response.removed ?? []) removeNamed(type, name, context);
+  if (type.absenceRemoves && response.removed === undefined) {
     for (const record of [...store.records(type.url)]) {
       if (!record.isStatic && !given.has(record.name)) removeOne(type, record.name, context);
     }
   }
   if (problems.length === 0) store.setVersion(type.url, version);
   return problems;
+};
+
+/** Virtual hosts are taken together: one table is made of all that came. */
+const applyHosts = (response: ReceivedResponse, { dataPlane, store, nowMs }: ApplyContext): readonly ResourceProblem[] => {
+  const { type, version } = response;
+  const problems: ResourceProblem[] = [];
+  const set: DiscoveredHost[] = [];
+  for (const { name, aliases = [], decode } of response.resources) {
+    try {
+      set.push({ name, aliases, host: decode() as VirtualHost });
+    } catch (e) {
+      problems.push({ name, problem: e instanceof Error ? e.message : String(e) });
+    }
+  }
+  const removed = response.removed ?? [];
+  const outcome = dataPlane.updateHosts({ set, removed });
+  for (const [name, problem] of outcome.problems) problems.push({ name, problem });
+  for (const name of removed) store.remove(type.url, name);
+  const bad = new Map(problems.map((p) => [p.name, p.problem]));
+  for (const { name, host } of set) {
+    const details = bad.get(name);
+    if (details === undefined) store.accept(type.url, name, version, '', nowMs);
+    else store.refuse(type.url, name, { details, version, atMs: nowMs, resource: host as Readonly<Record<string, unknown>> });
+  }
+  if (problems.length === 0) store.setVersion(type.url, version);
+  return problems;
+};
+
+/** Nobody waits for it any longer. */
+const notThere = (type: ResourceType, name: string, { dataPlane }: ApplyContext): void => {
+  if (type === CLUSTER_TYPE) dataPlane.notThere('cluster', name);
+  else if (type === LISTENER_TYPE) dataPlane.notThere('listener', name);
+};
+
+/** As Envoy: endpoints, routes and secrets that a server takes back stay with those who use them. */
+const removeNamed = (type: ResourceType, name: string, context: ApplyContext): void => {
+  notThere(type, name, context);
+  if (!type.absenceRemoves && type.shortName !== 'ECDS') return;
+  if (context.store.record(type.url, name)?.isStatic !== true) removeOne(type, name, context);
 };
 
 const applyOne = (type: ResourceType, version: string, received: ReceivedResource, context: ApplyContext): string | undefined => {
@@ -71,6 +129,9 @@ const applyOne = (type: ResourceType, version: string, received: ReceivedResourc
 
 /** Gives one decoded resource to the data plane. Throws PlanError. */
 export const setResource = (type: ResourceType, resource: object, dataPlane: ApplyContext['dataPlane']): void => {
+  const refused = refusedField(type.type, resource);
+  if (refused !== undefined)
+    throw new PlanError(refused.path, refused.reason === '' ? 'is not supported' : `is not supported: ${refused.reason}`);
   switch (type.shortName) {
     case 'CDS':
       dataPlane.setCluster(resource as Cluster);
@@ -87,6 +148,10 @@ export const setResource = (type: ResourceType, resource: object, dataPlane: App
     case 'SDS':
       dataPlane.setSecret(resource as Secret);
       break;
+    case 'ECDS':
+      dataPlane.setExtension(resource as Core_TypedExtensionConfig);
+      break;
+    case 'VHDS': // taken together, by applyHosts
     case 'NDS':
       break; // the agent's: the proxy never asks for it
   }
@@ -102,6 +167,7 @@ export const removeOne = (type: ResourceType, name: string, { dataPlane, store }
   if (type.shortName === 'CDS') dataPlane.removeCluster(name);
   else if (type.shortName === 'RDS') dataPlane.removeRoutes(name);
   else if (type.shortName === 'SDS') dataPlane.removeSecret(name);
+  else if (type.shortName === 'ECDS') dataPlane.removeExtension(name);
 };
 
 const fingerprintOf = (bytes: Uint8Array): string => createHash('sha1').update(bytes).digest('base64');

@@ -2,8 +2,10 @@
 // accepted before stays in force meanwhile. It never gives up and never throws at its owner.
 import type { Log } from '../../base/log.ts';
 import { CodecError } from '../../xds/codec.ts';
+import { DeltaClient } from '../../xds/delta-client.ts';
+import type { DiscoveryClient, ReceivedResponse, ResourceProblem } from '../../xds/discovery-client.ts';
 import type { Node } from '../../xds/gen/types.ts';
-import { type ReceivedResponse, type ResourceProblem, SotwClient } from '../../xds/sotw-client.ts';
+import { SotwClient } from '../../xds/sotw-client.ts';
 import type { XdsStream, XdsTransport } from '../../xds/transport.ts';
 import type { Clock } from '../clock.ts';
 import { Backoff } from './backoff.ts';
@@ -12,6 +14,8 @@ export interface ChannelOptions {
   /** For the log, as `ads` or `sds-grpc`. */
   readonly name: string;
   readonly method: string;
+  /** Incremental, or the state of the world. */
+  readonly delta?: boolean;
   readonly transport: XdsTransport;
   readonly node: () => Node;
   readonly apply: (response: ReceivedResponse) => readonly ResourceProblem[];
@@ -24,7 +28,7 @@ export interface ChannelOptions {
 }
 
 export class Channel {
-  readonly client: SotwClient;
+  readonly client: DiscoveryClient;
   readonly #options: ChannelOptions;
   readonly #backoff: Backoff;
   #stream: XdsStream | undefined;
@@ -35,7 +39,8 @@ export class Channel {
   constructor(options: ChannelOptions) {
     this.#options = options;
     this.#backoff = new Backoff(options.random, options.backoff?.baseMs, options.backoff?.maxMs);
-    this.client = new SotwClient({
+    const Client = options.delta === true ? DeltaClient : SotwClient;
+    this.client = new Client({
       node: options.node,
       apply: options.apply,
       rejectUnknownFields: options.rejectUnknownFields ?? false,

@@ -1,12 +1,19 @@
 // Where the resources of a ConfigSource come from, as one of three kinds with a key to share streams by.
-// What Skein does not speak (REST, delta, Google's own gRPC client) is refused by name.
+// What Skein does not speak (REST, Google's own gRPC client) is refused by name.
 import type { ApiConfigSource, Bootstrap, Cluster, ConfigSource, GrpcService, Listener } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
 
 export type Source =
   | { readonly kind: 'ads' }
-  | { readonly kind: 'grpc'; readonly cluster: string; readonly service: GrpcService }
+  | ({ readonly kind: 'grpc' } & ApiSource)
   | { readonly kind: 'file'; readonly path: string; readonly watchedDirectory: string | undefined };
+
+/** A server of configuration, and whether it is to be asked incrementally. */
+export interface ApiSource {
+  readonly cluster: string;
+  readonly service: GrpcService;
+  readonly delta: boolean;
+}
 
 /** A configuration source that cannot be followed. */
 export class SourceError extends Error {}
@@ -19,17 +26,22 @@ export const parseSource = (config: ConfigSource, path: string): Source => {
   throw new SourceError(`${path}: names no source`);
 };
 
-/** The cluster of an ApiConfigSource: `GRPC` with `envoy_grpc` only. */
-export const parseApiSource = (api: ApiConfigSource, path: string): { readonly cluster: string; readonly service: GrpcService } => {
+/** The cluster of an ApiConfigSource: gRPC with `envoy_grpc` only. */
+export const parseApiSource = (api: ApiConfigSource, path: string): ApiSource => {
   const type = api.api_type;
-  if (type !== 'GRPC' && type !== 'AGGREGATED_GRPC') {
-    throw new SourceError(`${path}.api_type: ${String(type ?? 'DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE')} is not supported, use GRPC`);
+  const delta = isDelta(api);
+  if (type !== 'GRPC' && type !== 'AGGREGATED_GRPC' && !delta) {
+    const named = String(type ?? 'DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE');
+    throw new SourceError(`${path}.api_type: ${named} is not supported, use GRPC or DELTA_GRPC`);
   }
   const service = api.grpc_services?.[0];
   const cluster = service?.envoy_grpc?.cluster_name;
   if (!service || !cluster) throw new SourceError(`${path}.grpc_services: wants one service with envoy_grpc.cluster_name`);
-  return { cluster, service };
+  return { cluster, service, delta };
 };
+
+/** Single names can be asked for. */
+export const isDelta = ({ api_type: type }: ApiConfigSource): boolean => type === 'DELTA_GRPC' || type === 'AGGREGATED_DELTA_GRPC';
 
 /** Names of the clusters that anything in a bootstrap calls over gRPC. */
 export const grpcClusters = (bootstrap: Bootstrap): ReadonlySet<string> => {
@@ -43,7 +55,7 @@ export const grpcClusters = (bootstrap: Bootstrap): ReadonlySet<string> => {
 };
 
 export const sourceKey = (source: Source): string =>
-  source.kind === 'ads' ? 'ads' : source.kind === 'grpc' ? `grpc:${source.cluster}` : `file:${source.path}`;
+  source.kind === 'ads' ? 'ads' : source.kind === 'grpc' ? `grpc:${source.cluster}${source.delta ? ' delta' : ''}` : `file:${source.path}`;
 
 /** `retry_policy.retry_back_off` of the stream's service, for reconnects; undefined: Envoy's 500 ms up to 30 s. */
 export const reconnectBackoff = (service: GrpcService): { readonly baseMs: number; readonly maxMs: number } | undefined => {

@@ -5,9 +5,9 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { Log } from '../../base/log.ts';
 import { encodeNamed } from '../../xds/codec.ts';
+import type { ReceivedResponse, ResourceProblem } from '../../xds/discovery-client.ts';
 import { fromJson } from '../../xds/json.ts';
 import { type ResourceType, resourceName } from '../../xds/resource-types.ts';
-import type { ReceivedResponse, ResourceProblem } from '../../xds/sotw-client.ts';
 
 export interface FileSourceOptions {
   readonly path: string;

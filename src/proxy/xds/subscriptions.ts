@@ -2,27 +2,33 @@
 // whatever those name: endpoints, routes, secrets. Keeps the last good configuration through every failure.
 // It decides only what is asked for and when; what a resource means is the data plane's business.
 import type { Log } from '../../base/log.ts';
-import type { Bootstrap, ConfigSource, GrpcService, Node } from '../../xds/gen/types.ts';
+import type { DiscoveryClient, ReceivedResponse, ResourceProblem } from '../../xds/discovery-client.ts';
+import type { Bootstrap, ConfigSource, Node } from '../../xds/gen/types.ts';
 import {
   ADS_METHOD,
   CLUSTER_TYPE,
+  DELTA_ADS_METHOD,
+  deltaMethod,
   ENDPOINT_TYPE,
+  EXTENSION_TYPE,
   LISTENER_TYPE,
   type ResourceType,
   ROUTE_TYPE,
   SECRET_TYPE,
   streamMethod,
+  VIRTUAL_HOST_TYPE,
 } from '../../xds/resource-types.ts';
-import type { ReceivedResponse, ResourceProblem, SotwClient } from '../../xds/sotw-client.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
 import type { Clock } from '../clock.ts';
 import type { DataPlane } from '../data-plane.ts';
 import { applyResponse, removeOne, setResource } from './apply.ts';
 import { Channel } from './channel.ts';
 import {
+  type ApiSource,
   endpointSources,
   grpcClusters,
   initialFetchTimeoutMs,
+  isDelta,
   parseApiSource,
   parseSource,
   reconnectBackoff,
@@ -55,6 +61,8 @@ const STAT_PREFIX = {
   EDS: 'cluster_manager.eds',
   RDS: 'http.rds',
   SDS: 'sds',
+  ECDS: 'extension_config_discovery.http_filter',
+  VHDS: 'vhds',
   NDS: 'nds',
 } as const;
 
@@ -66,6 +74,8 @@ export class Subscriptions {
   /** Type URL → name → source key: what is asked for now. */
   readonly #wanted = new Map<string, Map<string, string>>();
   readonly #answered = new Set<string>();
+  /** Virtual hosts that are asked for now. */
+  #hosts: ReadonlySet<string> = new Set();
   readonly #timers = new Set<() => void>();
   #phase: Phase = 'clusters';
   #clustersGivenUp = false;
@@ -165,6 +175,8 @@ export class Subscriptions {
       if (!this.store.record(SECRET_TYPE.url, name)?.isStatic) secrets.set(name, source);
     }
     this.#askFor(SECRET_TYPE, secrets);
+    this.#askFor(EXTENSION_TYPE, dataPlane.referencedExtensions());
+    this.#askOnDemand();
   }
 
   #askFor(type: ResourceType, names: ReadonlyMap<string, ConfigSource | undefined>): void {
@@ -189,6 +201,23 @@ export class Subscriptions {
     for (const [ms, list] of fresh) this.#after(ms, () => this.#giveUpOnNames(type, list));
   }
 
+  /** What somebody needs: virtual hosts, and clusters and listeners beside those that come unasked. All on the aggregated stream. */
+  #askOnDemand(): void {
+    const client = this.#channels.get('ads')?.client;
+    if (client === undefined || !this.#adsIsDelta) return;
+    const { host, cluster, listener } = this.#options.dataPlane.demanded();
+    if (host.size > 0 || client.subscription(VIRTUAL_HOST_TYPE) !== undefined) client.subscribe(VIRTUAL_HOST_TYPE, host);
+    for (const [type, names] of [
+      [CLUSTER_TYPE, cluster],
+      [LISTENER_TYPE, listener],
+    ] as const) {
+      if (client.subscription(type) === '*') client.subscribe(type, '*', names);
+    }
+    const dropped = [...this.#hosts].filter((name) => !host.has(name));
+    this.#hosts = host;
+    if (dropped.length > 0) this.#options.dataPlane.updateHosts({ set: [], removed: dropped });
+  }
+
   /** Opens (once) the stream or file that a source names. Answers its key, '' when it cannot be followed. */
   #channelFor(type: ResourceType, config: ConfigSource | undefined): string {
     try {
@@ -211,12 +240,13 @@ export class Subscriptions {
       return key;
     }
     const onAds = source.kind === 'ads';
-    const method = onAds ? ADS_METHOD : streamMethod(type);
+    const from = onAds ? this.#ads() : source;
+    const method = methodOf(onAds, from.delta, type);
     if (method === undefined) throw new SourceError(`${path}: ${type.shortName} has no service of its own`);
     const key = onAds ? 'ads' : `${type.shortName} ${sourceKey(source)}`;
     let channel = this.#channels.get(key);
     if (!channel) {
-      channel = this.#openChannel(key, method, onAds ? this.#ads() : source);
+      channel = this.#openChannel(key, method, from);
       this.#channels.set(key, channel);
     }
     if (everything) channel.client.subscribe(type, '*');
@@ -224,18 +254,24 @@ export class Subscriptions {
     return key;
   }
 
-  #ads(): { readonly cluster: string; readonly service: GrpcService } {
+  #ads(): ApiSource {
     const ads = this.#options.bootstrap.dynamic_resources?.ads_config;
     if (!ads) throw new SourceError('dynamic_resources.ads_config: is missing, and a source says ads');
     return parseApiSource(ads, 'dynamic_resources.ads_config');
   }
 
-  #openChannel(key: string, method: string, from: { readonly cluster: string; readonly service: GrpcService }): Channel {
+  get #adsIsDelta(): boolean {
+    const ads = this.#options.bootstrap.dynamic_resources?.ads_config;
+    return ads !== undefined && isDelta(ads);
+  }
+
+  #openChannel(key: string, method: string, from: ApiSource): Channel {
     const { node, clock, random, log, dataPlane } = this.#options;
     const connected = dataPlane.stats.gauge('control_plane.connected_state');
     const channel: Channel = new Channel({
       name: key,
       method,
+      delta: from.delta,
       transport: this.#options.transport(from.cluster),
       node,
       apply: (response) => this.#apply(response, channel.client),
@@ -253,7 +289,7 @@ export class Subscriptions {
 
   // --- what comes
 
-  #apply(response: ReceivedResponse, client: SotwClient | undefined): readonly ResourceProblem[] {
+  #apply(response: ReceivedResponse, client: DiscoveryClient | undefined): readonly ResourceProblem[] {
     const { dataPlane, clock, log } = this.#options;
     if (this.#closed) return [];
     const { type } = response;
@@ -279,7 +315,7 @@ export class Subscriptions {
     return problems;
   }
 
-  #count({ type }: ReceivedResponse, problems: readonly ResourceProblem[], client: SotwClient | undefined): void {
+  #count({ type }: ReceivedResponse, problems: readonly ResourceProblem[], client: DiscoveryClient | undefined): void {
     const { stats } = this.#options.dataPlane;
     const prefix = STAT_PREFIX[type.shortName];
     stats.counter(`${prefix}.update_attempt`).value++;
@@ -328,6 +364,7 @@ export class Subscriptions {
     for (const name of missing) {
       if (type === ENDPOINT_TYPE) dataPlane.setEndpoints({ cluster_name: name });
       else if (type === ROUTE_TYPE) dataPlane.setRoutes({ name });
+      else if (type === EXTENSION_TYPE) dataPlane.giveUpExtension(name);
     }
     this.#applying = false;
     this.#reconcile();
@@ -343,5 +380,13 @@ export class Subscriptions {
   }
 }
 
-const unknownFields = (client: SotwClient): number =>
-  [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE].reduce((sum, t) => sum + client.counters(t).unknownFields, 0);
+const methodOf = (onAds: boolean, delta: boolean, type: ResourceType): string | undefined => {
+  if (onAds) return delta ? DELTA_ADS_METHOD : ADS_METHOD;
+  return delta ? deltaMethod(type) : streamMethod(type);
+};
+
+const unknownFields = (client: DiscoveryClient): number =>
+  [CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, SECRET_TYPE, EXTENSION_TYPE].reduce(
+    (sum, t) => sum + client.counters(t).unknownFields,
+    0,
+  );

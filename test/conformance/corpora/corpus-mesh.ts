@@ -37,6 +37,7 @@ export const proxyOf = (input: unknown): ProxyNode => {
     http2: true,
     idleTimeout: undefined,
     proven: false,
+    secretsUnanswered: false,
     http10: false,
     dnsCapture: p['dnsCapture'] === true,
   };

@@ -1,30 +1,31 @@
-// Envoy's choice of a virtual host, and whether a route's path matches, after the rules in the corpora's description.
+// The virtual host and the route that this proxy's compiled decision gives a request.
 
-import type { Route, RouteConfiguration, VirtualHost } from '../../../src/xds/gen/types.ts';
+import { compileRoutes, matchRoute } from '../../../src/plan/route.ts';
+import { lookUpHost } from '../../../src/plan/virtual-host-lookup.ts';
+import type { RouteConfiguration } from '../../../src/xds/gen/types.ts';
+import { request } from '../../plan/request.ts';
 
-export const virtualHost = (rc: RouteConfiguration, hostHeader: string): VirtualHost | undefined => {
-  const host = (rc.ignore_port_in_host_matching === true ? hostHeader.replace(/:\d+$/, '') : hostHeader).toLowerCase();
-  let best: { readonly vh: VirtualHost; readonly score: number } | undefined;
-  for (const vh of rc.virtual_hosts ?? []) {
-    for (const d of vh.domains ?? []) {
-      const score = domainScore(d, host);
-      if (score >= 0 && (best === undefined || score > best.score)) best = { vh, score };
-    }
-  }
-  return best?.vh;
-};
+interface RoutedRequest {
+  readonly host: string;
+  readonly path: string;
+  readonly scheme: 'http' | 'https';
+  readonly headers: readonly (readonly [string, string])[];
+}
 
-const domainScore = (d: string, host: string): number => {
-  if (d === host) return 1_000_000;
-  if (d === '*') return 0;
-  if (d.startsWith('*')) return host.endsWith(d.slice(1)) ? 10_000 + d.length : -1;
-  if (d.endsWith('*')) return host.startsWith(d.slice(0, -1)) ? d.length : -1;
-  return -1;
-};
+interface ChosenRoute {
+  readonly virtualHost: string;
+  /** undefined: no route of it takes the request. */
+  readonly route: { readonly name: string; readonly cluster: string; readonly redirectsToHttps: boolean } | undefined;
+}
 
-export const matchesPath = (r: Route, path: string): boolean => {
-  const m = r.match ?? {};
-  if (m.path !== undefined) return m.path === path;
-  if (m.safe_regex?.regex !== undefined) return new RegExp(`^(?:${m.safe_regex.regex})$`).test(path);
-  return path.startsWith(m.prefix ?? '/');
+/** undefined: no virtual host. */
+export const chooseRoute = (config: RouteConfiguration, asked: RoutedRequest): ChosenRoute | undefined => {
+  const plan = compileRoutes(config);
+  const view = request(asked.path, { authority: asked.host, scheme: asked.scheme, headers: asked.headers });
+  const virtualHost = lookUpHost(plan.hosts, asked.host)?.plan.name;
+  if (virtualHost === undefined) return undefined;
+  const match = matchRoute(plan, view, () => 0);
+  if (match.kind !== 'route') return { virtualHost, route: undefined };
+  const { route, clusterName: cluster } = match;
+  return { virtualHost, route: { name: route.name, cluster, redirectsToHttps: route.redirect?.keepHost === true } };
 };

@@ -1,9 +1,10 @@
-// A small evaluator of Envoy's choice of listener, filter chain, virtual host and route, after the rules in corpora/README.md. For tests.
+// Which listener, filter chain, virtual host and route a call reaches: the listener after the rules in corpora/README.md, the rest by
+// the decisions that this proxy compiles.
 
 import type { ProxyConfig } from '../../../src/translate/translate.ts';
 import type { Listener, ListenerFilter, ListenerFilterChainMatchPredicate, RouteConfiguration } from '../../../src/xds/gen/types.ts';
 import { chooseChain } from './filter-chain-choice.ts';
-import { matchesPath, virtualHost } from './route-choice.ts';
+import { chooseRoute } from './route-choice.ts';
 
 export interface Call {
   readonly port: number;
@@ -41,7 +42,7 @@ export const simulate = (config: ProxyConfig, call: Call): Outcome => {
   const tls = call.tls ?? 'plaintext';
   const http = call.protocol === 'http' || call.protocol === 'http2';
   const inspectsTls = inspects(listener, 'tls_inspector', call.port);
-  let transport = tls === 'plaintext' ? 'raw_buffer' : 'tls';
+  let transport: 'tls' | 'raw_buffer' = tls === 'plaintext' ? 'raw_buffer' : 'tls';
   let alpn = call.alpn ?? defaultAlpn(call, tls);
   const sni = call.sni ?? (tls === 'tls' ? (call.hostHeader ?? '') : '');
   if (!inspectsTls) {
@@ -77,13 +78,19 @@ const route = (config: ProxyConfig, call: Call, tls: string, hcm: Raw, out: Outc
     rds === undefined ? (hcm['route_config'] as RouteConfiguration) : config.routes.find((r) => r.name === rds['route_config_name']);
   if (rc === undefined) return { ...out, error: 'no route configuration' };
   out.routeConfigMatched = rc.name ?? '';
-  const vh = virtualHost(rc, call.hostHeader ?? '');
-  if (vh === undefined) return { ...out, error: 'no virtual host matched' };
-  out.virtualHostMatched = vh.name ?? '';
-  if (vh.require_tls === 'ALL' && tls === 'plaintext') return { ...out, error: 'tls required, sending 301' };
-  const r = (vh.routes ?? []).find((x) => matchesPath(x, call.path ?? '/'));
-  if (r === undefined) return { ...out, error: 'no route matched' };
-  return { ...out, routeMatched: r.name ?? '', clusterMatched: r.route?.cluster ?? '' };
+  const found = chooseRoute(rc, {
+    host: call.hostHeader ?? '',
+    path: call.path ?? '/',
+    scheme: tls === 'plaintext' ? 'http' : 'https',
+    headers: Object.entries(call.headers ?? {}).flatMap(([name, values]) =>
+      [values].flat().map((value): [string, string] => [name, value]),
+    ),
+  });
+  if (found === undefined) return { ...out, error: 'no virtual host matched' };
+  out.virtualHostMatched = found.virtualHost;
+  if (found.route === undefined) return { ...out, error: 'no route matched' };
+  if (found.route.redirectsToHttps) return { ...out, error: 'tls required, sending 301' };
+  return { ...out, routeMatched: found.route.name, clusterMatched: found.route.cluster };
 };
 
 const findListener = (config: ProxyConfig, call: Call): Listener | undefined => {

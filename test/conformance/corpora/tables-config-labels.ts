@@ -1,7 +1,7 @@
 // tables/pkg_config_labels.json: what a selector selects, and which labels are refused.
 
 import { Findings } from '../../../src/api/findings.ts';
-import { checkLabels } from '../../../src/api/label-text.ts';
+import { checkLabels } from '../../../src/api/values/label-text.ts';
 import { selects } from '../../../src/mesh/service.ts';
 import { differs, labelsOf, leftOut, row } from './case.ts';
 import { table } from './table.ts';

@@ -1,7 +1,7 @@
 // tables/pkg_config_security.json: values of authorization rules, addresses of key sets.
 
-import { checkAttribute, checkPathTemplate, checkTrustDomainMatch } from '../../../src/api/authorization-value.ts';
-import { checkJwksUri } from '../../../src/api/validate-request-authentication.ts';
+import { checkJwksUri } from '../../../src/api/rules/security/validate-request-authentication.ts';
+import { checkAttribute, checkPathTemplate, checkTrustDomainMatch } from '../../../src/api/values/authorization-value.ts';
 import { differs, leftOut, type Row, text, texts, type Verdict } from './case.ts';
 import { table } from './table.ts';
 

@@ -1,6 +1,6 @@
 // tables/pkg_jwt.json: header names of matches that mean a claim of the caller's token.
 
-import { routingClaim } from '../../../src/api/header-text.ts';
+import { routingClaim } from '../../../src/api/values/header-text.ts';
 import { claimMatcher, isClaim } from '../../../src/translate/claim-match.ts';
 import { differs, row, text } from './case.ts';
 import { table } from './table.ts';

@@ -1,6 +1,6 @@
 // tables/pilot_pkg_networking_core_loadbalancer.json: which setting of localities is in force: the rule's, the service's or the mesh's.
 
-import type { MeshConfig } from '../../../src/api/mesh-config.ts';
+import type { MeshConfig } from '../../../src/api/mesh-config/mesh-config.ts';
 import type { LoadBalancerSettings } from '../../../src/api/specs.ts';
 import { localityChoice } from '../../../src/translate/load-balancing.ts';
 import { differs, row } from './case.ts';

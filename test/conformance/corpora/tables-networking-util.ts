@@ -1,7 +1,7 @@
 // tables/pilot_pkg_networking_util.json: subnets, localities, traffic policies of subsets.
 
-import { checkSubnet } from '../../../src/api/ip-text.ts';
 import type { Subset, TrafficPolicy } from '../../../src/api/specs.ts';
+import { checkSubnet } from '../../../src/api/values/ip-text.ts';
 import { parseRange } from '../../../src/mesh/cidr.ts';
 import type { MergedRule } from '../../../src/mesh/destination-rules.ts';
 import { parseLocality } from '../../../src/mesh/service.ts';

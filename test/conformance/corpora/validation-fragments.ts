@@ -1,28 +1,39 @@
 // Checks of parts of resources, by the type that rows of validation.json name. Parts of MeshConfig: validation-mesh-fragments.ts.
 
-import { nodeOf } from '../../../src/api/document-node.ts';
-import { checkDuration, formatDuration } from '../../../src/api/duration-text.ts';
 import type { Findings } from '../../../src/api/findings.ts';
-import { checkHeaderValue, checkMatchHeaderName, checkStrictHeaderName } from '../../../src/api/header-text.ts';
-import { checkFqdn, checkGatewayBoundDomain, checkPortName, checkTrustDomain, checkWildcardDomain } from '../../../src/api/host-name.ts';
-import { checkIp, checkSubnet } from '../../../src/api/ip-text.ts';
-import { readValue } from '../../../src/api/read-value.ts';
+import { checkMeshConfig, checkProxyConfig } from '../../../src/api/mesh-config/validate-mesh-config.ts';
+import { nodeOf } from '../../../src/api/reading/document-node.ts';
+import { readValue } from '../../../src/api/reading/read-value.ts';
+import { checkDestination } from '../../../src/api/rules/networking/validate-destination.ts';
+import { checkTrafficPolicy } from '../../../src/api/rules/networking/validate-destination-rule.ts';
+import { checkExportTo } from '../../../src/api/rules/networking/validate-export-to.ts';
+import { checkGatewayPort, checkGatewayServer } from '../../../src/api/rules/networking/validate-gateway.ts';
+import * as action from '../../../src/api/rules/networking/validate-http-action.ts';
+import { checkHttpRoute, checkWeightedDestinations } from '../../../src/api/rules/networking/validate-http-route.ts';
+import {
+  checkLoadBalancer,
+  checkLocalities,
+  checkLocality,
+  checkZoneAware,
+} from '../../../src/api/rules/networking/validate-load-balancer.ts';
+import { checkServerTls } from '../../../src/api/rules/networking/validate-server-tls.ts';
+import { checkClientTls, checkConnectionPool, checkOutlierDetection } from '../../../src/api/rules/networking/validate-traffic-block.ts';
+import { checkLogFilter } from '../../../src/api/rules/validate-telemetry.ts';
 import * as dr from '../../../src/api/schema/destination-rule.ts';
 import * as gw from '../../../src/api/schema/gateway.ts';
 import type { Infer, Schema } from '../../../src/api/schema/schema.ts';
 import { list } from '../../../src/api/schema/schema.ts';
 import * as vs from '../../../src/api/schema/virtual-service.ts';
-import { checkDestination } from '../../../src/api/validate-destination.ts';
-import { checkTrafficPolicy } from '../../../src/api/validate-destination-rule.ts';
-import { checkExportTo } from '../../../src/api/validate-export-to.ts';
-import { checkGatewayPort, checkGatewayServer } from '../../../src/api/validate-gateway.ts';
-import * as action from '../../../src/api/validate-http-action.ts';
-import { checkHttpRoute, checkWeightedDestinations } from '../../../src/api/validate-http-route.ts';
-import { checkLoadBalancer, checkLocalities, checkLocality, checkZoneAware } from '../../../src/api/validate-load-balancer.ts';
-import { checkMeshConfig, checkProxyConfig } from '../../../src/api/validate-mesh-config.ts';
-import { checkServerTls } from '../../../src/api/validate-server-tls.ts';
-import { checkLogFilter } from '../../../src/api/validate-telemetry.ts';
-import { checkClientTls, checkConnectionPool, checkOutlierDetection } from '../../../src/api/validate-traffic-block.ts';
+import { checkDuration, formatDuration } from '../../../src/api/values/duration-text.ts';
+import { checkHeaderValue, checkMatchHeaderName, checkStrictHeaderName } from '../../../src/api/values/header-text.ts';
+import {
+  checkFqdn,
+  checkGatewayBoundDomain,
+  checkPortName,
+  checkTrustDomain,
+  checkWildcardDomain,
+} from '../../../src/api/values/host-name.ts';
+import { checkIp, checkSubnet } from '../../../src/api/values/ip-text.ts';
 import { type Row, row, text, texts } from './case.ts';
 import { refusedByWebhook } from './verdict.ts';
 

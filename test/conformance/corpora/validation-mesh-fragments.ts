@@ -1,10 +1,10 @@
 // Checks of parts of MeshConfig, by the type that rows of validation.json name.
 
-import { checkWildcardDomain } from '../../../src/api/host-name.ts';
+import * as mesh from '../../../src/api/mesh-config/validate-mesh-config.ts';
 import { meshConfigDefaultTrafficPolicy } from '../../../src/api/schema/mesh-config.ts';
 import { authenticationPolicy, proxyConfig, proxyConfigConnectionSettings } from '../../../src/api/schema/mesh-proxy-config.ts';
 import * as vs from '../../../src/api/schema/virtual-service.ts';
-import * as mesh from '../../../src/api/validate-mesh-config.ts';
+import { checkWildcardDomain } from '../../../src/api/values/host-name.ts';
 import { row, texts } from './case.ts';
 import { type Fragment, part, word } from './validation-fragments.ts';
 
