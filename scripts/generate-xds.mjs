@@ -240,8 +240,13 @@ for (const file of readdirSync(join(root, 'src/xds/support')).sort()) {
       continue;
     }
     const [field, kind, ...words] = line.trim().split(' ');
-    const table = kind === 'refused' && !['code', 'decoder'].includes(words[0]) ? support.refused : kind === 'inert' ? support.inert : undefined;
-    if (table !== undefined) for (const name of sections) (table[name] ??= {})[field] = words.join(' ');
+    const table =
+      kind === 'refused' && !['code', 'decoder'].includes(words[0]) ? support.refused : kind === 'inert' ? support.inert : undefined;
+    if (table === undefined) continue;
+    for (const name of sections) {
+      table[name] ??= {};
+      table[name][field] = words.join(' ');
+    }
   }
 }
 save(

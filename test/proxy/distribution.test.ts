@@ -141,9 +141,7 @@ describe('shares', () => {
 
 const UNLIMITED = { max_connections: 1_000_000, max_pending_requests: 1_000_000, max_requests: 1_000_000 };
 
-// A ring has as many entries for nine hosts as for ten, in Envoy too: those that stay get some more, and take keys from each other
-// with them. That a key's own host left is counted apart.
-test('of ten hosts one leaves: at most 15 % of the keys of those that stay move, and of a table at most 15 % of all', () => {
+test('of ten hosts one leaves: at most 15 % of the keys move', () => {
   const keys = Array.from({ length: 10_000 }, (_, i) => xxHash64(`key-${i}`));
   const where = (config: Cluster, hosts: number): string[] => {
     const rig = picker(config, [
@@ -156,10 +154,7 @@ test('of ten hosts one leaves: at most 15 % of the keys of those that stay move,
   };
   for (const config of [{ lb_policy: 'RING_HASH' }, { lb_policy: 'MAGLEV' }] satisfies Cluster[]) {
     const [before, after] = [where(config, 10), where(config, 9)];
-    const stayed = before.flatMap((name, i) => (name === '10' ? [] : [name !== after[i]]));
-    const moved = stayed.filter((m) => m).length / stayed.length;
-    assert.ok(moved <= 0.15, `${config.lb_policy}: ${moved} of the others moved`);
     const all = before.filter((name, i) => name !== after[i]).length / keys.length;
-    assert.ok(all <= (config.lb_policy === 'MAGLEV' ? 0.15 : 0.2), `${config.lb_policy}: ${all} of all moved`);
+    assert.ok(all <= 0.15, `${config.lb_policy}: ${all} moved`);
   }
 });

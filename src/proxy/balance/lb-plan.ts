@@ -22,7 +22,8 @@ import { compilePeakEwma, type PeakEwmaPlan } from './peak-ewma.ts';
 import { compileSlowStart, type SlowStart } from './slow-start.ts';
 import { compileSubsets, type SubsetPlan } from './subset-plan.ts';
 
-const RING_SIZE_MIN = 1024;
+/** Envoy's default, and what Istio sends where a DestinationRule does not say. */
+export const RING_SIZE_MIN = 1024;
 const RING_SIZE_MAX = 8 * 1024 * 1024;
 const MAGLEV_SIZE = 65_537;
 const MAGLEV_SIZE_MAX = 5_000_011;
