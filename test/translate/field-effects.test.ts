@@ -32,7 +32,7 @@ const options = (yaml: string, setting: Setting = { node: CLIENT }): Record<stri
     'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
   ] as Record<string, unknown> | undefined;
 
-test('answers that a rule lists count against a host, of Envoy', () => {
+test('answers that a rule lists count against a host, of either proxy', () => {
   const one = (code: number) => ({
     http_response_headers_match: { headers: [{ name: ':status', string_match: { exact: String(code) } }] },
   });
@@ -42,7 +42,7 @@ test('answers that a rule lists count against a host, of Envoy', () => {
     ];
   assert.deepEqual(counted('429'), { error_matcher: one(429) });
   assert.deepEqual(counted('503, 429, 503'), { error_matcher: { or_match: { rules: [one(429), one(503)] } } });
-  assert.equal(counted('429', { node: { ...CLIENT, user_agent_name: 'skein' } }), undefined);
+  assert.deepEqual(counted('429', { node: { ...CLIENT, user_agent_name: 'skein' } }), { error_matcher: one(429) });
 });
 
 test('failover by network prefers the own one', () => {
