@@ -86,10 +86,14 @@ export class DnsServer {
     });
     udp.on('message', (query, from) => {
       this.#answering++;
-      void this.#answer(query, 'udp').then((answer) => {
-        // A forged question may come from port 0, where nothing can be sent.
-        if (answer && open && from.port > 0) udp.send(answer, from.port, from.address);
+      const answered = (): void => {
         if (--this.#answering === 0) this.#lastAnswer?.();
+      };
+      void this.#answer(query, 'udp').then((answer) => {
+        // A forged question may come from port 0, where nothing can be sent. What is sent leaves in a later turn: a socket that is
+        // closed before would take the answer with it.
+        if (answer && open && from.port > 0) udp.send(answer, from.port, from.address, answered);
+        else answered();
       });
     });
   }
