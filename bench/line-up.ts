@@ -13,7 +13,7 @@ import { type Relay, startRelay } from './peers/host-relays.ts';
 import { Mesh } from './peers/mesh.ts';
 import { nginx } from './peers/nginx.ts';
 import { freePorts, Processes, untilListening } from './peers/processes.ts';
-import { skeinBare } from './peers/skein-bare.ts';
+import { skeinBare, skeinFull } from './peers/skein-relay.ts';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 export const RESULTS = join(HERE, 'results');
@@ -123,6 +123,7 @@ export class LineUp {
   #relays(wanted: (name: string) => boolean): Relay[] {
     const all: readonly (readonly [string, string | undefined, () => Relay])[] = [
       ['skein-bare', undefined, () => skeinBare(SKEIN)],
+      ['skein-full', undefined, () => skeinFull(SKEIN)],
       ['envoy', this.#envoy === undefined ? 'envoy' : undefined, () => envoy(this.#envoy ?? '')],
       ['envoy-full', this.#envoy === undefined ? 'envoy' : undefined, () => envoyFull(this.#envoy ?? '')],
       ['nginx', undefined, () => nginx],

@@ -36,7 +36,7 @@ export const SCENARIOS: readonly Scenario[] = [
     path: 'two-hops',
     load: 'wrk',
     ...PER_REQUEST,
-    contenders: [...DIRECT, 'skein', 'skein-bare', 'envoy-mesh', ...ENVOYS, 'nginx', 'haproxy'],
+    contenders: [...DIRECT, 'skein', 'skein-bare', 'skein-full', 'envoy-mesh', ...ENVOYS, 'nginx', 'haproxy'],
   },
   {
     id: 'c',
@@ -44,7 +44,7 @@ export const SCENARIOS: readonly Scenario[] = [
     path: 'two-hops-h2',
     load: 'h2load',
     ...PER_REQUEST,
-    contenders: [...DIRECT, 'skein', ...ENVOYS, 'nginx', 'haproxy'],
+    contenders: [...DIRECT, 'skein', 'skein-full', ...ENVOYS, 'nginx', 'haproxy'],
   },
   {
     id: 'd',
@@ -52,7 +52,7 @@ export const SCENARIOS: readonly Scenario[] = [
     path: 'one-hop-grpc',
     load: 'h2load',
     ...PER_REQUEST,
-    contenders: [...DIRECT, 'skein', ...ENVOYS, 'nginx', 'haproxy'],
+    contenders: [...DIRECT, 'skein', 'skein-full', ...ENVOYS, 'nginx', 'haproxy'],
   },
   {
     id: 'e',
@@ -99,6 +99,7 @@ export const CONTENDERS = [
   'direct-mesh',
   'skein',
   'skein-bare',
+  'skein-full',
   'envoy-mesh',
   'envoy',
   'envoy-full',
