@@ -18,6 +18,12 @@ test('a ratio within its limit holds', () => {
   assert.equal(verdictText(v), 'holds');
 });
 
+test('in the mesh Skein stands beside the Envoy of the mesh, alone beside the Envoy of the same configuration', () => {
+  const rows = { skein: row({ cpu: 1 }), 'skein-full': row({ cpu: 1 }), 'envoy-mesh': row({ cpu: 4 }), 'envoy-full': row({ cpu: 2 }) };
+  assert.equal(verdictOf('(b) in the mesh: CPU per request against Envoy there', 'b', rows).value, 0.25);
+  assert.equal(verdictOf('(b) alone, same configuration: CPU per request against Envoy full', 'b', rows).value, 0.5);
+});
+
 test('a miss says by how much', () => {
   const v = verdictOf(CPU, 'b', { skein: row({ cpu: 1.8 }), 'envoy-full': row({ cpu: 2 }) });
   assert.equal(holds(v), false);
