@@ -26,6 +26,13 @@ import {
   tableSize,
   tableSizeExtension,
 } from './cases/balancing.ts';
+import { BALANCING_CASES } from './cases/cluster-balancing.ts';
+import { CHECK_CASES } from './cases/cluster-checks.ts';
+import { CONNECTION_CASES } from './cases/cluster-connections.ts';
+import { OUTLIER_CASES } from './cases/cluster-outlier.ts';
+import { PROTOCOL_CASES } from './cases/cluster-protocols.ts';
+import { TIME_CASES } from './cases/cluster-times.ts';
+import { CLUSTER_TLS_CASES } from './cases/cluster-tls.ts';
 import {
   bindAddress,
   keepAlive,
@@ -92,6 +99,8 @@ import {
 } from './cases/http-manager.ts';
 import { http2Keepalive, http2Settings, http2Window, schemes } from './cases/http2.ts';
 import { buffers, limitActions, limitConnectionRate, localLimit } from './cases/limits.ts';
+import { addresses, managerAdds, proxyProtocolRules, tcpHash, tcpLogs } from './cases/listener-edges.ts';
+import { routeHosts as listenerRouteHosts, routeLevels, routeTimeoutRetry } from './cases/listener-routes.ts';
 import {
   filtersGoOn,
   filtersTime,
@@ -105,6 +114,18 @@ import {
 } from './cases/listeners.ts';
 import { logConnections, logDurations, logFilters, logFormats, logOtherFilters, logText } from './cases/logs.ts';
 import { metadataMatching } from './cases/metadata.ts';
+import { policyConnectionRates, policyLocalLimits } from './cases/policy-local-limits.ts';
+import { policyLimitActions, policyLimitAnswers, policyLimitAtEnd, policyLimitRules } from './cases/policy-rate-limits.ts';
+import {
+  policyCounted,
+  policyKeysAgain,
+  policyKeysAhead,
+  policyKeysOld,
+  policyKeysRetried,
+  policyLeft,
+  policyTokenCache,
+  policyTokenMetadata,
+} from './cases/policy-tokens.ts';
 import { routeHeaders, routeHosts, routeRedirects, routeRewrites, routeWeights, virtualHosts } from './cases/route-forwarding.ts';
 import { routeMatching } from './cases/route-matching.ts';
 import {
@@ -299,6 +320,28 @@ export const CASES: readonly FieldCase[] = [
   logText,
   logConnections,
   metadataMatching,
+  policyLimitActions,
+  policyLimitRules,
+  policyLimitAtEnd,
+  policyLimitAnswers,
+  policyLocalLimits,
+  policyConnectionRates,
+  policyTokenMetadata,
+  policyTokenCache,
+  policyKeysRetried,
+  policyKeysOld,
+  policyKeysAhead,
+  policyKeysAgain,
+  policyLeft,
+  policyCounted,
+  routeLevels,
+  listenerRouteHosts,
+  routeTimeoutRetry,
+  addresses,
+  managerAdds,
+  proxyProtocolRules,
+  tcpHash,
+  tcpLogs,
   routeRewrites,
   routeHosts,
   routeHeaders,
@@ -380,4 +423,11 @@ export const CASES: readonly FieldCase[] = [
   tlsSniSan,
   tlsMatches,
   tlsPassThrough,
+  ...BALANCING_CASES,
+  ...CHECK_CASES,
+  ...CONNECTION_CASES,
+  ...OUTLIER_CASES,
+  ...PROTOCOL_CASES,
+  ...TIME_CASES,
+  ...CLUSTER_TLS_CASES,
 ];
