@@ -256,8 +256,9 @@ export class Exchange implements FilteredExchange, RequestView {
 
   act(): void {
     const match = this.route;
-    if (match === undefined) {
-      this.reply(replies.NO_ROUTE);
+    // A filter may have had it chosen anew.
+    if (match === undefined || (this.upgrade !== '' && !this.#upgradeAllowed(match))) {
+      this.reply(match === undefined ? replies.NO_ROUTE : replies.UPGRADE_FAILED);
       return;
     }
     const route = match.route;

@@ -21,6 +21,8 @@ export interface Bucket {
   readonly size: BucketSize;
   take(tokens: number, nowMs: number): boolean;
   tokens(nowMs: number): number;
+  /** It goes on by itself, as it is now: what all workers share is not held any longer. */
+  close?(): void;
 }
 
 /** `key`: the same for all workers, and another for whatever is to be counted apart. */

@@ -38,6 +38,17 @@ describe('demand', () => {
     assert.deepEqual(told, ['r/a true', 'r/a true']);
   });
 
+  test('who is told may take back what another one asked', () => {
+    const { demand, told } = rig();
+    demand.ask('host', 'r/a', 0, () => {
+      told.push('first');
+      second.cancel();
+    });
+    const second = demand.ask('host', 'r/a', 0, () => told.push('second'));
+    demand.settle('host', 'r/a', true);
+    assert.deepEqual(told, ['first']);
+  });
+
   test('who waits too long goes on without it, and the name stays asked for', () => {
     const { clock, demand, told, ask } = rig();
     ask('r/a', 1_000);

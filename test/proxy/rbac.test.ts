@@ -182,3 +182,16 @@ test('what cannot be decided is refused with its field', async () => {
       bad,
     );
 });
+
+test('what a route says to a filter of another kind under the name of this one opens nothing', async () => {
+  const other = { '@type': 'type.googleapis.com/envoy.extensions.filters.http.buffer.v3.BufferPerRoute', disabled: true };
+  const filter = rbac({ rules: { policies: { x: policy({ url_path: { path: { prefix: '/yes' } } }) } } });
+  const route = {
+    match: { prefix: '/' },
+    direct_response: { status: 204 },
+    typed_per_filter_config: { [filter.name ?? '']: other },
+  };
+  await using rig = await startPlane({ listeners: [listener('in', hcm([route], { http_filters: [filter, ROUTER] }))] });
+  assert.equal((await fetchOnce(rig.port('in'), '/no')).status, 403);
+  assert.equal((await fetchOnce(rig.port('in'), '/yes')).status, 204);
+});

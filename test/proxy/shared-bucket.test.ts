@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
+import { compileLocalLimits } from '../../src/plan/rate-limit/local-limits.ts';
 import type { BucketSize } from '../../src/plan/rate-limit/token-bucket.ts';
+import { LocalLimiter } from '../../src/proxy/filters/local-limiter.ts';
 import { LocalBucket } from '../../src/proxy/shared-counts.ts';
 import { AllWorkers } from '../../src/proxy/workers/all-workers.ts';
 import { SharedBuckets } from '../../src/proxy/workers/shared-bucket.ts';
@@ -73,6 +75,29 @@ test('a bucket that nobody can reach gives its slot back', async () => {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   assert.ok(slots.size <= 5, `${slots.size} are held`);
+});
+
+test('values that requests bring do not use up what all workers share', () => {
+  const slots = new SharedSlots(undefined, 64);
+  const buckets = new SharedBuckets(slots);
+  const limits = compileLocalLimits({
+    max_dynamic_descriptors: 2,
+    descriptors: [{ entries: [{ key: 'user' }], token_bucket: { max_tokens: 1, fill_interval: '600s' } }],
+  });
+  const limiter = new LocalLimiter(limits, (key, size) => buckets.take(key, size));
+  const ask = (...users: string[]): boolean => {
+    const descriptors = users.map((value) => ({
+      entries: [{ key: 'user', value }],
+      limit: undefined,
+      hits: undefined,
+      headers: undefined,
+    }));
+    return limiter.decide(descriptors, 1000).allowed;
+  };
+  for (let i = 0; i < 200; i++) assert.equal(ask(`u${i}`), true);
+  assert.equal(slots.size, 2);
+  assert.deepEqual([ask('u199'), ask('u198'), ask('new'), ask('u198')], [false, false, true, false]);
+  assert.deepEqual([ask('a', 'b', 'c', 'd'), slots.size], [true, 2], 'one that makes room for its own');
 });
 
 test('routes that stand in two listeners under one name have buckets of their own; two workers share each', async () => {

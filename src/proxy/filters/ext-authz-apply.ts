@@ -15,13 +15,13 @@ export const changesResponse = (m: Mutations): boolean =>
 export const applyToRequest = (m: Mutations, exchange: FilterExchange): void => {
   const headers = exchange.requestHeaders;
   for (const [name, value] of m.set) setField(exchange, name, value);
-  for (const [name, value] of m.add) if (!name.startsWith(':') && name !== 'host') headers.add(name, value);
+  for (const [name, value] of m.add) if (name !== 'host' && isOfAnybody(name)) headers.add(name, value);
   for (const [name, value] of m.append) {
     const before = headers.get(name);
-    if (before !== undefined) headers.set(name, `${before},${value}`);
+    if (before !== undefined && isOfAnybody(name)) headers.set(name, `${before},${value}`);
   }
   // A request without them would be none.
-  for (const name of m.remove) if (!name.startsWith(':') && name !== 'host') headers.remove(name);
+  for (const name of m.remove) if (name !== 'host' && isOfAnybody(name)) headers.remove(name);
   if (m.querySet.length > 0 || m.queryRemove.length > 0) setPath(exchange, queryWith(exchange.path, m.querySet, m.queryRemove));
 };
 
@@ -33,8 +33,14 @@ const setField = (exchange: FilterExchange, name: string, value: string): void =
   } else if (name === ':authority' || name === 'host') {
     exchange.authority = value;
     exchange.info.authority = value;
-  } else if (!name.startsWith(':')) exchange.requestHeaders.set(name, value);
+  } else if (isOfAnybody(name)) exchange.requestHeaders.set(name, value);
 };
+
+/** What says where a message ends is of the message that it came with: another's would make its body the next request. */
+const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'connection', 'te', 'trailer', 'upgrade']);
+
+/** Whether a server may say what is in this header of somebody else's message. */
+export const isOfAnybody = (name: string): boolean => !name.startsWith(':') && !FRAMING.has(name);
 
 const setPath = (exchange: FilterExchange, path: string): void => {
   exchange.path = path;
@@ -42,10 +48,10 @@ const setPath = (exchange: FilterExchange, path: string): void => {
 };
 
 export const applyToResponse = (m: Mutations, headers: HeaderBlock): void => {
-  for (const [name, value] of m.responseAdd) if (!name.startsWith(':')) headers.add(name, value);
-  for (const [name, value] of m.responseSet) if (!name.startsWith(':')) headers.set(name, value);
-  for (const [name, value] of m.responseAddIfAbsent) if (!name.startsWith(':') && !headers.has(name)) headers.add(name, value);
-  for (const [name, value] of m.responseOverwriteIfExists) if (headers.has(name)) headers.set(name, value);
+  for (const [name, value] of m.responseAdd) if (isOfAnybody(name)) headers.add(name, value);
+  for (const [name, value] of m.responseSet) if (isOfAnybody(name)) headers.set(name, value);
+  for (const [name, value] of m.responseAddIfAbsent) if (isOfAnybody(name) && !headers.has(name)) headers.add(name, value);
+  for (const [name, value] of m.responseOverwriteIfExists) if (isOfAnybody(name) && headers.has(name)) headers.set(name, value);
 };
 
 const NAME = /^:?[!#$%&'*+\-.^_`|~0-9a-z]+$/;

@@ -34,7 +34,7 @@ export const httpAttributes = (
   asked: CheckBody | undefined,
 ): AttributeContext => {
   const { facts, info, requestHeaders } = exchange;
-  const headers: Record<string, string> = {};
+  const headers: Record<string, string> = Object.create(null);
   const raw: HeaderValue[] = [];
   const tell = (name: string, value: string): void => {
     if (plan.disallowedHeaders?.(name) === true || plan.allowedHeaders?.(name) === false) return;

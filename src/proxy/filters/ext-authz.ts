@@ -9,7 +9,16 @@ import { compileMetadataMatcher } from '../../plan/value-matcher.ts';
 import type { BufferSettings, ExtAuthzPerRoute, GrpcService, HttpExtAuthz_ExtAuthz, HttpService, JsonObject } from '../../xds/gen/types.ts';
 import { configAs } from '../extension-config.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
-import { applyToRequest, applyToResponse, areValid, areValidHeaders, badName, changesRequest, changesResponse } from './ext-authz-apply.ts';
+import {
+  applyToRequest,
+  applyToResponse,
+  areValid,
+  areValidHeaders,
+  badName,
+  changesRequest,
+  changesResponse,
+  isOfAnybody,
+} from './ext-authz-apply.ts';
 import { type HttpCheckPlan, httpAttributes } from './ext-authz-check.ts';
 import { type AuthzDecision, type Mutations, statusOf } from './ext-authz-decision.ts';
 import { type AskAuthz, askOverGrpc, askOverHttp, nameMatch } from './ext-authz-server.ts';
@@ -168,7 +177,7 @@ const unsendable = (name: string): FilterVerdict => ({
   flag: FLAG.DPE,
 });
 
-const isSendable = (pair: readonly [string, string]): boolean => !pair[0].startsWith(':') && badName([pair]) === undefined;
+const isSendable = (pair: readonly [string, string]): boolean => isOfAnybody(pair[0]) && badName([pair]) === undefined;
 
 const bodyPlan = (plan: Plan, own: RoutePlan | undefined): BodyPlan | undefined =>
   own?.bodyDisabled === true ? undefined : (own?.body ?? plan.body);

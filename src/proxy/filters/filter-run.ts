@@ -104,13 +104,13 @@ export class FilterRun {
     this.#bodyWanted = -1;
     const filter = this.#filters[this.#at - 1];
     if (filter?.filter.onBody === undefined) return;
-    const own = this.#perRoute(filter.name);
+    const own = this.#perRoute(filter);
     if (this.#obey(filter.filter.onBody(this.#exchange, body, own?.value)) && this.#exchange.active) this.#run();
   }
 
   afterDelay(): void {
     const filter = this.#filters[this.#at - 1];
-    const own = filter === undefined ? undefined : this.#perRoute(filter.name);
+    const own = filter === undefined ? undefined : this.#perRoute(filter);
     if (filter?.filter.afterDelay !== undefined && !this.#obey(filter.filter.afterDelay(this.#exchange, own?.value))) return;
     this.#run();
   }
@@ -120,7 +120,7 @@ export class FilterRun {
     for (let i = filters.length - 1; i >= 0; i--) {
       const filter = filters[i];
       if (filter?.filter.onResponse === undefined) continue;
-      const own = this.#perRoute(filter.name);
+      const own = this.#perRoute(filter);
       if (own?.disabled !== true) filter.filter.onResponse(this.#exchange, headers, own?.value);
     }
   }
@@ -131,7 +131,7 @@ export class FilterRun {
       const filter = filters[this.#at++];
       if (filter?.filter.onRequest === undefined) continue;
       if (this.#routeIsOld) this.#reroute();
-      const own = this.#perRoute(filter.name);
+      const own = this.#perRoute(filter);
       if (own?.disabled === true || (filter.disabled && own === undefined)) continue;
       if (!this.#obey(filter.filter.onRequest(this.#exchange, own?.value))) return;
       if (!this.#exchange.active) return;
@@ -145,17 +145,24 @@ export class FilterRun {
     this.#exchange.reroute();
   }
 
-  #perRoute(name: string): PerRoute | undefined {
+  #perRoute({ name, factory }: CompiledHttpFilter): PerRoute | undefined {
     const overrides = this.#exchange.route?.typedPerFilterConfig;
     if (overrides === undefined || overrides.size === 0) return undefined;
     const config = overrides.get(name);
-    return config === undefined ? undefined : this.#registry.perRoute(config);
+    if (config === undefined) return undefined;
+    const own = this.#registry.perRoute(config);
+    // As Envoy: what is meant for a filter of another kind under this name is not read, so it opens nothing.
+    return own.value === undefined || own.factory === factory ? own : undefined;
   }
 
   /** False: the filter took over. */
   #obey(verdict: FilterVerdict): boolean {
     if (verdict === undefined) return true;
     this.waited = true;
+    if (verdict.kind === 'again') {
+      this.#at = 0;
+      return true;
+    }
     if (verdict.kind === 'wait') {
       this.#task = verdict.task;
       return false;

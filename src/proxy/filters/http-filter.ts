@@ -80,7 +80,9 @@ export type FilterVerdict =
   | { readonly kind: 'wait'; readonly task: FilterTask }
   // onBody follows once the request has ended or more than `most` bytes of its body have come; of an upgrade at once, without a body.
   // The body is kept for whoever sends it.
-  | { readonly kind: 'body'; readonly most: number };
+  | { readonly kind: 'body'; readonly most: number }
+  // Told to proceed() only: all filters are asked anew, from the first; those before have decided of a route that is not the route now.
+  | { readonly kind: 'again' };
 
 export interface HttpFilter {
   /** After the route is known. `perRoute` is the compiled override of the most specific level (route, virtual host), if any. */

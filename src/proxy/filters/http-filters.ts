@@ -70,8 +70,10 @@ type Level = { readonly [name: string]: AnyMessage } | undefined;
 export interface PerRoute {
   readonly disabled: boolean;
   readonly value: unknown;
+  /** Whose filters can read the value. */
+  readonly factory: HttpFilterFactory | undefined;
 }
-const NOTHING: PerRoute = { disabled: false, value: undefined };
+const NOTHING: PerRoute = { disabled: false, value: undefined, factory: undefined };
 
 export class HttpFilterRegistry {
   readonly #outside: ReadonlyMap<string, HttpFilterFactory>;
@@ -214,6 +216,7 @@ export class HttpFilterRegistry {
     }
     this.#perRoute.set(config, {
       disabled,
+      factory,
       value: inner === undefined || disabled ? undefined : under(path, () => factory?.compilePerRoute?.(inner, this.#env(), place, above)),
     });
   }

@@ -178,9 +178,8 @@ class RemoteKeys implements ProviderKeys, TimerOwner {
     }
     if (this.#ahead && !this.#closed) this.#env.wheel.arm(this.#refetchTimer, good ? this.#refetchMs() : this.#refetchFailedMs);
     this.#fetching = false;
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const done of waiting) done(!good);
+    // Whoever is told may end what others wait for: they are not told any more.
+    for (const done of [...this.#waiting]) if (this.#waiting.delete(done)) done(!good);
   }
 
   #refetchMs(): number {

@@ -79,8 +79,10 @@ export class LocalLimiter {
       else buckets.delete(key);
       buckets.set(key, bucket);
       if (buckets.size > this.#limits.openMax) {
-        const [oldest] = buckets.keys();
-        if (oldest !== undefined) buckets.delete(oldest);
+        const [oldest = key] = buckets.keys();
+        // Requests bring values faster than garbage is collected: what all workers share must not run out.
+        buckets.get(oldest)?.close?.();
+        buckets.delete(oldest);
       }
       named.push({ descriptor, bucket, shadow: limit.shadow });
       return;

@@ -54,10 +54,14 @@ class Wait implements FilterTask {
   #again(): void {
     this.#exchange.reroute();
     const missing = missingCluster(this.#env, this.#exchange, this.#own);
-    if (missing !== undefined && this.#clusters < CLUSTERS_MAX) this.forCluster(missing, this.#own.clusterMs ?? 0);
+    if (missing === undefined) this.#exchange.proceed(this, AGAIN);
+    else if (this.#clusters < CLUSTERS_MAX) this.forCluster(missing, this.#own.clusterMs ?? 0);
     else this.#exchange.proceed(this, undefined);
   }
 }
+
+/** As Envoy, which begins the request anew: filters before this one had no route, or another one, and its overrides of them. */
+const AGAIN: FilterVerdict = { kind: 'again' };
 
 const missingCluster = (env: ProxyEnvironment, { route }: FilterExchange, own: Asking): string | undefined => {
   const name = route?.clusterName ?? '';

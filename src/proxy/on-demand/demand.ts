@@ -86,7 +86,8 @@ export class Demand {
     const entry = this.#entries[kind].get(name);
     if (entry === undefined) return;
     entry.there = isThere;
-    for (const hear of [...entry.waiting]) hear(isThere);
+    // Whoever is told may end what others wait for.
+    for (const hear of [...entry.waiting]) if (entry.waiting.has(hear)) hear(isThere);
   }
 
   /** Names of what has not been there. */

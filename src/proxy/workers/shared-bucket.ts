@@ -20,21 +20,31 @@ export class SharedBuckets {
   /** Throws SlotsExhausted. */
   take(key: string, size: BucketSize): Bucket {
     const slot = this.#slots.take(`bucket\n${key}`);
-    const bucket = new SharedBucket(slot, size);
-    this.#gone.register(bucket, slot);
+    const bucket = new SharedBucket(slot, size, this);
+    this.#gone.register(bucket, slot, bucket);
     return bucket;
+  }
+
+  giveUp(bucket: Bucket, slot: Slot): void {
+    this.#gone.unregister(bucket);
+    this.#slots.giveUp(slot);
   }
 }
 
 class SharedBucket implements Bucket {
   readonly size: BucketSize;
   /** When it was empty, as the bits of a double. */
-  readonly #word: BigInt64Array;
+  #word: BigInt64Array;
+  /** undefined: it is closed. */
+  #slot: Slot | undefined;
+  readonly #owner: SharedBuckets;
   readonly #bits = new BigInt64Array(1);
   readonly #number = new Float64Array(this.#bits.buffer);
 
-  constructor(slot: Slot, size: BucketSize) {
+  constructor(slot: Slot, size: BucketSize, owner: SharedBuckets) {
     this.size = size;
+    this.#slot = slot;
+    this.#owner = owner;
     this.#word = new BigInt64Array(slot.words.buffer, slot.words.byteOffset + slot.at * 4, 1);
   }
 
@@ -50,6 +60,14 @@ class SharedBucket implements Bucket {
 
   tokens(nowMs: number): number {
     return tokensIn(this.size, this.#emptyAt(Atomics.load(this.#word, 0)), nowMs);
+  }
+
+  close(): void {
+    const slot = this.#slot;
+    if (slot === undefined) return;
+    this.#slot = undefined;
+    this.#word = BigInt64Array.of(Atomics.load(this.#word, 0));
+    this.#owner.giveUp(this, slot);
   }
 
   #emptyAt(seen: bigint): number {
