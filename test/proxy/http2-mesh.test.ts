@@ -102,10 +102,11 @@ test('a gRPC deadline the client gives up on resets the stream all the way', asy
   await using pair = await startPair(backend.port, { tls: false, cluster: HTTP2_CLUSTER });
   const client = new Client(`127.0.0.1:${pair.port}`, grpc.credentials.createInsecure());
   try {
-    const late = await unary(client, 'Slow', Buffer.from('hi'), 200);
+    // Long enough for the call to have reached the server on a busy machine.
+    const late = await unary(client, 'Slow', Buffer.from('hi'), 1000);
     assert.equal(late.error?.code, grpc.status.DEADLINE_EXCEEDED);
-    for (const deadline = Date.now() + 3000; pair.server.http.length === 0 && Date.now() < deadline; )
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    const both = () => pair.server.http.length > 0 && pair.client.http.length > 0;
+    for (const deadline = Date.now() + 3000; !both() && Date.now() < deadline; ) await new Promise((resolve) => setTimeout(resolve, 10));
     assert.deepEqual([pair.client.http[0]?.flags, pair.client.http[0]?.details], ['DR', 'http2.remote_reset']);
     assert.deepEqual([pair.server.http[0]?.flags, pair.server.http[0]?.details], ['DR', 'http2.remote_reset']);
   } finally {
