@@ -14,7 +14,9 @@ const PAGES_AFTER_MS = 2500;
 /** Whoever has had traffic from the start has compiled what it needs by then: what compiled it goes, once, busy or not. */
 const SETTLED_MS = 8_000;
 /** How often it looks whether a quiet sidecar has grown. */
-const LOOK_MS = 30_000;
+const LOOK_MS = 10_000;
+/** After each so many looks without work it will not soon need the code it has compiled. Before, only garbage and pages are given back. */
+const IDLE_LOOKS = 3;
 /** Growth since the last trim that is worth one. */
 const GROWTH_BYTES = 6 * 1024 * 1024;
 /** While it starts, functions are compiled at this multiple of the usual counts: what runs a few times stays bytecode. */
@@ -22,6 +24,7 @@ const JIT_SCALE_AT_START = 8;
 
 interface BunMemory {
   readonly shrink?: () => void;
+  readonly gc?: (synchronous: boolean) => void;
   readonly unsafe?: { readonly setJITPolicy?: (scale: number) => void };
 }
 interface BunFfi {
@@ -42,11 +45,13 @@ const compileAt = (scale: number): void => bun()?.unsafe?.setJITPolicy?.(scale);
 
 /** From `ready` on. `served` is any count that moves while work is done. */
 export const keepMemoryLow = (clock: Clock, served: () => number): void => {
-  const { shrink } = bun() ?? {};
-  if (shrink === undefined) return;
+  const { shrink, gc } = bun() ?? {};
+  if (shrink === undefined || gc === undefined) return;
   clock.after(FIRST_MS, () => compileAt(1));
   let floor = 0;
   let seen = served();
+  let quietLooks = 0;
+  const grown = (): boolean => floor > 0 && process.memoryUsage.rss() > floor + GROWTH_BYTES;
   const trim = (): void => {
     shrink();
     clock.after(PAGES_AFTER_MS, pages);
@@ -57,14 +62,18 @@ export const keepMemoryLow = (clock: Clock, served: () => number): void => {
   };
   const look = (): void => {
     const now = served();
-    const quiet = now === seen;
+    quietLooks = now === seen ? quietLooks + 1 : 0;
     seen = now;
-    if (quiet && floor > 0 && process.memoryUsage.rss() > floor + GROWTH_BYTES) trim();
+    if (quietLooks > 0 && quietLooks % IDLE_LOOKS === 0 && grown()) trim();
+    else if (quietLooks === 1 && grown()) {
+      gc(true); // some 20 ms in which nothing is being served
+      releaseProgramPages();
+    }
     clock.after(LOOK_MS, look);
   };
   clock.after(FIRST_MS, trim);
   clock.after(SETTLED_MS, () => {
-    if (process.memoryUsage.rss() > floor + GROWTH_BYTES) pages();
+    if (grown()) pages();
   });
   clock.after(LOOK_MS, look);
 };
