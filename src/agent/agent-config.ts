@@ -54,6 +54,8 @@ export interface AgentConfig {
   readonly appPorts: readonly number[];
   /** Who listens on `statusPort`: the agent itself (proxy in this process) or the proxy's static listener (Envoy), as in Istio. */
   readonly statusListener: 'agent' | 'proxy';
+  /** Unix socket for the SPIFFE Workload API, which gives the key to whoever may open it: off when absent. */
+  readonly workloadApi?: string;
   /** Life asked for a certificate, seconds; the authority may give less. */
   readonly certificateTtlS: number;
 }

@@ -73,6 +73,11 @@ const FLAGS: readonly Flag[] = [
   { name: 'exec-probes', help: 'a probe of the WorkloadGroup may run commands here' },
   { name: 'bind-source', value: 'IP', help: 'source address of connections that leave the sidecar' },
   { name: 'app-port', value: 'PORT', help: 'port of the application; may be repeated', repeat: true },
+  {
+    name: 'workload-api',
+    value: 'PATH',
+    help: 'Unix socket (mode 0600) for the SPIFFE Workload API, which gives the key to the application (default: none)',
+  },
   { name: 'certificate-ttl', value: 'SECONDS', help: 'life asked for a certificate (default 86400)', env: 'SKEIN_CERTIFICATE_TTL' },
 ];
 
@@ -103,6 +108,7 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
   const runDir = flags.one('run-dir');
   if (runDir === undefined) throw new AgentConfigError('--run-dir is missing: a folder for the agent’s socket');
   const xdsCa = flags.one('xds-ca');
+  const workloadApi = flags.one('workload-api');
   const bindSource = flags.one('bind-source');
   if (bindSource !== undefined) flags.check('bind-source', bindSource, isIP(bindSource) !== 0, 'an IP address');
   const [region, zone, subZone] = (flags.one('locality') ?? '').split('/');
@@ -136,6 +142,7 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
       .flatMap((v) => v.split(','))
       .map((v) => flags.portOf('app-port', v)),
     statusListener,
+    ...(workloadApi === undefined ? {} : { workloadApi: workloadApi.replace(/^unix:(\/\/(?=\/))?/, '') }),
     certificateTtlS: flags.positive('certificate-ttl', 86_400),
   };
 };

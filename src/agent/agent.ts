@@ -16,10 +16,11 @@ import { targetOf, tokenMayTravel } from './grpc-target.ts';
 import { HealthServers } from './health-server.ts';
 import { READY_POLL_MS } from './limits.ts';
 import { Operator } from './operator.ts';
-import { SecretServer } from './sds.ts';
+import { ROOT_SECRET, SecretServer, WORKLOAD_SECRET } from './sds.ts';
 import type { SocketSource } from './socket-source.ts';
+import { WorkloadApi } from './workload-api.ts';
 import { WorkloadHealth } from './workload-health.ts';
-import { WorkloadIdentity } from './workload-identity.ts';
+import { WorkloadIdentity, type WorkloadSecret } from './workload-identity.ts';
 
 export interface ProxyStatus {
   /** First configuration received, all warm, workers serving. */
@@ -87,6 +88,8 @@ class NodeAgent implements Agent {
   readonly #operator: Operator;
   readonly #probe: WorkloadHealth;
   #server: GrpcServer | undefined;
+  #workloadServer: GrpcServer | undefined;
+  readonly #workloadApi: WorkloadApi | undefined;
   #admin: (request: AdminRequest) => Promise<AdminResponse>;
   #proxyStatus: (() => ProxyStatus) | undefined;
   #polled: ProxyStatus = { ready: false, reason: 'the proxy has not answered yet' };
@@ -99,17 +102,22 @@ class NodeAgent implements Agent {
     this.#standby = standby;
     this.bootstrap = makeBootstrap(config);
     this.#admin = adminOverHttp(config.adminPort);
-    this.#channel = makeChannel(config, log.scope('xds'));
+    this.#channel = makeChannel(config, () => this.#identity.secret, log.scope('xds'));
     const sdsLog = log.scope('sds');
     this.#secrets = new SecretServer({
       onRejected: (names, problem) => sdsLog.warning('the proxy refused a secret', { names: names.join(), problem }),
       onFileProblem: (name, problem) => sdsLog.warning('a certificate in a file is not served', { name, problem }),
     });
+    this.#workloadApi = config.workloadApi === undefined ? undefined : new WorkloadApi(identityOf(config));
     this.#identity = new WorkloadIdentity({
       identity: identityOf(config),
       ttlS: config.certificateTtlS,
       call: (method, request, timeoutMs) => this.#channel.unary(method, request, timeoutMs),
-      onSecret: (secret) => this.#secrets.publish(secret),
+      onSecret: (secret) => {
+        this.#secrets.publish(secret);
+        this.#workloadApi?.publish(secret);
+        this.#channel.renew(secret.certificate.notAfterMs);
+      },
       log: log.scope('identity'),
     });
     const { namespace, domain, bindSource } = config;
@@ -119,7 +127,10 @@ class NodeAgent implements Agent {
       upstream: this.#channel,
       node: makeNode(config),
       onNameTable: this.#dns && ((table) => this.#dns?.setNames(table)),
-      onProxyConfig: takesProbe(config) ? (sent) => this.#probe.sent(sent?.readiness_probe) : undefined,
+      onProxyConfig: (sent) => {
+        this.#identity.trust(sent?.ca_certificates_pem ?? []);
+        if (takesProbe(config)) this.#probe.sent(sent?.readiness_probe);
+      },
       health: this.#probe.report,
       log: log.scope('ads'),
     });
@@ -129,6 +140,7 @@ class NodeAgent implements Agent {
       statusPort: config.statusListener === 'agent' ? config.statusPort : undefined,
       statsPort: config.statsPort,
       notReady: () => this.#notReady(),
+      metrics: () => certificateMetrics(this.#identity.ends, Date.now()),
       admin,
       onQuit: () => this.#quit(),
       sockets,
@@ -156,8 +168,11 @@ class NodeAgent implements Agent {
     const { ads, sds } = this.transports;
     const both: XdsTransport = { open: (method, events) => (method === SDS_METHOD ? sds : ads).open(method, events) };
     const serving = serveGrpc(xdsSocketPath(this.#config.runDir), both);
-    const outcome = await Promise.allSettled([serving, this.#dns?.start(), this.#health.start()]);
+    const { workloadApi } = this.#config;
+    const workload = this.#workloadApi && workloadApi !== undefined ? serveGrpc(workloadApi, this.#workloadApi) : undefined;
+    const outcome = await Promise.allSettled([serving, workload, this.#dns?.start(), this.#health.start()]);
     if (outcome[0].status === 'fulfilled') this.#server = outcome[0].value;
+    if (outcome[1].status === 'fulfilled') this.#workloadServer = outcome[1].value;
     const failed = outcome.find((o) => o.status === 'rejected');
     if (failed) throw failed.reason;
   }
@@ -203,7 +218,8 @@ class NodeAgent implements Agent {
     this.#probe.stop();
     this.#secrets.close();
     this.#channel.close();
-    await Promise.all([this.#server?.close(), this.#dns?.stop(), this.#health.stop()]);
+    this.#workloadApi?.close();
+    await Promise.all([this.#server?.close(), this.#workloadServer?.close(), this.#dns?.stop(), this.#health.stop()]);
   }
 
   #notReady(): string {
@@ -237,8 +253,18 @@ const standardErrorLog = (): Log =>
     () => new Date(),
   );
 
-const makeChannel = (config: AgentConfig, log: Log): GrpcChannel => {
-  const target = targetOf(config);
+/** Under the name and labels of Istio's agent; seconds, below zero when it is over. */
+const certificateMetrics = (ends: { readonly leafMs: number; readonly rootMs: number } | undefined, nowMs: number): string => {
+  if (!ends) return '';
+  const line = (name: string, endMs: number): string =>
+    `istio_agent_cert_expiry_seconds{resource_name="${name}"} ${(endMs - nowMs) / 1000}\n`;
+  return `# TYPE istio_agent_cert_expiry_seconds gauge\n${line(WORKLOAD_SECRET, ends.leafMs)}${line(ROOT_SECRET, ends.rootMs)}`;
+};
+
+const makeChannel = (config: AgentConfig, own: () => WorkloadSecret | undefined, log: Log): GrpcChannel => {
+  const given = targetOf(config);
+  // Where the way is TLS, the certificate proves who we are as well as a token, and the roots of now are trusted beside those given.
+  const target = given.kind === 'tcp' && given.caPem !== undefined ? { ...given, own } : given;
   const withToken = tokenMayTravel(target);
   if (!withToken) log.info('no token is sent: the way to the control plane is neither TLS nor of this machine');
   const nodeId = makeNode(config).id ?? '';

@@ -12,14 +12,22 @@ export interface IssuedCertificate {
   readonly serial: string;
 }
 
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** Each certificate of a text by itself. */
+export const certificatesIn = (text: string): readonly string[] => text.replaceAll('\r', '').match(CERTIFICATE) ?? [];
+
+export const joinPem = (pems: readonly string[]): string => `${pems.join('\n')}\n`;
+
 export const checkIssued = (
   chain: readonly string[],
   privateKey: KeyObject,
   identity: string,
   nowMs: number,
 ): Result<IssuedCertificate, string> => {
-  // An entry may hold several certificates (istiod sends an intermediate bundle as one).
-  const pems = chain.flatMap((text) => text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []);
+  // An entry may hold several certificates: istiod sends an intermediate bundle as one, and all roots as the last.
+  const entries = chain.map(certificatesIn).filter((e) => e.length > 0);
+  const pems = entries.flat();
   const [leafPem] = pems;
   if (leafPem === undefined || pems.length < 2) return err(`${pems.length} certificates in the answer, at least leaf and root expected`);
   let certificates: readonly X509Certificate[];
@@ -35,14 +43,34 @@ export const checkIssued = (
   const notBeforeMs = Date.parse(leaf.validFrom);
   const notAfterMs = Date.parse(leaf.validTo);
   if (!(notAfterMs > nowMs)) return err(`the leaf expired at ${leaf.validTo}`);
-  // Several roots while an authority changes its own; without a self-issued one the last is the anchor.
-  const anchors = pems.filter((_, i) => i > 0 && certificates[i]?.subject === certificates[i]?.issuer);
-  const roots = anchors.length > 0 ? anchors : pems.slice(-1);
+  // Several roots while an authority changes its own; where there is none that signs itself, what came last is the anchor.
+  const selfIssued = pems.filter((_, i) => i > 0 && certificates[i]?.subject === certificates[i]?.issuer);
+  const last = entries.length > 1 ? (entries.at(-1) ?? []) : pems.slice(-1);
+  const anchors = entries.length > 1 || selfIssued.length === 0 ? [...selfIssued, ...last] : selfIssued;
+  const roots = [...new Set(anchors)].filter((pem) => pem !== leafPem);
   return ok({
-    chainPem: `${pems.filter((text) => !roots.includes(text)).join('\n')}\n`,
-    rootsPem: `${roots.join('\n')}\n`,
+    chainPem: joinPem(pems.filter((text) => !roots.includes(text))),
+    rootsPem: joinPem(roots),
     notBeforeMs,
     notAfterMs,
     serial: leaf.serialNumber,
   });
 };
+
+/** The root that the chain ends at; undefined for none of these, and for a chain that cannot be read. */
+export const rootOf = (chainPem: string, roots: readonly string[]): string | undefined => {
+  try {
+    const top = certificatesIn(chainPem).at(-1);
+    if (top === undefined) return undefined;
+    const last = new X509Certificate(top);
+    return roots.find((pem) => {
+      const root = new X509Certificate(pem);
+      return root.subject === last.issuer && last.verify(root.publicKey);
+    });
+  } catch {
+    return undefined;
+  }
+};
+
+/** When the first of them ends. */
+export const firstEndMs = (pems: readonly string[]): number => Math.min(...pems.map((pem) => Date.parse(new X509Certificate(pem).validTo)));

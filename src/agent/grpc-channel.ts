@@ -19,6 +19,9 @@ export interface GrpcChannelOptions {
   readonly log: Log;
 }
 
+/** Node's own bound. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 export class GrpcChannel {
   readonly #options: GrpcChannelOptions;
   readonly #backOff = new BackOff(RECONNECT_MS, Math.random);
@@ -27,6 +30,7 @@ export class GrpcChannel {
   #dial: GrpcDial | undefined; // the one new calls go to
   readonly #dials = new Set<GrpcDial>(); // with those that only finish what was begun before a GOAWAY
   #retryTimer: NodeJS.Timeout | undefined;
+  #presentedUntilMs = Number.POSITIVE_INFINITY;
   #closed = false;
   #reported = false;
 
@@ -81,6 +85,20 @@ export class GrpcChannel {
     for (const call of [...this.#calls]) call.finish({ code: GRPC.CANCELLED, message: 'the channel is closed' });
     for (const dial of this.#dials) dial.destroy('the channel is closed');
     this.#dial = undefined;
+  }
+
+  /** There is another certificate to present: new calls get a new connection, those that are open stay until the old one ends. */
+  renew(endsMs: number): void {
+    const { target } = this.#options;
+    if (target.kind !== 'tcp' || target.own === undefined || this.#closed) return;
+    const dial = this.#dial;
+    const leftMs = Math.min(LONGEST_TIMER_MS, Math.max(0, this.#presentedUntilMs - Date.now()));
+    this.#presentedUntilMs = endsMs;
+    if (!dial) return;
+    this.#dial = undefined;
+    // Who proved itself by the old certificate is sent away at its end: to go a moment before or after is the same.
+    setTimeout(() => dial.destroy('the certificate of this connection has ended'), leftMs).unref();
+    if (this.#waiting.size > 0) this.#retry();
   }
 
   #wait(call: ChannelCall): void {

@@ -93,5 +93,9 @@ const dial = (target: GrpcTarget): Socket => {
   const at = { host: target.host, port: target.port, ...(target.localAddress ? { localAddress: target.localAddress } : {}) };
   if (target.caPem === undefined) return connectTcp(at).setNoDelay(true);
   const name = /^[\d.]+$|:/.test(target.host) ? {} : { servername: target.host };
-  return connectTls({ ...at, ...name, ca: target.caPem, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' });
+  const own = target.own?.();
+  const ca = own ? [target.caPem, own.certificate.rootsPem] : target.caPem;
+  // An expired certificate is refused in the handshake: better to come without one, and to prove oneself by a token.
+  const mine = own && own.certificate.notAfterMs > Date.now() ? { cert: own.certificate.chainPem, key: own.privateKeyPem } : {};
+  return connectTls({ ...at, ...name, ...mine, ca, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' });
 };

@@ -5,12 +5,19 @@ import { encodeGrpcMessage, frameMessage, GRPC, type GrpcStatus, GrpcUnframer } 
 import { HeaderBlock } from '../wire/header-block.ts';
 import { Http2Connection, type Http2Owner, type Http2Stream } from '../wire/http2-connection.ts';
 import { H2 } from '../wire/http2-frame.ts';
-import type { XdsStream, XdsTransport } from '../xds/transport.ts';
+import type { StreamEvents, XdsStream } from '../xds/transport.ts';
 import { GRPC_MESSAGE_BYTES_MAX, LOCAL_STREAMS_MAX, STREAM_BACKLOG_BYTES_MAX } from './limits.ts';
 
 const WINDOW_BYTES = 1024 * 1024;
 
-export const serveGrpcConnection = (socket: Socket, transport: XdsTransport): void => {
+/** An XdsTransport, or one that looks at what a call brings besides. */
+export interface ServedTransport {
+  /** A client that has said all goes on listening; else its call is over. */
+  readonly staysOpen?: boolean;
+  open(method: string, events: StreamEvents, metadata: (name: string) => string | undefined): XdsStream;
+}
+
+export const serveGrpcConnection = (socket: Socket, transport: ServedTransport): void => {
   const served = new ServedConnection(socket, transport);
   socket.on('data', (chunk: Buffer) => served.receive(chunk));
   socket.on('drain', () => served.drained());
@@ -21,11 +28,11 @@ export const serveGrpcConnection = (socket: Socket, transport: XdsTransport): vo
 
 class ServedConnection implements Http2Owner {
   readonly #socket: Socket;
-  readonly #transport: XdsTransport;
+  readonly #transport: ServedTransport;
   readonly #http2: Http2Connection;
   #full = false;
 
-  constructor(socket: Socket, transport: XdsTransport) {
+  constructor(socket: Socket, transport: ServedTransport) {
     this.#socket = socket;
     this.#transport = transport;
     this.#http2 = new Http2Connection('server', this, {
@@ -63,7 +70,7 @@ class ServedConnection implements Http2Owner {
     stream.consume(end - start);
   }
   onEnd(stream: Http2Stream): void {
-    callOf(stream)?.finish({ code: GRPC.OK, message: '' });
+    if (this.#transport.staysOpen !== true) callOf(stream)?.finish({ code: GRPC.OK, message: '' });
   }
   onReset(stream: Http2Stream): void {
     callOf(stream)?.gone();
@@ -90,12 +97,10 @@ class ServedCall {
   readonly #unframer: GrpcUnframer;
   #over = false;
 
-  constructor(stream: Http2Stream, transport: XdsTransport) {
+  constructor(stream: Http2Stream, transport: ServedTransport) {
     this.#stream = stream;
-    this.#upstream = transport.open(stream.path, {
-      message: (bytes) => this.#send(bytes),
-      end: (status) => this.finish(status),
-    });
+    const events = { message: (bytes: Uint8Array) => this.#send(bytes), end: (status: GrpcStatus) => this.finish(status) };
+    this.#upstream = transport.open(stream.path, events, (name) => stream.headers.get(name));
     this.#unframer = new GrpcUnframer((message) => this.#upstream.send(message), GRPC_MESSAGE_BYTES_MAX);
   }
 

@@ -2,15 +2,14 @@
 // Each stream of the socket is one `open` of the transport. Never looks into messages.
 import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import type { XdsTransport } from '../xds/transport.ts';
-import { serveGrpcConnection } from './grpc-served.ts';
+import { type ServedTransport, serveGrpcConnection } from './grpc-served.ts';
 
 export interface GrpcServer {
   close(): Promise<void>;
 }
 
 /** Rejects when the socket cannot be bound. A socket file left by a killed process is replaced. */
-export const serveGrpc = async (path: string, transport: XdsTransport): Promise<GrpcServer> => {
+export const serveGrpc = async (path: string, transport: ServedTransport): Promise<GrpcServer> => {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);

@@ -1,5 +1,6 @@
 // The address of the control plane: `unix:PATH` or `HOST:PORT`, and whether a token may be sent there.
 import { type AgentConfig, AgentConfigError } from './agent-config.ts';
+import type { WorkloadSecret } from './workload-identity.ts';
 
 export type GrpcTarget =
   | { readonly kind: 'unix'; readonly path: string }
@@ -10,6 +11,8 @@ export type GrpcTarget =
       /** TLS, checked against this bundle. */
       readonly caPem: string | undefined;
       readonly localAddress: string | undefined;
+      /** What we present there, as soon as we have it. Read for each connection. */
+      readonly own?: () => WorkloadSecret | undefined;
     };
 
 /** Throws AgentConfigError. */

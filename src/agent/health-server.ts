@@ -11,6 +11,8 @@ export interface HealthOptions {
   readonly statsPort: number;
   /** '' when ready, else why not. */
   readonly notReady: () => string;
+  /** The agent's own, in Prometheus' text format. */
+  readonly metrics?: () => string;
   readonly admin: (request: AdminRequest) => Promise<AdminResponse>;
   readonly onQuit: () => void;
   /** Absent: bound here. */
@@ -81,7 +83,8 @@ export class HealthServers {
   async #metrics(): Promise<PageAnswer> {
     try {
       const { status, body } = await this.#options.admin({ method: 'GET', path: '/stats/prometheus', body: '' });
-      return page(status, body, 'text/plain; version=0.0.4; charset=utf-8');
+      const own = status === 200 ? (this.#options.metrics?.() ?? '') : '';
+      return page(status, `${body}${body === '' || body.endsWith('\n') ? '' : '\n'}${own}`, 'text/plain; version=0.0.4; charset=utf-8');
     } catch (e) {
       return page(503, `the proxy's metrics cannot be read: ${e instanceof Error ? e.message : String(e)}\n`);
     }

@@ -11,6 +11,13 @@ export const LOCAL_STREAMS_MAX = 256;
 
 export const RECONNECT_MS = { first: 50, max: 2_000 } as const;
 export const CERTIFICATE_RETRY_MS = { first: 100, max: 10_000 } as const;
+/** Certificates whose root is gone: all workloads ask within `spread`, ask `again` when the answer is of the old root still, and peers
+ * with certificates of it are refused after `tell` at the latest. */
+export const REPLACE_MS = { spread: 300, again: 500, tell: 1_500 } as const;
+/** Roots that a workload trusts at once. */
+export const ROOTS_MAX = 64;
+/** Replaced roots whose connections are let be. */
+export const RETIRED_ROOTS_MAX = 16;
 export const PROXY_RESTART_MS = { first: 100, max: 5_000 } as const;
 export const CONNECT_TIMEOUT_MS = 5_000;
 /** A silent connection is asked after this time and given up when the answer stays out. */

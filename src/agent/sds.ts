@@ -34,6 +34,8 @@ export class SecretServer implements XdsTransport {
   readonly #secrets = new Map<string, Served>();
   readonly #files: FileSecrets;
   #version = 0;
+  /** PEM, as last published. */
+  #published = { chain: '', roots: '' };
 
   constructor(options: SecretServerOptions) {
     this.#options = options;
@@ -44,7 +46,7 @@ export class SecretServer implements XdsTransport {
     });
   }
 
-  publish({ certificate, privateKeyPem }: WorkloadSecret): void {
+  publish({ certificate, privateKeyPem, retiredRoots = [] }: WorkloadSecret): void {
     const leaf: Secret = {
       name: WORKLOAD_SECRET,
       tls_certificate: {
@@ -52,8 +54,17 @@ export class SecretServer implements XdsTransport {
         private_key: { inline_bytes: utf8.encode(privateKeyPem) },
       },
     };
-    const roots: Secret = { name: ROOT_SECRET, validation_context: { trusted_ca: { inline_bytes: utf8.encode(certificate.rootsPem) } } };
-    this.#serve([leaf, roots]);
+    // Comments for every reader of PEM; our proxy lets connections below these roots be, and closes those below a root that just vanishes.
+    const trusted =
+      retiredRoots.map((pem) => `# retired root ${pem.replace(/-----[^-]+-----|\s+/g, '')}\n`).join('') + certificate.rootsPem;
+    const roots: Secret = { name: ROOT_SECRET, validation_context: { trusted_ca: { inline_bytes: utf8.encode(trusted) } } };
+    // Who trusts the same as before is told nothing, and the other way round.
+    const changed = [
+      ...(certificate.chainPem === this.#published.chain ? [] : [leaf]),
+      ...(trusted === this.#published.roots ? [] : [roots]),
+    ];
+    this.#published = { chain: certificate.chainPem, roots: trusted };
+    if (changed.length > 0) this.#serve(changed);
   }
 
   #serve(secrets: readonly Secret[]): void {

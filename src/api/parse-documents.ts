@@ -14,6 +14,7 @@ import { textEntry } from './reading/read-value.ts';
 import { type Position, readYaml, type YamlDocument, type YamlText } from './reading/yaml-documents.ts';
 import { type Kind, type Origin, type Resource, resourceKey, type Specs } from './resource.ts';
 import { checkSupport } from './support/check-support.ts';
+import { checkProxyRefusals } from './support/proxy-refusals.ts';
 import { referenceHint } from './support/reference-hint.ts';
 
 export interface ParseOptions {
@@ -106,6 +107,7 @@ class Reader {
     const path = entry.body === 'spec' ? 'spec' : '';
     const spec = entry.read(body, path, findings, meta);
     checkSupport(entry.kind, spec, path, findings);
+    if (!findings.failed) checkProxyRefusals(entry.kind, spec as Specs[Kind], path, findings);
     findings.hintWhereMissing((at) => referenceHint(entry.kind, entry.schema, at));
     const resource: Resource = {
       kind: entry.kind,

@@ -37,6 +37,7 @@ export const problemCodes = {
   FIELD_NOT_YET_EFFECTIVE: 'a field that is accepted and has no effect yet',
   NOT_YET_ENFORCED: 'a policy that this version would not enforce',
   INVALID: 'a value that Istio refuses',
+  PROXY_REFUSES: 'a value that Istio accepts and for which Envoy refuses all of the listener or routes it stands in',
   DISCOURAGED: 'a value that Istio accepts with a warning',
   PORT_PROTOCOL_UNKNOWN: 'a Service port whose protocol has to be found out from the first bytes',
   NAME_INVALID: 'metadata that Kubernetes refuses',

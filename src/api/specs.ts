@@ -9,6 +9,7 @@ import type * as k8s from './schema/kubernetes.ts';
 import type * as k8sData from './schema/kubernetes-data.ts';
 import type * as k8sWorkload from './schema/kubernetes-workload.ts';
 import type * as mesh from './schema/mesh-config.ts';
+import type * as networks from './schema/mesh-networks.ts';
 import type * as proxy from './schema/mesh-proxy-config.ts';
 import type * as peer from './schema/peer-authentication.ts';
 import type * as proxyResource from './schema/proxy-config.ts';
@@ -107,4 +108,5 @@ export type WorkloadReadiness = Infer<typeof wl.workloadReadiness>;
 
 /** MeshConfig and its ProxyConfig as written; with defaults they are `MeshConfig` of mesh-config.ts. */
 export type MeshConfigSpec = Infer<typeof mesh.meshConfig>;
+export type MeshNetworksSpec = Infer<typeof networks.meshNetworks>;
 export type MeshProxyConfigSpec = Infer<typeof proxy.proxyConfig>;

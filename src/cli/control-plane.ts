@@ -8,10 +8,12 @@ import { MeshSettingsError } from '../control/mesh-settings-file.ts';
 import { PIPELINE } from '../control/pipeline.ts';
 import { REGISTRATION_TIMES, type RegistrationTimes } from '../control/registrations.ts';
 import { stateFolder } from '../local/state.ts';
+import { AuthorityFlagError, type AuthorityFlags, authoritySettings, withAuthorityOptions } from './authority-flags.ts';
 import { newCommand, runCommand } from './command-line.ts';
+import { type DoorFlags, doorSettings, withDoorOptions } from './door-flags.ts';
 import { packageVersion } from './package-version.ts';
 
-interface Options {
+interface Options extends AuthorityFlags, DoorFlags {
   readonly config: readonly string[];
   readonly meshConfig?: string;
   readonly xds: readonly string[];
@@ -19,6 +21,9 @@ interface Options {
   readonly insecure: boolean;
   readonly admin?: string;
   readonly caDir?: string;
+  readonly caSigner?: string;
+  readonly caSignerRoots?: string;
+  readonly trustBundle: readonly string[];
   readonly debounce?: string;
   readonly registrationGrace?: string;
   readonly logLevel: string;
@@ -36,7 +41,7 @@ const program = (): Command =>
     .option('--mesh-config <file>', "Istio's MeshConfig; defaults when absent")
     .option(
       '--xds <address>',
-      `where to serve xDS: unix:PATH or HOST:PORT; may be repeated (default: unix:STATE/xds.sock, with --insecure ${INSECURE_DEFAULT})`,
+      `where to serve xDS: unix:PATH, tls:HOST:PORT (for who proves who it is) or HOST:PORT; may be repeated (default: unix:STATE/xds.sock, with --insecure ${INSECURE_DEFAULT})`,
       collect,
       [],
     )
@@ -44,6 +49,9 @@ const program = (): Command =>
     .option('--insecure', 'serve plaintext xDS to any client on TCP ports, without tokens', false)
     .option('--admin <address>', 'where to serve the admin API: unix:PATH (default: unix:STATE/admin.sock)')
     .option('--ca-dir <dir>', "signing certificate in the layout of Istio's cacerts (default: an own root in STATE/ca)")
+    .option('--ca-signer <command>', 'sign with this command: request on standard input, chain on standard output')
+    .option('--ca-signer-roots <file>', "roots (PEM) that the signer's certificates chain to")
+    .option('--trust-bundle <file>', 'roots (PEM) of another trust domain that workloads trust; may be repeated', collect, [])
     .option(
       '--debounce <ms,ms>',
       `quiet and longest wait before a change is pushed (env SKEIN_DEBOUNCE; default: ${DEBOUNCE_DEFAULT.quietMs},${DEBOUNCE_DEFAULT.maxMs})`,
@@ -101,6 +109,8 @@ const serve = async (options: Options): Promise<void> => {
     insecure: options.insecure,
     adminSocket: options.admin?.slice('unix:'.length),
     caDir: options.caDir,
+    ...doorSettings(options),
+    authority: { ...authoritySettings(options), ...signerOf(options), bundleFiles: options.trustBundle },
     version: packageVersion(),
     debounce: parseDebounce(options.debounce ?? process.env['SKEIN_DEBOUNCE']),
     registration: parseGrace(options.registrationGrace ?? process.env['PILOT_WORKLOAD_ENTRY_GRACE_PERIOD']),
@@ -114,10 +124,17 @@ const serve = async (options: Options): Promise<void> => {
     now: Date.now,
   });
   const stopped = Promise.race([controlPlane.shutdownAsked, signalled()]);
-  process.stdout.write(`control plane ready: xds ${controlPlane.xds.join(' ')} admin unix:${controlPlane.adminSocket}\n`);
+  const admin = [`unix:${controlPlane.adminSocket}`, ...controlPlane.adminPorts].join(' ');
+  process.stdout.write(`control plane ready: xds ${controlPlane.xds.join(' ')} admin ${admin}\n`);
   await stopped;
   await controlPlane.close();
   process.exit(0);
+};
+
+const signerOf = ({ caSigner, caSignerRoots }: Options) => {
+  if (caSigner === undefined) return {};
+  if (caSignerRoots === undefined) throw new AuthorityFlagError('--ca-signer needs --ca-signer-roots: what its certificates chain to');
+  return { signer: { command: caSigner, rootsFile: caSignerRoots } };
 };
 
 const signalled = (): Promise<void> =>
@@ -130,11 +147,19 @@ export const command = {
   name: 'control-plane',
   summary: 'run the control plane',
   run: (argv: readonly string[]): Promise<void> =>
-    runCommand(program(), argv, async (_operands, options: Options) => {
+    runCommand(withDoorOptions(withAuthorityOptions(program())), argv, async (_operands, options: Options) => {
       try {
         await serve(options);
       } catch (error) {
-        if (!(error instanceof ControlPlaneError || error instanceof CaMaterialError || error instanceof MeshSettingsError)) throw error;
+        if (
+          !(
+            error instanceof ControlPlaneError ||
+            error instanceof AuthorityFlagError ||
+            error instanceof CaMaterialError ||
+            error instanceof MeshSettingsError
+          )
+        )
+          throw error;
         process.stderr.write(`skein: ${error.message}\n`);
         process.exitCode = 1;
       }

@@ -4,6 +4,7 @@ import { formatProblem, type Problem } from '../api/problem.ts';
 import { isAlive } from '../local/process-identity.ts';
 import { type RunRecord, readRun, stateFolder, statePaths } from '../local/state.ts';
 import { AdminClient } from './admin-client.ts';
+import { type CaDocument, left } from './ca-document.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, withOutputOption, withStateOption } from './command-line.ts';
 import { age, print, structured, table } from './output.ts';
 
@@ -58,11 +59,17 @@ export const command = {
   run: (argv: readonly string[]): Promise<void> =>
     runCommand(program(), argv, async (_operands, options: Options) => {
       const format = outputFormat(options.output);
-      const all = (await new AdminClient(options.state).json('GET', '/v1/status')) as Status;
+      const client = new AdminClient(options.state);
+      const all = (await client.json('GET', '/v1/status')) as Status;
+      const ca = (await client.json('GET', '/v1/ca')) as CaDocument;
       const { namespace } = options;
       const status = namespace === undefined ? all : { ...all, workloads: all.workloads.filter((w) => w.namespace === namespace) };
       const local = localRun(options.state);
-      print(format === 'table' ? `${statusText(status)}${localText(local)}` : structured({ ...status, ...local }, format));
+      print(
+        format === 'table'
+          ? `${statusText(status, ca)}${localText(local)}`
+          : structured({ ...status, ...local, certificateAuthority: ca }, format),
+      );
       if (!isWell(status)) process.exitCode = EXIT_FAILED;
     }),
 };
@@ -84,12 +91,13 @@ const localText = ({ addresses = [], notes = [] }: ReturnType<typeof localRun>):
 const isWell = (status: Status): boolean =>
   status.workloads.every((w) => w.ready && (w.connected || !w.meshed)) && !status.problems.some((p) => p.severity === 'error');
 
-const statusText = (status: Status): string => {
+const statusText = (status: Status, ca: CaDocument): string => {
   const { pid, version, startedAt, trustDomain, xds } = status.controlPlane;
   const head = [
     `Control plane ${version}, pid ${pid}, running for ${age(startedAt, Date.now())}, trust domain ${trustDomain}`,
     `Serving xDS on ${xds.join(', ')}`,
     `Generation ${status.generation}`,
+    certificatesText(ca),
   ];
   const refused = status.files
     .filter((f) => f.state === 'refused')
@@ -97,7 +105,10 @@ const statusText = (status: Status): string => {
   const workloads =
     status.workloads.length === 0
       ? 'No workload is registered.\n'
-      : table(['NAMESPACE', 'NAME', 'READY', 'ADDRESS', 'PROXY'], status.workloads.map(row));
+      : table(
+          ['NAMESPACE', 'NAME', 'READY', 'ADDRESS', 'PROXY', 'CERTIFICATE'],
+          status.workloads.map((w) => row(w, ca)),
+        );
   const problems =
     status.problems.length === 0
       ? ''
@@ -105,7 +116,19 @@ const statusText = (status: Status): string => {
   return `${head.join('\n')}\n\n${workloads}${problems}`;
 };
 
-const row = (w: Workload): readonly string[] => [w.namespace, w.name, w.ready ? 'yes' : 'no', w.address, proxyState(w)];
+const row = (w: Workload, ca: CaDocument): readonly string[] => {
+  const leaf = ca.leaves.find((l) => l.holder === `${w.namespace}/${w.name}`);
+  const life = leaf === undefined ? '' : left(leaf.notAfter, Date.parse(ca.now));
+  return [w.namespace, w.name, w.ready ? 'yes' : 'no', w.address, proxyState(w), life];
+};
+
+/** Remaining life, the longest first. */
+const certificatesText = ({ roots, intermediate, rotation, now }: CaDocument): string => {
+  const of = (iso: string): string => left(iso, Date.parse(now));
+  const names = roots.map((r) => `root ${r.id} ${r.signs ? '' : '(trusted) '}${of(r.notAfter)}`);
+  const phase = rotation === undefined || rotation.phase === 'steady' ? '' : `; rotation ${rotation.phase}`;
+  return `Certificates end in: ${[...names, ...(intermediate ? [`intermediate ${of(intermediate.notAfter)}`] : [])].join(', ')}${phase}`;
+};
 
 const proxyState = (w: Workload): string => {
   if (w.connected) return w.proxy;

@@ -1,14 +1,14 @@
 // `skein up`: the supervisor in the foreground, or detached with -d.
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { formatProblem } from '../api/problem.ts';
 import { sweepLeftovers } from '../local/leftovers.ts';
 import { openLog } from '../local/log-file.ts';
 import { readMeshFolder, type WorkloadPlan } from '../local/mesh-folder.ts';
-import { detectPrivilege } from '../local/namespaces.ts';
+import { detectPrivilege, withWalls } from '../local/namespaces.ts';
 import { identify } from '../local/process-identity.ts';
 import { skeinCommand } from '../local/runtime-paths.ts';
 import {
@@ -22,12 +22,14 @@ import {
   takeLock,
 } from '../local/state.ts';
 import { Supervisor } from '../local/supervisor.ts';
+import { type AuthorityFlags, authorityArguments, authoritySettings, withAuthorityOptions } from './authority-flags.ts';
 
-interface Options {
+interface Options extends AuthorityFlags {
   readonly detach?: boolean;
   readonly proxy: string;
   readonly state?: string;
   readonly ingress: string;
+  readonly user?: string;
 }
 
 const HELP = `
@@ -51,9 +53,10 @@ const run = async (argv: readonly string[]): Promise<void> => {
     .option('--proxy <KIND>', 'sidecar: skein or envoy', 'skein')
     .option('--state <DIR>', 'state folder (default: SKEIN_STATE or ~/.local/state/skein)')
     .option('--ingress <HOST:PORT>', "where the ingress gateway's first port is reachable", '127.0.0.1:8080')
+    .option('--user <NAME>', 'applications run as this user (root only; default: who called sudo)')
     .addHelpText('after', HELP)
     .exitOverride();
-  const parsed = parse(program, argv);
+  const parsed = parse(withAuthorityOptions(program), argv);
   if (parsed === undefined) return;
   const options = program.opts<Options>();
   const directory = resolve(program.args[0] ?? '.');
@@ -63,9 +66,14 @@ const run = async (argv: readonly string[]): Promise<void> => {
     process.exitCode = 2;
     return;
   }
+  authoritySettings(options); // before anything is started
   const paths = statePaths(stateFolder(options.state, process.env));
   if (options.detach === true) await detach(argv, paths);
-  else await foreground({ directory, ingress, proxy: options.proxy }, paths);
+  else
+    await foreground(
+      { directory, ingress, proxy: options.proxy, user: options.user, controlPlaneFlags: authorityArguments(options) },
+      paths,
+    );
 };
 
 export const command = { name: 'up', summary: 'run a mesh from a directory: control plane, sidecars, applications', run };
@@ -92,19 +100,21 @@ interface Plan {
   readonly directory: string;
   readonly ingress: { readonly host: string; readonly port: number };
   readonly proxy: 'skein' | 'envoy';
+  readonly user: string | undefined;
+  readonly controlPlaneFlags: readonly string[];
 }
 
 const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
 
-const foreground = async ({ directory, ingress, proxy }: Plan, paths: StatePaths): Promise<void> => {
+const foreground = async ({ directory, ingress, proxy, user, controlPlaneFlags }: Plan, paths: StatePaths): Promise<void> => {
   const startedAt = Date.now();
   const folder = join(directory, 'mesh');
   if (!existsSync(folder)) throw new Error(`${folder} does not exist: a mesh is a directory with a folder "mesh" of YAML files`);
   if (proxy === 'envoy') requireEnvoy();
   const workloads = readPlan(folder);
-  const privilege = detectPrivilege(process.env);
+  const privilege = detectPrivilege(process.env, user);
   if (!privilege.ok) throw new Error(privilege.error);
   createState(paths);
   takeLock(paths);
@@ -119,10 +129,11 @@ const foreground = async ({ directory, ingress, proxy }: Plan, paths: StatePaths
   const supervisor = new Supervisor({
     paths,
     directory,
-    privilege: privilege.value,
+    privilege: withWalls(privilege.value, { hidden: realpathSync(paths.root), readOnly: realpathSync(folder) }, realpathSync(directory)),
     proxy,
     ingress,
     env: process.env,
+    controlPlaneFlags,
     readMesh: () => readMeshFolder(folder),
     progress: print,
   });

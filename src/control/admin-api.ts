@@ -1,5 +1,5 @@
 // The admin API: what the CLI, `skein up` and the dashboard ask and tell the control plane. Routes and their checks; the
-// work is done by the parts that are given. Whoever can open the socket may do everything.
+// work is done by the parts that are given. Who asks, and whether they may change anything, was decided at the door (auth/admin-access.ts).
 
 import { formatProblem, type Problem } from '../api/problem.ts';
 import { documentBody } from '../api/reading/document-body.ts';
@@ -8,8 +8,12 @@ import { keySources } from '../mesh/request-authentication.ts';
 import { AdminError, type AdminReply, type AdminRequest, type AdminRoute, jsonBody } from './admin-http.ts';
 import type { AdsService } from './ads-service.ts';
 import { type ApplyDocument, type ApplyOptions, applyDocuments } from './apply.ts';
+import type { AccessTokens } from './auth/access-tokens.ts';
+import type { JoinTokens } from './auth/join-tokens.ts';
+import { proofRoutes } from './auth/proof-routes.ts';
 import type { EventHub } from './event-hub.ts';
 import { eventStream } from './event-stream.ts';
+import { explainRoutes } from './explain-routes.ts';
 import { isResourceName, parseInstance } from './instance-document.ts';
 import type { InstanceRegistry } from './instance-registry.ts';
 import type { KeySetStore } from './key-set-store.ts';
@@ -26,6 +30,8 @@ export interface AdminApiOptions extends ApplyOptions {
   readonly instances: InstanceRegistry;
   readonly entries: RegistrationStore;
   readonly tokens: TokenStore;
+  readonly joinTokens: JoinTokens;
+  readonly accessTokens: AccessTokens;
   readonly operators: OperatorHub;
   readonly events: EventHub;
   readonly metrics: ControlMetrics;
@@ -58,6 +64,8 @@ export const adminRoutes = (o: AdminApiOptions): readonly AdminRoute[] => [
   { method: 'PUT', pattern: '/v1/instances/:/:', handle: (r) => putInstance(r, o) },
   { method: 'DELETE', pattern: '/v1/instances/:/:', handle: (r) => deleteInstance(r, o) },
   { method: 'POST', pattern: '/v1/tokens', handle: (r) => mintToken(r, o) },
+  ...proofRoutes(o),
+  ...explainRoutes(o),
   { method: 'GET', pattern: '/v1/events', handle: () => eventStream(o.events) },
   {
     method: 'POST',
@@ -178,7 +186,7 @@ const resourceDocument = (resource: Resource, o: AdminApiOptions): unknown => {
     ...(creationTimestamp === undefined ? {} : { creationTimestamp }),
     ...(entry && entryMetadata(entry)),
   };
-  const source = entry ? 'registered' : o.objects.get(resource)?.resource === resource ? 'applied' : 'file';
+  const source = entry ? 'registered' : o.objects.holds(resource) ? 'applied' : 'file';
   return {
     object: { apiVersion, kind, metadata, ...documentBody(resource), ...(status && { status }) },
     origin: { source, file: origin.file, line: origin.line },

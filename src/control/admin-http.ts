@@ -2,7 +2,19 @@
 // `{error: {code, message, problems?}}`. Knows no route's meaning.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Problem } from '../api/problem.ts';
+import type { Role } from './auth/access-tokens.ts';
 import { REQUEST_BODY_BYTES_MAX } from './limits.ts';
+
+export interface AdminCaller {
+  readonly role: Role;
+  /** For logs: `local user`, or the id of the token. */
+  readonly who: string;
+  /** '' on a Unix socket. */
+  readonly from: string;
+}
+
+/** Throws AdminError for a caller that is not let in. */
+export type AdminDoor = (request: IncomingMessage) => AdminCaller;
 
 export interface AdminRequest {
   readonly method: string;
@@ -11,6 +23,7 @@ export interface AdminRequest {
   /** The `:name` and `*` parts of the route's pattern, decoded. */
   readonly parameters: readonly string[];
   readonly body: string;
+  readonly by: AdminCaller;
 }
 
 export type AdminReply =
@@ -42,9 +55,9 @@ export class AdminError extends Error {
 }
 
 export const adminListener =
-  (routes: readonly AdminRoute[], failed: (error: unknown) => void) =>
+  (routes: readonly AdminRoute[], door: AdminDoor, failed: (error: unknown) => void) =>
   (request: IncomingMessage, response: ServerResponse): void => {
-    void answer(routes, request)
+    void answer(routes, door, request)
       .catch((error: unknown): AdminReply => {
         if (error instanceof AdminError) return errorReply(error);
         failed(error);
@@ -58,7 +71,9 @@ export const adminListener =
       });
   };
 
-const answer = async (routes: readonly AdminRoute[], request: IncomingMessage): Promise<AdminReply> => {
+const answer = async (routes: readonly AdminRoute[], door: AdminDoor, request: IncomingMessage): Promise<AdminReply> => {
+  // First of all: who is not let in learns nothing of what is here.
+  const by = door(request);
   const url = URL.parse(request.url ?? '/', 'http://admin');
   if (!url) throw new AdminError(400, 'INVALID', 'the request target is not a path');
   const method = request.method ?? 'GET';
@@ -69,8 +84,14 @@ const answer = async (routes: readonly AdminRoute[], request: IncomingMessage): 
   if (matches.length === 0) throw new AdminError(404, 'NOT_FOUND', `there is no ${url.pathname}`);
   const found = matches.find(({ route }) => route.method === '*' || route.method === method);
   if (!found) throw new AdminError(405, 'METHOD_NOT_ALLOWED', `${url.pathname} takes ${matches.map((m) => m.route.method).join(', ')}`);
+  requireRole(by, method);
   const body = await readBody(request, found.route.bodyBytesMax ?? REQUEST_BODY_BYTES_MAX);
-  return found.route.handle({ method, url, parameters: found.parameters, body });
+  return found.route.handle({ method, url, parameters: found.parameters, body, by });
+};
+
+const requireRole = ({ role }: AdminCaller, method: string): void => {
+  if (role === 'write' || method === 'GET' || method === 'HEAD') return;
+  throw new AdminError(403, 'FORBIDDEN', 'the token may read, and not change anything');
 };
 
 /** Undefined when the path does not match. */

@@ -11,6 +11,7 @@ import type { Node } from '../xds/gen/types.ts';
 import { type ResourceShortName, resourceType } from '../xds/resource-types.ts';
 import { SharedWork } from '../xds/shared-work.ts';
 import { AdsConnection, type StreamProtocol, type StreamRefusal } from './ads-connection.ts';
+import { nodeMismatch, type Replicas } from './auth/caller.ts';
 import type { EventHub } from './event-hub.ts';
 import { CLOSES_PER_TRIM } from './limits.ts';
 import type { ControlMetrics } from './metric-registry.ts';
@@ -33,8 +34,8 @@ export interface AdsServiceOptions {
   readonly events: EventHub;
   readonly log: Log;
   readonly now: () => number;
-  /** The replica that was registered under a token's name. */
-  readonly registered: (holder: TokenHolder) => Instance | undefined;
+  /** Those that run. */
+  readonly replicas: Replicas;
   /** Workloads that register by their streams. */
   readonly registrations: Pick<Registrations, 'connect' | 'disconnect' | 'health'>;
 }
@@ -176,12 +177,19 @@ export class AdsService {
       const id = JSON.stringify(node.id ?? '');
       return err({ code: 3, message: `node id ${id} is not of the form sidecar~<ip>~<name>.<namespace>~<namespace>.svc.<domain>` });
     }
-    const { registered, registrations } = this.#options;
+    const { replicas, registrations } = this.#options;
     if (!holder) return registrations.connect(id, parsed, undefined);
-    const mismatch = nodeMismatch(parsed, holder);
+    const mismatch = nodeMismatch(parsed, holder, replicas);
     if (mismatch !== undefined) return err({ code: 7, message: mismatch });
     // What the node says of its identity is a claim; what the token says is known.
-    return registrations.connect(id, proven(parsed, holder, registered(holder)), holder);
+    return registrations.connect(id, proven(parsed, holder, replicaOf(parsed, holder, replicas)), holder);
+  }
+
+  /** Which replica the caller is: as its proof says, or as its node does where the caller can be that. */
+  replicaOf(caller: TokenHolder, nodeId: string): { readonly namespace: string; readonly name: string } | undefined {
+    if (caller.name !== '') return caller;
+    const node = this.#options.pipeline.parseNode({ id: nodeId });
+    return node && nodeMismatch(node, caller, this.#options.replicas) === undefined ? node : undefined;
   }
 
   /** A node that was never seen costs milliseconds: it waits for its turn, and who is gone by then costs none. */
@@ -280,14 +288,11 @@ const statusOf = (connection: AdsConnection): ProxyStatus => ({
   types: connection.types(),
 });
 
-const nodeMismatch = (node: ProxyNode, holder: TokenHolder): string | undefined => {
-  const own = `${holder.name}.${holder.namespace}`;
-  if (node.name !== holder.name || node.namespace !== holder.namespace)
-    return `the token is ${own}'s; node ${JSON.stringify(node.id)} is another workload`;
-  if (holder.address !== '' && !node.ipAddresses.includes(holder.address)) {
-    return `the token is for ${own} at ${holder.address}; node ${JSON.stringify(node.id)} has another address`;
-  }
-  return undefined;
+/** Registered under the name that the proof says; where it says an account only, under the node's, at its address. */
+const replicaOf = (node: ProxyNode, holder: TokenHolder, replicas: Replicas): Instance | undefined => {
+  if (holder.name !== '') return replicas.byName(holder.namespace, holder.name);
+  const found = replicas.byName(node.namespace, node.name);
+  return found?.serviceAccount === holder.serviceAccount && node.ipAddresses.includes(found.address) ? found : undefined;
 };
 
 /** Labels that an agent derives for telemetry; they select nothing. */
@@ -300,7 +305,7 @@ const proven = (node: ProxyNode, holder: TokenHolder, instance: Instance | undef
   return {
     ...node,
     serviceAccount,
-    ipAddresses: address === '' ? node.ipAddresses : [address],
+    ipAddresses: address !== '' ? [address] : instance !== undefined && holder.name === '' ? [instance.address] : node.ipAddresses,
     labels: instance === undefined ? node.labels : { ...Object.fromEntries(derived), ...instance.labels },
     proven: instance !== undefined,
   };

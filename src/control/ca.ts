@@ -1,71 +1,87 @@
 // The certificate authority: a certificate request in, a chain out. Identity comes from the caller's authentication,
-// never from the request. It keeps nothing: no certificate is recorded, no workload key is ever seen.
-import { webcrypto } from 'node:crypto';
-import type { Extension, Pkcs10CertificateRequest, X509Certificate } from '@peculiar/x509';
+// never from the request. Of what it signs it remembers who has it and until when; no workload key is ever seen.
+import type { Extension, Pkcs10CertificateRequest } from '@peculiar/x509';
 import { err, ok, type Result } from '../base/result.ts';
-import { type CertificateProfile, workloadProfile } from '../identity/certificate-profile.ts';
+import { leafLifeMs } from '../identity/certificate-profile.ts';
 import { admitCsr, type CsrFacts, type CsrRefusal } from '../identity/csr-policy.ts';
 import type { WorkloadIdentity } from '../identity/spiffe-id.ts';
-import type { CaMaterial } from './ca-material.ts';
+import type { Authority } from './authority.ts';
+import { makeServerCertificate } from './ca-issue.ts';
+import { LeafLedger } from './leaf-ledger.ts';
 import { CSR_BYTES_MAX } from './limits.ts';
 import { x509 } from './x509.ts';
 
+export interface CertificateAuthorityOptions {
+  readonly authority: Authority;
+  /** The life that is given, and the most that can be asked for. */
+  readonly leafMs: number;
+  readonly now: () => number;
+  /** PEM; roots of other trust domains that this mesh trusts. */
+  readonly federated?: () => readonly string[];
+}
+
 export class CertificateAuthority {
-  readonly #material: CaMaterial;
-  readonly #now: () => number;
+  readonly #options: CertificateAuthorityOptions;
+  readonly leaves = new LeafLedger();
+  #anchors: readonly string[] = [];
 
-  constructor(material: CaMaterial, now: () => number) {
-    this.#material = material;
-    this.#now = now;
+  constructor(options: CertificateAuthorityOptions) {
+    this.#options = options;
   }
 
+  get authority(): Authority {
+    return this.#options.authority;
+  }
+
+  get leafMs(): number {
+    return this.#options.leafMs;
+  }
+
+  /** PEM; of this trust domain. */
   get roots(): readonly string[] {
-    return this.#material.roots;
+    return this.#options.authority.roots;
   }
 
-  /** PEM certificates, the workload's first, the root last. `lifetimeMs` 0 asks for the default. */
-  async sign(csrPem: string, caller: WorkloadIdentity, lifetimeMs: number): Promise<Result<readonly string[], CsrRefusal>> {
+  /** All that workloads are to trust: the own roots, then those of other trust domains. The same object until it changes. */
+  get anchors(): readonly string[] {
+    const now = [...new Set([...this.roots, ...(this.#options.federated?.() ?? [])])];
+    if (now.length !== this.#anchors.length || now.some((pem, i) => pem !== this.#anchors[i])) this.#anchors = now;
+    return this.#anchors;
+  }
+
+  /**
+   * PEM: the workload's certificate, its issuers one by one, and last all that it is to trust as one text, as istiod answers.
+   * `lifetimeMs` 0 asks for the default. `replica` is `namespace/name`, where it is known.
+   */
+  async sign(
+    csrPem: string,
+    caller: WorkloadIdentity,
+    lifetimeMs: number,
+    replica?: string,
+  ): Promise<Result<readonly string[], CsrRefusal>> {
+    const { authority, leafMs, now } = this.#options;
     const request = parseRequest(csrPem);
     if (!request.ok) return request;
     const admitted = admitCsr(await factsOf(request.value), caller);
     if (!admitted.ok) return admitted;
-    const { roots, intermediates, notAfterMs } = this.#material;
-    const profile = workloadProfile(admitted.value, this.#now(), lifetimeMs, notAfterMs);
-    if (profile.notAfter.getTime() <= this.#now()) return err({ kind: 'forbidden', message: 'the signing certificate has expired' });
-    const leaf = await this.#issue(request.value, profile);
-    return ok([`${leaf.toString('pem')}\n`, ...intermediates, ...roots]);
+    const { publicKey } = request.value;
+    const signed = await authority.sign({ csrPem, publicKey, uriSan: admitted.value, lifeMs: leafLifeMs(lifetimeMs, leafMs) });
+    if (!signed.ok) return signed;
+    const { chain, root, notAfterMs } = signed.value;
+    this.leaves.note({ identity: admitted.value, holder: replica ?? admitted.value, root, issuedAtMs: now(), notAfterMs });
+    return ok([...chain, this.anchors.join('')]);
   }
 
-  #issue(request: Pkcs10CertificateRequest, profile: CertificateProfile): Promise<X509Certificate> {
-    const { certificate, key, signingAlgorithm } = this.#material;
-    const issuerKeyId = certificate.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId;
-    return x509.X509CertificateGenerator.create({
-      serialNumber: randomSerial(),
-      subject: '',
-      // The name as its bytes are in the issuer's certificate: a re-encoded name breaks chain building.
-      issuer: certificate.subjectName,
-      notBefore: profile.notBefore,
-      notAfter: profile.notAfter,
-      signingKey: key,
-      publicKey: request.publicKey,
-      signingAlgorithm,
-      extensions: [
-        new x509.SubjectAlternativeNameExtension([{ type: 'url', value: profile.uriSan }], true),
-        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
-        new x509.BasicConstraintsExtension(profile.ca, undefined, true),
-        ...(issuerKeyId === undefined ? [] : [new x509.AuthorityKeyIdentifierExtension(issuerKeyId)]),
-      ],
-    });
+  /** A certificate for a server of the control plane itself; undefined where somebody else signs, or nothing can be signed. */
+  async serverCertificate(uriSan: string, dnsNames: readonly string[], ips: readonly string[]): Promise<ServerCertificate | undefined> {
+    const { authority, leafMs, now } = this.#options;
+    const material = await authority.material();
+    if (material === undefined || material.notAfterMs <= now()) return undefined;
+    return makeServerCertificate(material, { uriSan, dnsNames, ips, nowMs: now(), lifeMs: leafMs });
   }
 }
 
-/** RFC 5280 4.1.2.2: positive, at most 20 bytes. */
-const randomSerial = (): string => {
-  const bytes = webcrypto.getRandomValues(new Uint8Array(16));
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40;
-  return Buffer.from(bytes).toString('hex');
-};
+export type ServerCertificate = Awaited<ReturnType<typeof makeServerCertificate>>;
 
 const parseRequest = (pem: string): Result<Pkcs10CertificateRequest, CsrRefusal> => {
   if (pem.length > CSR_BYTES_MAX) return err({ kind: 'invalid', message: `the certificate request is longer than ${CSR_BYTES_MAX} bytes` });

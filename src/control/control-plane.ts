@@ -5,21 +5,32 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Log } from '../base/log.ts';
 import { adminRoutes } from './admin-api.ts';
-import { startAdminServer } from './admin-server.ts';
+import { caMetrics, caRoutes } from './admin-ca.ts';
+import { startAdminPort, startAdminServer } from './admin-server.ts';
 import { AdsService } from './ads-service.ts';
-import { CertificateAuthority } from './ca.ts';
-import { loadCaMaterial, ownCaMaterial } from './ca-material.ts';
+import { auditFolder } from './audit-files.ts';
+import { AuditLog } from './audit-log.ts';
+import { auditRoutes } from './audit-routes.ts';
+import { AuditTrail } from './audit-trail.ts';
+import { AccessTokens } from './auth/access-tokens.ts';
+import { tokenDoor } from './auth/admin-access.ts';
+import { Authenticator } from './auth/authenticator.ts';
+import { adminPortProblem, DoorError, doorIdentity, hostPort, isSecured } from './auth/door-addresses.ts';
+import { IssuerProof, type IssuerSettings } from './auth/issuer-proof.ts';
+import { JoinTokens } from './auth/join-tokens.ts';
+import { type ReviewSettings, TokenReviewer } from './auth/token-review.ts';
 import { EventHub } from './event-hub.ts';
 import { FolderSource } from './folder-source.ts';
 import { generationNumber } from './generation-number.ts';
 import { InstanceRegistry } from './instance-registry.ts';
 import { fetchKeySet } from './key-set-fetch.ts';
-import { KeySetStore } from './key-set-store.ts';
+import { KeySetStore, keyRefreshMs } from './key-set-store.ts';
 import { LastGoodTexts } from './last-good.ts';
 import { MeshSettingsFile } from './mesh-settings-file.ts';
 import { ControlMetrics } from './metric-registry.ts';
 import { Model } from './model.ts';
 import { ObjectSource } from './object-source.ts';
+import { type AuthoritySettings, openAuthority } from './open-authority.ts';
 import { OperatorHub } from './operator-hub.ts';
 import type { Pipeline } from './pipeline.ts';
 import { RegistrationStore } from './registration-store.ts';
@@ -29,18 +40,28 @@ import { TokenStore } from './token-store.ts';
 import { startXdsServer, type XdsServer } from './xds-server.ts';
 
 export interface ControlPlaneConfig {
+  /** Issuers whose tokens prove service accounts; none when absent. */
+  readonly issuers?: readonly IssuerSettings[];
+  /** A Kubernetes API server that reviews tokens. */
+  readonly review?: ReviewSettings;
   /** Watched folders of configuration. */
   readonly folders: readonly string[];
   readonly meshConfigFile: string | undefined;
   readonly stateDir: string;
-  /** `unix:PATH` or `HOST:PORT`; a port needs `insecure`. */
+  /** `unix:PATH`, `tls:HOST:PORT`, or `HOST:PORT`, which needs `insecure`. */
   readonly xds: readonly string[];
   /** Serve any client on TCP ports, in plaintext and without a token. */
   readonly insecure: boolean;
+  /** Names and addresses that the control plane is called by, for its certificate. */
+  readonly serverNames?: readonly string[];
   /** A path; `<state>/admin.sock` when absent. */
   readonly adminSocket: string | undefined;
+  /** `HOST:PORT` on loopback, or `tls:HOST:PORT`: the admin API for who brings a token. */
+  readonly adminPorts?: readonly string[];
   /** A signing certificate in the layout of Istio's `cacerts`; an own root when absent. */
   readonly caDir: string | undefined;
+  /** Lives, rotation and trust of the certificate authority; defaults when absent. */
+  readonly authority?: AuthoritySettings;
   readonly version: string;
   readonly debounce: { readonly quietMs: number; readonly maxMs: number };
   /** How long the entries of workloads that are away stay; Istio's times when absent. */
@@ -54,6 +75,8 @@ export interface ControlPlane {
   /** As bound. */
   readonly xds: readonly string[];
   readonly adminSocket: string;
+  /** `http(s)://HOST:PORT`, as bound. */
+  readonly adminPorts: readonly string[];
   readonly model: Model;
   /** Resolves when somebody asked for the end over the admin API; the caller then closes. */
   readonly shutdownAsked: Promise<void>;
@@ -83,7 +106,7 @@ export const startControlPlane = async (config: ControlPlaneConfig): Promise<Con
     return { ...(await assemble(config, stateDir, closers)), close };
   } catch (error) {
     await close();
-    throw error;
+    throw error instanceof DoorError ? new ControlPlaneError(error.message) : error;
   }
 };
 
@@ -91,10 +114,14 @@ const checkConfig = (config: ControlPlaneConfig): void => {
   for (const folder of config.folders) {
     if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) throw new ControlPlaneError(`--config ${folder} is not a folder`);
   }
-  const open = config.xds.find((address) => !address.startsWith('unix:'));
+  for (const address of config.adminPorts ?? []) {
+    const problem = adminPortProblem(address);
+    if (problem !== undefined) throw new ControlPlaneError(problem);
+  }
+  const open = config.xds.find((address) => !address.startsWith('unix:') && !isSecured(address));
   if (open !== undefined && !config.insecure) {
     throw new ControlPlaneError(
-      `--xds ${open} is a plaintext port that cannot tell who calls: serve a unix:PATH, or add --insecure to serve any client`,
+      `--xds ${open} is a plaintext port that cannot tell who calls: serve a unix:PATH or tls:HOST:PORT, or add --insecure to serve any client`,
     );
   }
 };
@@ -119,15 +146,24 @@ const assemble = async (
   const instances = new InstanceRegistry(join(stateDir, 'instances'), events);
   const entries = new RegistrationStore(join(stateDir, 'registrations'));
   const tokens = new TokenStore(join(stateDir, 'tokens'));
+  const joinTokens = new JoinTokens(join(stateDir, 'join-tokens'), now);
+  const accessTokens = new AccessTokens(join(stateDir, 'access-tokens'), now);
   const trustDomain = (): string => settings.current.config.trustDomain;
-  const material =
-    config.caDir === undefined
-      ? await ownCaMaterial(join(stateDir, 'ca'), trustDomain(), now())
-      : await loadCaMaterial(config.caDir, trustDomain(), now());
-  const ca = new CertificateAuthority(material, now);
+  const ca = await openAuthority({
+    ...config.authority,
+    stateDir,
+    caDir: config.caDir,
+    meshConfig: () => settings.current.config,
+    now,
+    log: log.scope('ca'),
+    changed: () => model.invalidate(),
+  });
+  closers.push(() => ca.authority.close());
+  caMetrics(ca, metrics, now);
   const keySets = new KeySetStore({
     folder: join(stateDir, 'key-sets'),
     fetch: fetchKeySet,
+    refreshMs: keyRefreshMs(process.env),
     log: log.scope('jwks'),
     changed: () => model.invalidate(),
   });
@@ -137,6 +173,7 @@ const assemble = async (
     sources: [...folders, objects, entries],
     instances,
     settings: () => settings.current,
+    trustAnchors: () => ca.anchors,
     keySets,
     events,
     log: log.scope('model'),
@@ -162,20 +199,61 @@ const assemble = async (
     events,
     log: log.scope('xds'),
     now,
-    registered: (h) => instances.get(h.namespace, h.name),
+    replicas: { byName: (namespace, name) => instances.get(namespace, name), byAddress: (address) => instances.at(address) },
     registrations,
   });
   closers.push(() => ads.close());
   model.subscribe(() => registrations.reconcile());
+  const auditLog = new AuditLog({ folder: auditFolder(stateDir), metrics, log: log.scope('audit'), now });
+  const audit = new AuditTrail(auditLog, now);
+  closers.push(() => {
+    audit.stopped();
+    auditLog.close();
+  });
+  audit.started({ pid: process.pid, version: config.version });
+  model.subscribe((generation) =>
+    audit.generation(generation, (r) => (entries.find(r) ? 'registered' : objects.holds(r) ? 'applied' : 'file')),
+  );
   model.start();
   settings.start(() => model.invalidate());
   closers.push(() => settings.close());
 
+  const authenticator = new Authenticator({
+    tokens,
+    joinTokens,
+    issuers: (config.issuers ?? []).map((settings) => new IssuerProof(settings, fetchKeySet, now)),
+    reviewer: config.review && new TokenReviewer(config.review),
+    trustDomain,
+    metrics,
+    log: log.scope('doors'),
+    now,
+    refused: (refusal) => audit.refused(refusal),
+  });
   const operators = new OperatorHub();
+  const own = await doorIdentity([...config.xds, ...(config.adminPorts ?? [])], config.serverNames ?? [], {
+    ca,
+    trustDomain,
+    now,
+    log: log.scope('doors'),
+  });
+  closers.push(() => own?.close());
   const servers: XdsServer[] = [];
   for (const address of config.xds) {
-    const insecure = config.insecure && !address.startsWith('unix:');
-    const server = await startXdsServer({ address, insecure, ads, ca, operators, tokens, trustDomain, metrics, log: log.scope('xds') });
+    const insecure = config.insecure && !address.startsWith('unix:') && !isSecured(address);
+    const server = await startXdsServer({
+      address,
+      insecure,
+      authenticator,
+      tls: own?.door,
+      ads,
+      ca,
+      operators,
+      tokens,
+      trustDomain,
+      metrics,
+      log: log.scope('xds'),
+      refused: (refusal) => audit.refused(refusal),
+    });
     servers.push(server);
     closers.push(() => server.close());
   }
@@ -190,7 +268,7 @@ const assemble = async (
     config: [...config.folders],
   });
   const asked = Promise.withResolvers<void>();
-  const routes = adminRoutes({
+  const meshRoutes = adminRoutes({
     pipeline,
     model,
     folders,
@@ -201,13 +279,25 @@ const assemble = async (
     keySets,
     instances,
     tokens,
+    joinTokens,
+    accessTokens,
     operators,
     events,
     metrics,
     about,
     shutdown: asked.resolve,
   });
+  const routes = audit.routes([...meshRoutes, ...caRoutes(ca, now), ...auditRoutes(stateDir, auditLog)]);
   const admin = await startAdminServer(config.adminSocket ?? join(stateDir, 'admin.sock'), routes, log.scope('admin'));
   closers.push(() => admin.close());
-  return { xds, adminSocket: admin.path, model, shutdownAsked: asked.promise };
+  const door = audit.door(tokenDoor(accessTokens, metrics, now));
+  const ports: string[] = [];
+  for (const address of config.adminPorts ?? []) {
+    const tls = isSecured(address) ? own?.current : undefined;
+    const port = await startAdminPort({ ...hostPort(address), routes, door, tls, log: log.scope('admin') });
+    own?.onRenewal((material) => port.renew(material));
+    closers.push(() => port.close());
+    ports.push(port.address);
+  }
+  return { xds, adminSocket: admin.path, adminPorts: ports, model, shutdownAsked: asked.promise };
 };

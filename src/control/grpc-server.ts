@@ -1,7 +1,9 @@
 // A gRPC server of bytes over the HTTP/2 machine: calls are streams of messages both ways, uncompressed, ended by one status. What is
 // sent is given as pieces that many calls may share; they are queued by reference behind the client's windows. A client that neither
 // reads nor opens its windows is ended after a limit, one that does not answer a PING as well.
+import type { X509Certificate } from 'node:crypto';
 import net from 'node:net';
+import type tls from 'node:tls';
 import { encodeGrpcMessage, GRPC, type GrpcStatus, GrpcUnframer } from '../wire/grpc-frames.ts';
 import { HeaderBlock } from '../wire/header-block.ts';
 import { Http2Connection, type Http2Owner, type Http2Stream } from '../wire/http2-connection.ts';
@@ -28,6 +30,16 @@ export interface GrpcServerOptions {
   readonly now: () => number;
   /** A defect in a handler; its call has ended. */
   readonly failed: (error: unknown) => void;
+  /** Makes the listener where it is not plain TCP; the sockets that it hands over are past their handshake. */
+  readonly secure?: (connected: (socket: tls.TLSSocket, certificate: X509Certificate | undefined) => void) => net.Server;
+}
+
+/** The other end of a connection. */
+export interface GrpcPeer {
+  /** '' on a Unix socket. */
+  readonly address: string;
+  /** Checked in the handshake; undefined without TLS or when it brought none. */
+  readonly certificate: X509Certificate | undefined;
 }
 
 /** Windows for what clients send: requests are small. */
@@ -47,10 +59,11 @@ export class GrpcServer {
 
   constructor(options: GrpcServerOptions) {
     const scratch = new Scratch();
-    this.#server = net.createServer({ noDelay: true, allowHalfOpen: false }, (socket) => {
-      const connection: Connection = new Connection(socket, scratch, options, () => this.#connections.delete(connection));
+    const connected = (socket: net.Socket, certificate?: X509Certificate): void => {
+      const connection: Connection = new Connection(socket, certificate, scratch, options, () => this.#connections.delete(connection));
       this.#connections.add(connection);
-    });
+    };
+    this.#server = options.secure?.(connected) ?? net.createServer({ noDelay: true, allowHalfOpen: false }, (socket) => connected(socket));
   }
 
   /** The port that was bound; 0 for a path. Rejects when the address cannot be bound. */
@@ -98,6 +111,7 @@ class Scratch {
 }
 
 class Connection implements Http2Owner {
+  readonly peer: GrpcPeer;
   readonly #socket: net.Socket;
   readonly #scratch: Scratch;
   readonly #options: GrpcServerOptions;
@@ -110,7 +124,14 @@ class Connection implements Http2Owner {
   #answered = true;
   readonly #calls = new Set<GrpcServerCall>();
 
-  constructor(socket: net.Socket, scratch: Scratch, options: GrpcServerOptions, gone: () => void) {
+  constructor(
+    socket: net.Socket,
+    certificate: X509Certificate | undefined,
+    scratch: Scratch,
+    options: GrpcServerOptions,
+    gone: () => void,
+  ) {
+    this.peer = { address: socket.remoteAddress ?? '', certificate };
     this.#socket = socket;
     this.#scratch = scratch;
     this.#options = options;
@@ -178,7 +199,7 @@ class Connection implements Http2Owner {
       this.#http2.respond(stream, 415, new HeaderBlock(), true);
       return;
     }
-    const call = new GrpcServerCall(stream, this.#http2, this.#options, () => this.#calls.delete(call));
+    const call = new GrpcServerCall(stream, this.#http2, this.#options, this.peer, () => this.#calls.delete(call));
     if (!method) {
       call.end({ code: GRPC.UNIMPLEMENTED, message: `unknown method ${stream.path}` });
       return;
@@ -255,6 +276,7 @@ export class GrpcServerCall {
   readonly #stream: Http2Stream;
   readonly #http2: Http2Connection;
   readonly #options: GrpcServerOptions;
+  readonly peer: GrpcPeer;
   readonly #gone: () => void;
   readonly #unframer: GrpcUnframer;
   #handler: GrpcHandler | undefined;
@@ -264,8 +286,9 @@ export class GrpcServerCall {
   #over = false;
   #stalled: { readonly queuedBytes: number; readonly sinceMs: number } | undefined;
 
-  constructor(stream: Http2Stream, http2: Http2Connection, options: GrpcServerOptions, gone: () => void) {
+  constructor(stream: Http2Stream, http2: Http2Connection, options: GrpcServerOptions, peer: GrpcPeer, gone: () => void) {
     this.#stream = stream;
+    this.peer = peer;
     this.#http2 = http2;
     this.#options = options;
     this.#gone = gone;

@@ -35,6 +35,12 @@ export class InstanceRegistry {
     return this.#instances.get(keyOf({ namespace, name }));
   }
 
+  /** Undefined where nobody has the address. */
+  at(address: string): Instance | undefined {
+    for (const instance of this.#instances.values()) if (instance.address === address) return instance;
+    return undefined;
+  }
+
   put(instance: Instance): void {
     const key = keyOf(instance);
     const before = this.#instances.get(key);

@@ -1,5 +1,5 @@
 // Fetches the public keys that tokens are checked with, from the address of a key set or by OpenID Connect discovery. Bounded in time,
-// size and number; what comes back in words never holds a key.
+// size, number and redirects; what was asked for by https:// never comes by http://. What comes back in words never holds a key.
 import { durationMs } from '../api/values/duration-text.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { KeySource } from '../mesh/key-sets.ts';
@@ -8,6 +8,8 @@ import { KEY_SET_BYTES_MAX, KEYS_PER_SET_MAX } from './limits.ts';
 export type FetchKeySet = (source: KeySource) => Promise<Result<string, string>>;
 
 const TIMEOUT_MS_MAX = 60_000;
+const REDIRECTS_MAX = 5;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 /** What only the owner of a key may have. Of a symmetric key `k` is all there is. */
 const PRIVATE_MEMBERS: ReadonlySet<string> = new Set(['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth']);
 
@@ -19,6 +21,7 @@ export const fetchKeySet: FetchKeySet = async (source) => {
   if (!document.ok) return document;
   const uri = isObject(document.value) ? document.value['jwks_uri'] : undefined;
   if (typeof uri !== 'string') return err(`${shown(source.url)} names no jwks_uri`);
+  if (leavesTls(source.url, uri)) return err(`${shown(source.url)} names a jwks_uri without TLS`);
   return keySet(await fetchJson(uri, timeoutMs));
 };
 
@@ -35,7 +38,8 @@ const shown = (url: string): string => {
 const fetchJson = async (url: string, timeoutMs: number): Promise<Result<unknown, string>> => {
   if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) return err('not an http:// or https:// address');
   try {
-    const response = await fetch(url, { headers: { accept: 'application/json' }, signal: AbortSignal.timeout(timeoutMs) });
+    const response = await followed(url, AbortSignal.timeout(timeoutMs));
+    if (typeof response === 'string') return err(response);
     if (response.status !== 200) {
       await response.body?.cancel();
       return err(`${shown(url)} answers ${response.status}`);
@@ -45,6 +49,25 @@ const fetchJson = async (url: string, timeoutMs: number): Promise<Result<unknown
   } catch (error) {
     return err(`${shown(url)}: ${reason(error, timeoutMs)}`);
   }
+};
+
+const isTls = (url: string): boolean => /^https:/i.test(url);
+const leavesTls = (from: string, to: string): boolean => isTls(from) && !isTls(to);
+
+/** What it answers in the end, or why nobody follows where it leads. */
+const followed = async (first: string, signal: AbortSignal): Promise<Response | string> => {
+  let url = first;
+  for (let hops = 0; hops <= REDIRECTS_MAX; hops++) {
+    const response = await fetch(url, { headers: { accept: 'application/json' }, redirect: 'manual', signal });
+    const location = response.headers.get('location') ?? '';
+    if (!REDIRECTS.has(response.status) || location === '') return response;
+    await response.body?.cancel();
+    if (!URL.canParse(location, url)) return `${shown(url)} redirects to no address`;
+    const next = new URL(location, url).href;
+    if (!/^https?:/i.test(next) || leavesTls(url, next)) return `${shown(url)} redirects to an address without TLS`;
+    url = next;
+  }
+  return `${shown(first)} redirects more than ${REDIRECTS_MAX} times`;
 };
 
 /** Undefined when it is larger than the limit. */

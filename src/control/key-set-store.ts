@@ -1,7 +1,8 @@
-// Keeps the key sets that token rules want: fetched when a rule first wants them, again every 20 minutes, soon after a failure. While a
+// Keeps the key sets that token rules want: fetched when a rule first wants them, again every so often, soon after a failure. While a
 // set has never been had, a key that nobody owns stands for it, so that every token is refused; one that was had once stays in force,
 // through a restart too.
 import { join } from 'node:path';
+import { parseDuration } from '../api/values/duration-text.ts';
 import { readableKeys } from '../api/values/web-key.ts';
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
@@ -24,6 +25,15 @@ export interface KeySetStoreOptions {
 }
 
 const REFRESH_MS = 20 * 60_000;
+const REFRESH_MS_MIN = 1000;
+const REFRESH_MS_MAX = 24 * 3_600_000;
+
+/** How often keys are fetched again, told as istiod is told it. */
+export const keyRefreshMs = ({ PILOT_JWT_PUB_KEY_REFRESH_INTERVAL: text = '' }: Readonly<Record<string, string | undefined>>): number => {
+  const asked = parseDuration(text);
+  const ms = asked === undefined ? REFRESH_MS : Number(asked) / 1e6;
+  return Math.min(Math.max(ms, REFRESH_MS_MIN), REFRESH_MS_MAX);
+};
 const RETRY_MS = { first: 1000, max: 60_000 };
 const PARALLEL_MAX = 8;
 const PREPARE_MS = 5000;

@@ -8,6 +8,16 @@ export const CONFIG_FILES_MAX = 10_000;
 export const CONFIG_DEPTH_MAX = 16;
 /** A PKCS#10 request with a 4096-bit RSA key is 1.7 KiB. */
 export const CSR_BYTES_MAX = 16 * 1024;
+/** The authority looks at the clock so often: a machine that slept is noticed. */
+export const AUTHORITY_TURN_MS_MAX = 30_000;
+/** Certificates that are known to be in use, for `skein ca status`; the oldest are forgotten. */
+export const LEAVES_KNOWN_MAX = 50_000;
+/** A folder with a signing certificate is looked at so often. */
+export const CA_FOLDER_POLL_MS = 2_000;
+/** An external signer: calls at once, time for one, and what it may print. */
+export const SIGNER_CALLS_MAX = 8;
+export const SIGNER_TIMEOUT_MS = 10_000;
+export const SIGNER_OUTPUT_BYTES_MAX = 256 * 1024;
 /** Envoy's node with 516 extensions is about 40 KiB, and names of 10,000 subscribed clusters a megabyte. */
 export const XDS_REQUEST_BYTES_MAX = 4 * 1024 * 1024;
 /** Names that one stream may subscribe to, per type. */
@@ -52,6 +62,8 @@ export const KEYS_PER_SET_MAX = 256;
 export const REGISTRATIONS_MAX = 10_000;
 /** Of one workload, whose address may change faster than its old entries go. */
 export const REGISTRATIONS_PER_WORKLOAD_MAX = 4;
+/** Of one service account, whose machines prove the account and no name. */
+export const REGISTRATIONS_PER_ACCOUNT_MAX = 1000;
 /** As Kubernetes has it. */
 export const REGISTRATION_NAME_CHARS_MAX = 253;
 export const REGISTRATION_TEXT_CHARS_MAX = 2048;

@@ -40,6 +40,8 @@ export interface ModelOptions {
   readonly settings: () => MeshSettings;
   /** Fetches what token rules are checked with; nothing is fetched when absent. */
   readonly keySets?: Pick<KeySetStore, 'want'>;
+  /** PEM; the same object until another root is trusted. */
+  readonly trustAnchors?: () => readonly string[];
   readonly events: EventHub;
   readonly log: Log;
   readonly now: () => number;
@@ -122,7 +124,8 @@ export class Model {
     const resources = this.#settled.settle(merged.resources);
     const before = this.#current;
     const keySets = this.#options.keySets?.want(keySources(ofKind(resources, 'RequestAuthentication'))) ?? NO_KEY_SETS;
-    const input: Input = { resources, instances: instances.list(), config, keySets };
+    const trustAnchors = this.#options.trustAnchors?.() ?? NO_ANCHORS;
+    const input: Input = { resources, instances: instances.list(), config, keySets, trustAnchors };
     const built = this.#build(input);
     const sourceProblems = this.#options.sources.flatMap((source) => source.state.problems);
     const problems = distinct([...settingsProblems, ...sourceProblems, ...merged.problems, ...built.problems]);
@@ -154,8 +157,15 @@ export class Model {
   #build(input: Input): { readonly snapshot: Snapshot | undefined; readonly problems: readonly Problem[] } {
     const { pipeline, log } = this.#options;
     try {
-      const { resources, instances, config: meshConfig, keySets } = input;
-      return pipeline.buildSnapshot({ resources: [...resources], instances: [...instances], meshConfig, keySets, memo: this.#memo });
+      const { resources, instances, config: meshConfig, keySets, trustAnchors } = input;
+      return pipeline.buildSnapshot({
+        resources: [...resources],
+        instances: [...instances],
+        meshConfig,
+        keySets,
+        trustAnchors,
+        memo: this.#memo,
+      });
     } catch (error) {
       log.error('the last snapshot serves on: a new one could not be built', {
         problem: error instanceof Error ? (error.stack ?? error.message) : String(error),
@@ -195,10 +205,17 @@ interface Input {
   readonly instances: readonly Instance[];
   readonly config: MeshConfig;
   readonly keySets: KeySets;
+  readonly trustAnchors: readonly string[];
 }
 
+const NO_ANCHORS: readonly string[] = [];
+
 const sameInput = (a: Input, b: Input): boolean =>
-  a.config === b.config && a.keySets === b.keySets && sameItems(a.resources, b.resources) && sameItems(a.instances, b.instances);
+  a.config === b.config &&
+  a.keySets === b.keySets &&
+  a.trustAnchors === b.trustAnchors &&
+  sameItems(a.resources, b.resources) &&
+  sameItems(a.instances, b.instances);
 
 const sameItems = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((item, i) => item === b[i]);
 

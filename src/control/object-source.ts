@@ -59,6 +59,13 @@ export class ObjectSource implements Source {
     return this.#objects.get(resourceKey(key));
   }
 
+  /** The object in force is the one that was applied, not one of a watched file. Those of a generation are copies. */
+  holds(resource: Resource): boolean {
+    const own = this.get(resource)?.resource;
+    const { origin, creationTimestamp } = resource;
+    return own?.creationTimestamp === creationTimestamp && own?.origin.file === origin.file && own.origin.line === origin.line;
+  }
+
   /** The resource is what `stored` parses to. All are on disk when this returns. */
   put(objects: readonly { readonly resource: Resource; readonly stored: StoredObject }[]): void {
     for (const { resource, stored } of objects) {

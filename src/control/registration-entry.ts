@@ -92,12 +92,12 @@ export const probedBy = (probes: Registrant['probes'], group: Resource<'Workload
 /** Labels: the node's before the group's before the template's. */
 export const specOf = (r: Registrant, group: Resource<'WorkloadGroup'>): WorkloadEntry => {
   const { template, metadata } = group.spec;
-  const { network: _, locality, ...rest } = template;
+  const { network = '', locality, ...rest } = template;
   return {
     ...rest,
     address: r.address,
     labels: { ...template.labels, ...metadata?.labels, ...r.labels },
-    ...(r.network === '' ? {} : { network: r.network }),
+    ...(r.network === '' && network === '' ? {} : { network: r.network || network }),
     ...(r.locality !== '' ? { locality: r.locality } : locality === undefined ? {} : { locality }),
   };
 };

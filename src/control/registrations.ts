@@ -8,7 +8,13 @@ import { err, ok, type Result } from '../base/result.ts';
 import { parseLocality } from '../mesh/service.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import type { StreamRefusal } from './ads-connection.ts';
-import { HEALTH_CHANGE_MS, HEALTH_TEXT_CHARS_MAX, REGISTRATIONS_MAX, REGISTRATIONS_PER_WORKLOAD_MAX } from './limits.ts';
+import {
+  HEALTH_CHANGE_MS,
+  HEALTH_TEXT_CHARS_MAX,
+  REGISTRATIONS_MAX,
+  REGISTRATIONS_PER_ACCOUNT_MAX,
+  REGISTRATIONS_PER_WORKLOAD_MAX,
+} from './limits.ts';
 import type { ControlMetrics } from './metric-registry.ts';
 import { annotationsOf, entryName, probedBy, type Registrant, type Registration, registrantOf, specOf } from './registration-entry.ts';
 import type { RegistrationStore } from './registration-store.ts';
@@ -186,7 +192,13 @@ export class Registrations {
     if (before) {
       clearTimeout(this.#ends.get(`${namespace}/${name}`));
       this.#ends.delete(`${namespace}/${name}`);
-      const here: Registration = { ...before, workload: holder.name, controller, connectedAt: this.#time(), disconnectedAt: undefined };
+      const here: Registration = {
+        ...before,
+        workload: holder.name === '' ? name : holder.name,
+        controller,
+        connectedAt: this.#time(),
+        disconnectedAt: undefined,
+      };
       if (before.disconnectedAt !== undefined || !this.#sessions.has(`${namespace}/${name}`)) {
         metrics.count('auto_registration_updates_total');
         store.put(here);
@@ -202,8 +214,15 @@ export class Registrations {
       return err({ code: 7, message });
     }
     if (store.size >= REGISTRATIONS_MAX) return err({ code: 8, message: `there are ${REGISTRATIONS_MAX} registered workloads` });
-    const own = store.all().filter((r) => r.namespace === namespace && r.workload === holder.name);
-    if (own.length >= REGISTRATIONS_PER_WORKLOAD_MAX) {
+    // A proof that names no replica is of an account, which may have many machines.
+    const workload = holder.name === '' ? name : holder.name;
+    const own = store
+      .all()
+      .filter((r) => r.namespace === namespace && (holder.name === '' ? r.serviceAccount === serviceAccount : r.workload === workload));
+    if (holder.name === '' && own.length >= REGISTRATIONS_PER_ACCOUNT_MAX) {
+      return err({ code: 8, message: `service account ${serviceAccount} has ${own.length} entries already` });
+    }
+    if (holder.name !== '' && own.length >= REGISTRATIONS_PER_WORKLOAD_MAX) {
       return err({ code: 8, message: `it has ${own.length} entries already: ${own.map((r) => r.name).join(', ')}` });
     }
     const made: Registration = {
@@ -211,7 +230,7 @@ export class Registrations {
       namespace,
       group: groupName,
       serviceAccount,
-      workload: holder.name,
+      workload,
       createdAt: this.#time(),
       annotations: annotationsOf(group),
       spec: specOf(registrant, group),

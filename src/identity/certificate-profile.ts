@@ -1,4 +1,5 @@
 // What a workload's certificate looks like: SPIFFE X509-SVID, section 4, in Istio's choice of extensions.
+import { BACKDATE_MS, LEAF_MS_MIN } from './lives.ts';
 
 export interface CertificateProfile {
   /** The only subject alternative name. The extension is critical because the subject is empty (RFC 5280 4.1.2.6). */
@@ -10,22 +11,16 @@ export interface CertificateProfile {
   readonly ca: false;
 }
 
-export const LIFETIME_DEFAULT_MS = 24 * 3_600_000;
-export const LIFETIME_MIN_MS = 60_000;
-/** Istio's MAX_WORKLOAD_CERT_TTL is 90 days. */
-export const LIFETIME_MAX_MS = 90 * 24 * 3_600_000;
-/** Clocks of two machines differ: a certificate is valid from a little before it is made. */
-const BACKDATE_MS = 60_000;
+/** What is given to who asks for `wantedMs`: never more than the mesh's life of a leaf, which is also what is meant by 0. */
+export const leafLifeMs = (wantedMs: number, leafMs: number): number =>
+  wantedMs === 0 ? leafMs : Math.min(Math.max(wantedMs, LEAF_MS_MIN), leafMs);
 
-/** `lifetimeMs` 0 means the default; the certificate never outlives its issuer. */
-export const workloadProfile = (uriSan: string, nowMs: number, lifetimeMs: number, issuerNotAfterMs: number): CertificateProfile => {
-  const wanted = lifetimeMs === 0 ? LIFETIME_DEFAULT_MS : Math.min(Math.max(lifetimeMs, LIFETIME_MIN_MS), LIFETIME_MAX_MS);
-  return {
-    uriSan,
-    notBefore: new Date(nowMs - BACKDATE_MS),
-    notAfter: new Date(Math.min(nowMs + wanted, issuerNotAfterMs)),
-    keyUsage: ['digitalSignature', 'keyEncipherment'],
-    extendedKeyUsage: ['serverAuth', 'clientAuth'],
-    ca: false,
-  };
-};
+/** The certificate never outlives its issuer. */
+export const workloadProfile = (uriSan: string, nowMs: number, lifeMs: number, issuerNotAfterMs: number): CertificateProfile => ({
+  uriSan,
+  notBefore: new Date(nowMs - BACKDATE_MS),
+  notAfter: new Date(Math.min(nowMs + lifeMs, issuerNotAfterMs)),
+  keyUsage: ['digitalSignature', 'keyEncipherment'],
+  extendedKeyUsage: ['serverAuth', 'clientAuth'],
+  ca: false,
+});

@@ -16,7 +16,7 @@ export interface CsrFacts {
   readonly asksForCa: boolean;
 }
 
-export type CsrRefusal = { readonly kind: 'invalid' | 'forbidden'; readonly message: string };
+export type CsrRefusal = { readonly kind: 'invalid' | 'forbidden' | 'unavailable'; readonly message: string };
 
 const CURVES: ReadonlySet<string> = new Set(['P-256', 'P-384']);
 const RSA_BITS_MIN = 2048;

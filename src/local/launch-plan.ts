@@ -36,13 +36,23 @@ export const sidecarCommand = (
   return [...proxyCommand(), ...flags, ...workers, ...drain, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
 };
 
-/** What the user should know about isolation; empty when there is nothing to say. */
+/** What the user should know about isolation; the first says whether one workload can get at the identity of another. */
 export const notesOf = (privilege: Privilege): string[] => {
-  if (privilege.kind === 'root' && privilege.application === undefined) {
-    return ['applications run as root (started by root without sudo), not isolated from each other or from the sidecars'];
+  const { application: user, walls } = privilege;
+  if (user === undefined) {
+    return [
+      'identities: not isolated: applications run as root (started by root without sudo) and can read every key; name a user with --user',
+    ];
   }
-  if (privilege.kind === 'root') return ['applications run as one user, not isolated from each other'];
-  return ['rootless: applications and sidecars run as one user, not isolated from each other'];
+  if (walls === undefined) {
+    const why = privilege.kind === 'rootless' ? 'and the state folder, with its sockets, is open to them' : 'and see the state folder';
+    return [`identities: not isolated: applications run as ${user.name}, ${why}: it cannot be hidden from them here`];
+  }
+  const sidecars = privilege.kind === 'rootless' ? 'sidecars in a user namespace that they cannot enter' : 'sidecars as root';
+  return [
+    `identities: isolated: applications run as ${user.name}, ${sidecars}; the state folder is hidden from them`,
+    `applications run as one user, not isolated from each other or from what ${user.name} owns; the mesh folder is read-only to them`,
+  ];
 };
 
 /** What the workload's proxies find in their environment beside everybody's. */

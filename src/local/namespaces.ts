@@ -14,23 +14,54 @@ export interface User {
 
 export type Privilege =
   /** Real root; applications run as `application`, or as root when there is no other user. */
-  | { readonly kind: 'root'; readonly application: User | undefined }
+  | { readonly kind: 'root'; readonly application: User | undefined; readonly walls?: Walls }
   /** A user namespace whose root is the user; applications see their real user again. */
-  | { readonly kind: 'rootless'; readonly application: User };
+  | { readonly kind: 'rootless'; readonly application: User; readonly walls?: Walls };
 
-/** Which of the two this machine and user allow, found by trying. */
-export const detectPrivilege = (env: Readonly<Record<string, string | undefined>>): Result<Privilege, string> => {
+/** What applications have in a mount namespace of their own. Not against root, who takes such mounts away. */
+export interface Walls {
+  /** The state folder: sockets, certificates' keys, logs. There is nothing in it for them. */
+  readonly hidden: string;
+  /** The configuration. */
+  readonly readOnly: string;
+}
+
+/**
+ * Which of the two this machine and user allow, found by trying. `user`: a name or number that applications run as when root starts them,
+ * instead of who called sudo.
+ */
+export const detectPrivilege = (env: Readonly<Record<string, string | undefined>>, user?: string): Result<Privilege, string> => {
   for (const program of ['unshare', 'nsenter', 'mount']) {
     if (spawnSync(program, ['--version']).error !== undefined) return err(`"${program}" is missing: install util-linux (and mount)`);
   }
   const uid = process.getuid?.() ?? 0;
   const own = userOf(uid, process.getgid?.() ?? uid, env);
+  if (user !== undefined)
+    return uid === 0 ? asUser(user) : err('--user is for root: applications of a mesh that is not root’s run as its user');
   if (uid === 0 && tryUnshare(['-n', '-m']) === undefined) {
     const sudo = Number(env['SUDO_UID'] ?? 0);
     return ok({ kind: 'root', application: sudo > 0 ? userOf(sudo, Number(env['SUDO_GID'] ?? sudo), {}) : undefined });
   }
   const refusal = tryUnshare(['-U', '-r', '-n', '-m']);
   return refusal === undefined ? ok({ kind: 'rootless', application: own }) : err(`${refusal}\n${whatToEnable().join('\n')}`);
+};
+
+const asUser = (user: string): Result<Privilege, string> => {
+  const [name, , uid, gid, , home] = passwd().find((f) => f[0] === user || f[2] === user) ?? [];
+  if (name === undefined) return err(`--user ${user}: there is no such user`);
+  if (Number(uid) === 0) return err('--user root: without --user and sudo, applications are root’s already');
+  const refusal = tryUnshare(['-n', '-m']);
+  if (refusal !== undefined) return err(`${refusal}\n${whatToEnable().join('\n')}`);
+  return ok({ kind: 'root', application: { uid: Number(uid), gid: Number(gid), name, home: home ?? '/' } });
+};
+
+/** With walls around its applications where that keeps something from them, found by trying; else as it was. */
+export const withWalls = (privilege: Privilege, walls: Walls, directory: string): Privilege => {
+  const inside = `${directory}/`.startsWith(`${walls.hidden}/`) || `${walls.readOnly}/`.startsWith(`${walls.hidden}/`);
+  if (privilege.application === undefined || inside) return privilege;
+  const flags = privilege.kind === 'rootless' ? ['-U', '-r', '-n', '-m'] : ['-n', '-m'];
+  const done = spawnSync('unshare', [...flags, '--', ...behindWalls(walls), 'true'], { stdio: 'ignore' });
+  return done.status === 0 ? { ...privilege, walls } : privilege;
 };
 
 const tryUnshare = (flags: readonly string[]): string | undefined => {
@@ -56,14 +87,16 @@ const whatToEnable = (): string[] => {
 };
 
 const userOf = (uid: number, gid: number, env: Readonly<Record<string, string | undefined>>): User => {
-  const line = existsSync('/etc/passwd')
+  const line = passwd().find((f) => Number(f[2]) === uid && f[2] !== '');
+  return { uid, gid, name: line?.[0] ?? String(uid), home: env['HOME'] ?? line?.[5] ?? '/' };
+};
+
+const passwd = (): string[][] =>
+  existsSync('/etc/passwd')
     ? readFileSync('/etc/passwd', 'utf8')
         .split('\n')
         .map((l) => l.split(':'))
-        .find((f) => Number(f[2]) === uid && f[2] !== '')
-    : undefined;
-  return { uid, gid, name: line?.[0] ?? String(uid), home: env['HOME'] ?? line?.[5] ?? '/' };
-};
+    : [];
 
 export type Command = readonly string[];
 
@@ -109,10 +142,24 @@ export const enterAsRoot = (privilege: Privilege, holder: number): Command => [
   '--',
 ];
 
+// The option of a mount that a user namespace may not take away must be said again.
+const WALLS = `set -e
+mount -t tmpfs -o ro,mode=555,size=4k skein "$1"
+mount --bind "$2" "$2"
+for o in '' ,nosuid ,nodev ,nosuid,nodev ,nosuid,nodev,noexec last; do
+  [ "$o" != last ] || exit 1
+  if mount -o "remount,bind,ro$o" "$2" 2>/dev/null; then break; fi
+done
+set +e
+shift 2
+exec "$@"`;
+
+const behindWalls = ({ hidden, readOnly }: Walls): Command => ['unshare', '-m', '--', 'sh', '-c', WALLS, 'skein', hidden, readOnly];
+
 /** Enters as the application's user, without power over the workload's network. */
 export const enterAsApplication = (privilege: Privilege, holder: number): Command => {
-  const user = privilege.application;
-  const root = enterAsRoot(privilege, holder);
+  const { application: user, walls } = privilege;
+  const root = [...enterAsRoot(privilege, holder), ...(user === undefined || walls === undefined ? [] : behindWalls(walls))];
   if (user === undefined) return root;
   if (privilege.kind === 'root')
     return [
@@ -123,6 +170,8 @@ export const enterAsApplication = (privilege: Privilege, holder: number): Comman
       '--regid',
       String(user.gid),
       user.name === String(user.uid) ? '--clear-groups' : '--init-groups',
+      // Who may call sudo without a password would else be root behind the walls.
+      ...(walls === undefined ? [] : ['--no-new-privs']),
       '--',
     ];
   return [...root, 'unshare', '-U', `--map-user=${user.uid}`, `--map-group=${user.gid}`, '--'];

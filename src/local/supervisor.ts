@@ -30,6 +30,8 @@ export interface SupervisorOptions {
   readonly proxy: 'skein' | 'envoy';
   readonly ingress: { readonly host: string; readonly port: number };
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Given to the control plane as they are. */
+  readonly controlPlaneFlags?: readonly string[];
   readMesh(): MeshFolder;
   /** The control plane's command line. Tests give their own. */
   controlPlane?(paths: StatePaths): Command;
@@ -242,6 +244,7 @@ export class Supervisor {
       paths.root,
       '--xds',
       `unix:${paths.xdsSocket}`,
+      ...(this.#options.controlPlaneFlags ?? []),
     ];
     this.#controlPlane = new ManagedProcess({
       name: 'control-plane',

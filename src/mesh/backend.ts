@@ -82,10 +82,10 @@ const workloadOf = (r: Resource<'Pod'>): string => {
   return at <= 0 ? r.name : r.name.slice(0, at);
 };
 
-/** Undefined without an address: its workload is then reached over another network. */
+/** Undefined without address and network. With a network alone it is reached by that network's gateways, from others. */
 export const ofEntry = (name: string, namespace: string, e: WorkloadEntry, ready = true): Backend | undefined => {
   const address = e.address ?? '';
-  if (address === '') return undefined;
+  if (address === '' && (e.network ?? '') === '') return undefined;
   const labels = (e.network ?? '') === '' ? (e.labels ?? {}) : { ...e.labels, [NETWORK_LABEL]: e.network ?? '' };
   const mode = labels[TLS_MODE_LABEL];
   return {

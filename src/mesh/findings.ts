@@ -12,7 +12,7 @@ import { isWildcard } from './host.ts';
 import { idempotentRetriesMessage, RETRIES_ANNOTATION } from './idempotent-retries.ts';
 import { compareText } from './order.ts';
 import { policyProblems } from './policy-findings.ts';
-import { isHttp2 } from './protocol.ts';
+import { isHttp, isHttp2 } from './protocol.ts';
 import { type Endpoint, endpointsOf, type Service, selects } from './service.ts';
 import { canJoin } from './service-merge.ts';
 import { sessionProblems } from './sessions.ts';
@@ -37,6 +37,7 @@ export const meshProblemCodes = {
   SERVICE_SHADOWED: 'an older entry owns the same host; this one has no effect where both are seen',
   SERVER_CONFLICT: 'an older Gateway holds the same port for the same proxies; this server has no effect',
   RETRIES_DIFFER: "the retries of these routes differ from Istio's, as their annotation asks",
+  PORT_RESERVED: 'sidecars hold this port themselves; calls to it pass them as bytes, without routes and retries',
   HTTP2_NOT_YET: 'a port speaks HTTP/2 and a connected proxy does not read it: its streams pass as bytes, without routes and retries',
 } as const;
 
@@ -82,6 +83,7 @@ export const findProblems = (snapshot: Snapshot, { missing, unused }: DelegateFi
       problem('SIDECAR_SHADOWED', resource, 'spec', `Sidecar ${winner.namespace}/${winner.name} is for the same workloads and is older`),
     );
   findShadowedServices(snapshot, problems);
+  findReservedPorts(snapshot, problems);
   for (const c of serverConflicts(snapshot.gateways)) problems.push(problem('SERVER_CONFLICT', c.gateway.resource, c.path, c.message));
   problems.push(...credentialProblems(snapshot), ...sessionProblems(snapshot.services.all));
   problems.push(...policyProblems(snapshot), ...telemetryProblems(snapshot), ...envoyFilterProblems(snapshot.envoyFilters.all));
@@ -89,6 +91,18 @@ export const findProblems = (snapshot: Snapshot, { missing, unused }: DelegateFi
     (a, b) =>
       compareText(a.file, b.file) || a.line - b.line || a.column - b.column || compareText(a.path, b.path) || compareText(a.code, b.code),
   );
+};
+
+/** HTTP is served on all addresses of a sidecar, and two ports there are its own. */
+const findReservedPorts = ({ services, meshConfig }: Snapshot, problems: Problem[]): void => {
+  const own = [meshConfig.proxyListenPort, meshConfig.proxyInboundListenPort];
+  for (const { ports, origin } of services.all)
+    for (const [i, p] of ports.entries()) {
+      if (!own.includes(p.port) || !isHttp(p.protocol)) continue;
+      const path = `spec.ports[${i}]`;
+      const message = `port ${p.port} is a sidecar's own: calls pass as bytes, without routes and retries`;
+      problems.push({ code: 'PORT_RESERVED', severity: 'warning', file: origin.file, ...origin.at(path), path, message });
+    }
 };
 
 /** Ports whose HTTP/2 a proxy without HTTP/2 does not read. Ports of gateways are served by proxies, which speak HTTP/1.1 too. */

@@ -58,8 +58,8 @@ export const portConflict = (held: readonly GatewayServer[], s: GatewayServer): 
   if (serverKind(first) !== kind) return `the port is held by a ${serverProtocol(first)} server`;
   if (kind === 'tcp') return 'the port is held by another TCP server';
   if (kind === 'http') return undefined;
-  const taken = new Set(held.flatMap(serverHosts));
-  const twice = serverHosts(s).find((h) => taken.has(h));
+  const taken = new Set(held.flatMap(serverHosts).map((h) => h.toLowerCase()));
+  const twice = serverHosts(s).find((h) => taken.has(h.toLowerCase()));
   return twice === undefined ? undefined : `another server of the port has the host ${twice}`;
 };
 

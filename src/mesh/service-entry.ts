@@ -55,6 +55,7 @@ export const fromServiceEntry = (
     aliases: [],
     autoAddress: undefined,
     trafficDistribution: distributionOf(r.annotations[DISTRIBUTION_ANNOTATION]),
+    nodeLocal: false,
     endpoints: new Map(
       (spec.ports ?? []).map((p): [number, readonly Endpoint[]] => [
         p.number,

@@ -81,6 +81,7 @@ export const fromService = (r: KubernetesService, vip: string | undefined, input
       r.annotations[DISTRIBUTION_ANNOTATION],
       input.namespaces.get(r.namespace)?.[DISTRIBUTION_ANNOTATION],
     ),
+    nodeLocal: r.spec.internalTrafficPolicy === 'Local',
     origin: r.origin,
   };
 };

@@ -65,6 +65,8 @@ export interface Service {
   /** Other hosts under which it is known. */
   readonly aliases: readonly string[];
   readonly trafficDistribution: TrafficDistribution;
+  /** Only endpoints on the client's own machine are called, and none where it has none. */
+  readonly nodeLocal: boolean;
   /** By service port number. Sorted by address. */
   readonly endpoints: ReadonlyMap<number, readonly Endpoint[]>;
   readonly origin: Origin;
@@ -88,6 +90,7 @@ export const SHAPE_FIELDS = [
   'labels',
   'aliases',
   'trafficDistribution',
+  'nodeLocal',
 ] as const satisfies readonly (keyof Service)[];
 
 export type ServiceShape = Pick<Service, (typeof SHAPE_FIELDS)[number]>;

@@ -14,6 +14,7 @@ import { buildGateways, type GatewayRule } from './gateways.ts';
 import { CLUSTER_DOMAIN } from './host.ts';
 import type { Instance } from './instance.ts';
 import { type KeySets, NO_KEY_SETS } from './key-sets.ts';
+import { buildNetworks, type Networks } from './networks.ts';
 import { buildPeerAuthentication, type PeerAuthenticationIndex } from './peer-authentication.ts';
 import { buildRequestAuthentication, type RequestAuthenticationIndex } from './request-authentication.ts';
 import { buildSecrets, type SecretIndex } from './secrets.ts';
@@ -34,6 +35,7 @@ export interface Snapshot {
   readonly gateways: readonly GatewayRule[];
   readonly peerAuthentication: PeerAuthenticationIndex;
   readonly secrets: SecretIndex;
+  readonly networks: Networks;
   readonly authorization: AuthorizationIndex;
   readonly requestAuthentication: RequestAuthenticationIndex;
   readonly keySets: KeySets;
@@ -42,6 +44,8 @@ export interface Snapshot {
   /** By `namespace/name`. */
   readonly workloadGroups: ReadonlyMap<string, Resource<'WorkloadGroup'>>;
   readonly sessions: readonly SessionService[];
+  /** PEM; the roots that workloads trust, as the certificate authority has them now. */
+  readonly trustAnchors: readonly string[];
 }
 
 export interface SnapshotInput {
@@ -52,6 +56,7 @@ export interface SnapshotInput {
   readonly clusterDomain?: string;
   /** Keys that were fetched for token rules. */
   readonly keySets?: KeySets;
+  readonly trustAnchors?: readonly string[];
   /** Of the snapshot before: what it was made from and this one is too, is the same object in both. */
   readonly memo?: Memo;
 }
@@ -71,6 +76,8 @@ const NOT_OF_SERVICES: ReadonlySet<string> = new Set<Kind>([
   'ConfigMap',
   'WorkloadGroup',
 ]);
+
+const NO_ANCHORS: readonly string[] = [];
 
 export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapshot; readonly problems: readonly Problem[] } => {
   const { instances, meshConfig, memo = new Memo() } = input;
@@ -95,6 +102,7 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
   );
   const sidecars = ofKind(resources, 'Sidecar');
   const configMaps = ofKind(resources, 'ConfigMap');
+  const namespaces = ofKind(resources, 'Namespace');
   const snapshot: Snapshot = {
     meshConfig,
     services,
@@ -106,9 +114,11 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
     gateways: part('Gateway', (list) => buildGateways(list)),
     peerAuthentication: part('PeerAuthentication', (list) => buildPeerAuthentication(list, root)),
     secrets: memo.use('secrets', [ofKind(resources, 'Secret'), configMaps], () => buildSecrets(ofKind(resources, 'Secret'), configMaps)),
+    networks: memo.use('networks', [configMaps, namespaces, root], () => buildNetworks(configMaps, namespaces, root)),
     authorization: part('AuthorizationPolicy', (list) => buildAuthorization(list, root)),
     requestAuthentication: part('RequestAuthentication', (list) => buildRequestAuthentication(list, root)),
     keySets: input.keySets ?? NO_KEY_SETS,
+    trustAnchors: input.trustAnchors ?? NO_ANCHORS,
     envoyFilters: part('EnvoyFilter', (list) => buildEnvoyFilters(list, root)),
     telemetry: part('Telemetry', (list) => buildTelemetry(list, root)),
     sessions: memo.use('sessions', [services], () =>

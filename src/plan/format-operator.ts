@@ -6,7 +6,8 @@ import type { JsonObject, JsonValue, Metadata } from '../xds/gen/types.ts';
 import { ADDRESS_OPERATORS, CERTIFICATE_OPERATORS, DURATION_POINTS, elapsed, PLAIN_OPERATORS } from './format-fields.ts';
 import { PlanError } from './plan-error.ts';
 import { queryParameter, withoutQuery } from './query.ts';
-import type { StreamInfo } from './stream-info.ts';
+import { isGrpcType } from './route-criteria.ts';
+import type { ProcessFacts, StreamInfo } from './stream-info.ts';
 import { compileTimeFormat } from './time-format.ts';
 
 export type OperatorValue = JsonValue | undefined;
@@ -16,21 +17,12 @@ export interface Operator {
   readonly header?: { readonly which: Which; readonly id: number };
 }
 
-/** What the operators say of the process itself: given by the caller, the same for every exchange. */
-export interface ProcessFacts {
-  readonly hostname: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
-}
-
-const PROCESS_OPERATORS: Readonly<Record<string, (process: ProcessFacts, argument: string, path: string) => Operator>> = {
-  HOSTNAME:
-    ({ hostname }) =>
-    () =>
-      hostname === '' ? undefined : hostname,
-  ENVIRONMENT: ({ environment }, argument, path) => {
+/** Where no facts are given, those that the exchange brings are read. */
+const PROCESS_OPERATORS: Readonly<Record<string, (process: ProcessFacts | undefined, argument: string, path: string) => Operator>> = {
+  HOSTNAME: (process) => (info) => (process ?? info.process)?.hostname || undefined,
+  ENVIRONMENT: (process, argument, path) => {
     if (argument === '') throw new PlanError(path, 'a variable name is required');
-    const value = environment[argument];
-    return () => value;
+    return (info) => (process ?? info.process)?.environment[argument];
   },
 };
 
@@ -43,10 +35,7 @@ export const compileOperator = (
   process?: ProcessFacts,
 ): Operator => {
   const ofProcess = PROCESS_OPERATORS[name];
-  if (ofProcess !== undefined) {
-    if (process === undefined) throw new PlanError(path, `operator %${name}% is not supported here`);
-    return truncated(ofProcess(process, argument ?? '', path), max);
-  }
+  if (ofProcess !== undefined) return truncated(ofProcess(process, argument ?? '', path), max);
   const withArgument = ARGUMENT_OPERATORS[name];
   if (withArgument !== undefined) return truncated(withArgument(argument ?? '', path, name), max);
   const plain = PLAIN_OPERATORS[name] ?? ADDRESS_OPERATORS[name] ?? CERTIFICATE_OPERATORS[name];
@@ -83,7 +72,11 @@ const headerGetter = (rawName: string, path: string, pseudo: boolean): HeaderGet
         return (info) => info.scheme || undefined;
     }
   }
-  if (name === ':status') return (info) => (info.responseCode > 0 ? String(info.responseCode) : undefined);
+  if (name === ':status')
+    return (info) => {
+      const status = info.responseCode || info.localReplyStatus;
+      return status > 0 ? String(status) : undefined;
+    };
   const id = nameId(name);
   return id > 0 ? (_, block) => block?.getById(id) : (_, block) => block?.get(name);
 };
@@ -128,10 +121,10 @@ const GRPC_NAMES = [
   'Unauthenticated',
 ];
 const grpcStatus: Operator = (info, req, resp, trailers) => {
-  if (req?.getById(H.CONTENT_TYPE)?.startsWith('application/grpc') !== true) return undefined;
+  if (!isGrpcType(req?.getById(H.CONTENT_TYPE))) return undefined;
   const text = trailers?.getById(H.GRPC_STATUS) ?? resp?.getById(H.GRPC_STATUS);
   if (text !== undefined) return /^\d{1,4}$/.test(text) ? Number(text) : undefined;
-  return info.responseCode === 0 || info.responseCode === 200 ? undefined : (GRPC_OF_HTTP[info.responseCode] ?? 2);
+  return info.responseCode === 0 ? undefined : (GRPC_OF_HTTP[info.responseCode] ?? 2);
 };
 const GRPC_OF_HTTP: Readonly<Record<number, number>> = { 400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14 };
 const grpcName = (argument: string, path: string): Operator => {
@@ -203,6 +196,8 @@ const filterStateOperator = (
   };
 };
 
+const withoutSpaces = (text: string): string => (text.includes(' ') ? text.replaceAll(' ', '_') : text);
+
 const timeOperator =
   (at: (info: StreamInfo) => number) =>
   (argument: string, path: string): Operator => {
@@ -251,6 +246,11 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string, path: strin
     if (argument !== '' && argument !== 'ORIG' && argument !== 'DECODED')
       throw new PlanError(path, `"${argument}" is not an option of %QUERY_PARAMS%`);
     return (info) => (info.path.includes('?') ? info.path.slice(info.path.indexOf('?') + 1) : undefined);
+  },
+  RESPONSE_CODE_DETAILS: (argument, path) => {
+    if (argument !== '' && argument !== 'ALLOW_WHITESPACES')
+      throw new PlanError(path, `"${argument}" is not an option of %RESPONSE_CODE_DETAILS%`);
+    return (info) => (argument === '' ? withoutSpaces(info.responseCodeDetails) : info.responseCodeDetails) || undefined;
   },
   GRPC_STATUS: grpcName,
   GRPC_STATUS_NUMBER: () => grpcStatus,

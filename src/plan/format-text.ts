@@ -1,6 +1,7 @@
 // A format text cut into literals and compiled operators. `%%` is a percent sign.
-import { compileOperator, type Operator, type ProcessFacts } from './format-operator.ts';
+import { compileOperator, type Operator } from './format-operator.ts';
 import { PlanError } from './plan-error.ts';
+import type { ProcessFacts } from './stream-info.ts';
 
 export type FormatPiece = string | Operator;
 

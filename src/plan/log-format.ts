@@ -2,11 +2,11 @@
 // is decided while compiling; a line is written byte by byte into a buffer that many lines share.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { JsonObject, JsonValue, SubstitutionFormatString } from '../xds/gen/types.ts';
-import type { Operator, ProcessFacts } from './format-operator.ts';
+import type { Operator } from './format-operator.ts';
 import { compileFormatText, type FormatPiece } from './format-text.ts';
 import { LineBuffer } from './line-buffer.ts';
 import { PlanError } from './plan-error.ts';
-import type { StreamInfo } from './stream-info.ts';
+import type { ProcessFacts, StreamInfo } from './stream-info.ts';
 
 /** Writes one line at the buffer's end. */
 export type LogWriter = (out: LineBuffer, info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock) => void;

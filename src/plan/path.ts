@@ -55,16 +55,26 @@ export const normalizedPath = (policy: PathPolicy, path: string): string | PathD
 };
 
 const ESCAPED_SLASH = /%(?:2f|5c)/i;
-/** Whatever a normaliser could change: dot segments, backslashes, percent escapes. */
-const NEEDS_NORMALIZING = /[%\\]|\/\./;
+/** Whatever a normaliser could change: dot segments, backslashes, percent escapes, characters that are escaped. */
+const NEEDS_NORMALIZING = /[%\\"<>^`{|}]|\/\./;
+/** A dot segment with parameters, which some servers take for one without (`/a/..;x/b`). Not where dots or `;` are escaped. */
+const DOTS_WITH_PARAMETERS = /\/(\.\.?);[^/]*/g;
+const NEVER_BARE = /["<>^`{|}]/g;
+/** Stands for a `%` that begins no escape, once that character is escaped everywhere. */
+const LONE = '^';
 
-/** RFC 3986 6.2.2, and `\` read as `/` as browsers do. Escapes that are none stay. undefined: an escaped NUL. */
+/** RFC 3986 6.2.2, `\` read as `/` as browsers do. A `%` that begins no escape stays, and must not begin one. undefined: an escaped NUL. */
 const removeDots = (path: string): string | undefined => {
-  if (path.includes('%00')) return undefined;
-  const decoded = path.replace(/%[0-9a-fA-F]{2}/g, (triplet) => {
-    const c = String.fromCharCode(Number.parseInt(triplet.slice(1), 16));
-    return /[A-Za-z0-9._~-]/.test(c) ? c : triplet;
-  });
+  const plain = path.includes(';') ? path.replace(DOTS_WITH_PARAMETERS, '/$1') : path;
+  if (plain.includes('%00')) return undefined;
+  const decoded = plain
+    .replace(NEVER_BARE, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replace(/%([0-9a-fA-F]{2})?/g, (triplet: string, hex: string | undefined) => {
+      if (hex === undefined) return LONE;
+      const c = String.fromCharCode(Number.parseInt(hex, 16));
+      return /[A-Za-z0-9._~-]/.test(c) ? c : triplet;
+    })
+    .replace(/\^([0-9a-fA-F]{2})?/g, (_, hex: string | undefined) => (hex === undefined ? '%' : `%25${hex}`));
   const out: string[] = [];
   const segments = decoded.replaceAll('\\', '/').split('/').slice(1);
   segments.forEach((segment, i) => {

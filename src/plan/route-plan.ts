@@ -16,8 +16,8 @@ export interface VirtualHostPlan {
   readonly includeTimeoutRetryHeader: boolean;
   readonly rateLimits: RateLimitPolicy;
   readonly metadata: Metadata | undefined;
-  /** Name of the virtual cluster the request falls into; '' without virtual clusters. */
-  readonly virtualClusterOf: (req: RequestView) => string;
+  /** Name of the virtual cluster a forwarded request falls into; undefined without virtual clusters. */
+  readonly virtualClusterOf: ((req: RequestView) => string) | undefined;
 }
 
 export interface MirrorPlan {

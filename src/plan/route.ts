@@ -1,6 +1,15 @@
 // A route configuration compiled, and the decision for one request: virtual host, first matching route, weight.
 // Every outcome is made at configuration time; matching looks up and returns it. The caller gives randomness.
-import type { AnyMessage, JsonObject, Metadata, Route, RouteConfiguration, VirtualHost, WeightedCluster } from '../xds/gen/types.ts';
+import type {
+  AnyMessage,
+  JsonObject,
+  Metadata,
+  Route,
+  RouteConfiguration,
+  VirtualCluster,
+  VirtualHost,
+  WeightedCluster,
+} from '../xds/gen/types.ts';
 import { compileHeaderMatcher } from './header-matcher.ts';
 import { compileHeaderOps, type HeaderOps } from './header-ops.ts';
 import { PlanError } from './plan-error.ts';
@@ -134,13 +143,19 @@ const compileHost = (host: VirtualHost, rc: RouteConfiguration, root: Level, clu
   return { plan, index: buildRouteIndex(candidates), httpsRedirect: outcome(compiler, HTTPS_REDIRECT, [], { clusterName: '' }) };
 };
 
-const compileVirtualClusters = (host: VirtualHost, path: string): ((req: RequestView) => string) => {
+const compileVirtualClusters = (host: VirtualHost, path: string): VirtualHostPlan['virtualClusterOf'] => {
   const clusters = (host.virtual_clusters ?? []).map((cluster, i) => ({
     name: cluster.name ?? '',
-    matchers: (cluster.headers ?? []).map((m, j) => compileHeaderMatcher(m, `${path}.virtual_clusters[${i}].headers[${j}]`)),
+    matchers: virtualClusterMatchers(cluster, `${path}.virtual_clusters[${i}]`),
   }));
-  if (clusters.length === 0) return () => '';
-  return (req) => clusters.find((c) => c.matchers.every((match) => match(req)))?.name ?? 'other';
+  if (clusters.length === 0) return undefined;
+  return (req) => clusters.find((c) => c.matchers.every((match) => match(req)))?.name ?? '';
+};
+
+// As Envoy: one that names no headers would take every request.
+const virtualClusterMatchers = ({ headers = [] }: VirtualCluster, path: string) => {
+  if (headers.length === 0) throw new PlanError(`${path}.headers`, 'virtual clusters must define headers');
+  return headers.map((matcher, i) => compileHeaderMatcher(matcher, `${path}.headers[${i}]`));
 };
 
 interface RouteCompiler {

@@ -5,7 +5,14 @@ import type { JsonObject, Metadata } from '../xds/gen/types.ts';
 import type { GrpcMessages } from './grpc-messages.ts';
 import { FLAG_NAMES, type ResponseFlag } from './response-flag.ts';
 
+/** What is said of the process itself: the same for every exchange. */
+export interface ProcessFacts {
+  readonly hostname: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
 export class StreamInfo {
+  readonly #process: ProcessFacts | undefined;
   // Request as it is now: after normalisation and the route's rewrites.
   method = '';
   path = '';
@@ -40,6 +47,8 @@ export class StreamInfo {
   upstreamTransportFailureReason = '';
   /** Of an answer given here, before it is formatted. */
   localReplyBody = '';
+  /** Of an answer given here, while its head is made: `responseCode` is said once it is sent. */
+  localReplyStatus = 0;
   downstreamTransportFailureReason = '';
   upstreamLocalCloseReason = '';
   upstreamDetectedCloseType = '';
@@ -124,8 +133,6 @@ export class StreamInfo {
   accessLogType = 'NotSet';
   customFlags = '';
   healthCheck = false;
-  /** Seen over this node's lifetime: same for every exchange. */
-  hostname = '';
 
   setFlag(flag: ResponseFlag): void {
     if (this.hasFlag(flag)) return;
@@ -151,6 +158,15 @@ export class StreamInfo {
 
   flagsLong(): string {
     return this.#flagsLong;
+  }
+
+  constructor(process?: ProcessFacts) {
+    this.#process = process;
+  }
+
+  /** Stays when the rest is reset. */
+  get process(): ProcessFacts | undefined {
+    return this.#process;
   }
 
   /**
@@ -187,6 +203,7 @@ export class StreamInfo {
     this.connectionTerminationDetails = '';
     this.upstreamTransportFailureReason = '';
     this.localReplyBody = '';
+    this.localReplyStatus = 0;
     this.downstreamTransportFailureReason = '';
     this.upstreamLocalCloseReason = '';
     this.upstreamDetectedCloseType = '';
@@ -254,7 +271,6 @@ export class StreamInfo {
     this.accessLogType = 'NotSet';
     this.customFlags = '';
     this.healthCheck = false;
-    this.hostname = '';
   }
 }
 

@@ -4,7 +4,7 @@
 import type { Socket } from 'node:net';
 import { matchFilterChain, needsHttpInspector, needsTlsInspector } from '../plan/filter-chain.ts';
 import { FLAG } from '../plan/response-flag.ts';
-import { StreamInfo } from '../plan/stream-info.ts';
+import { type CertificateFacts, StreamInfo } from '../plan/stream-info.ts';
 import { sniffHttp } from '../wire/http-sniff.ts';
 import { inspectClientHello } from '../wire/tls-hello.ts';
 import { acceptedFacts, addressText, type DownstreamFacts, describeConnection, plainIp } from './connection-facts.ts';
@@ -33,7 +33,8 @@ export interface ServedConnection {
 }
 
 export interface ConnectionOwner {
-  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void;
+  /** `peer`: the certificate that the client has shown. */
+  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime, peer: CertificateFacts | undefined): void;
   closed(connection: ServedConnection): void;
 }
 
@@ -91,8 +92,9 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
 
   onTimer(): void {
     if (this.#over) return;
+    this.#state.count('downstream_pre_cx_timeout');
     if (this.#state.continueOnTimeout && this.#proxied === undefined) this.#choose();
-    else this.#fail('listener_filters_timeout');
+    else this.#fail('listener_filters_timeout', false, '', this.#bytes !== undefined);
   }
 
   // Whether first bytes matter depends on where the connection goes.
@@ -136,7 +138,10 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
   };
 
   // A client that leaves or ends its side before it can be told apart.
-  readonly #onEnd = (): void => this.#fail('');
+  readonly #onEnd = (): void => {
+    this.#state.count('downstream_listener_filter_remote_close');
+    this.#fail('');
+  };
 
   #readProxyHeader(filter: ProxyProtocolFilter, bytes: Buffer): void {
     const read = filter.read(bytes, this.#facts);
@@ -259,7 +264,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       chain.tls?.accept(this.#socket, first, facts.alpn, facts.sni, (result) => {
         if (!result.ok) {
           this.#over = false;
-          this.#fail('', false, result.reason);
+          this.#fail('', false, result.reason, false, result.late);
           return;
         }
         if (this.#wantsTls) this.#env.serverFirst.learn(this.#port, 'tls');
@@ -354,14 +359,14 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     if (terminal.kind === 'http') {
       const connection = serveHttp(this.#env, terminal.plan, terminal.internalRanges, socket, facts, ended);
       served = connection;
-      this.#owner.opened(connection, state, chain);
+      this.#owner.opened(connection, state, chain, facts.tls?.peer);
       connection.start(first);
     } else if (terminal.kind === 'tcp') {
       const tunnel = new TcpTunnel(this.#env, socket, dial?.upstream ?? this.#upstream(terminal.plan), ended);
       served = tunnel;
       if (dial !== undefined) describeConnection(dial.upstream.info, facts);
       if (dial !== undefined) dial.upstream.info.startTime = facts.startMs;
-      this.#owner.opened(tunnel, state, chain);
+      this.#owner.opened(tunnel, state, chain, facts.tls?.peer);
       const { peerExchange } = this.#env;
       const exchanges = peerExchange !== undefined && facts.tls?.alpn === PEER_EXCHANGE_ALPN;
       if (exchanges) socket.write(peerExchange.frame);
@@ -371,7 +376,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       info.responseCodeDetails = 'direct_response';
       info.bytesSent = terminal.response.length;
       served = { destroy: () => socket.destroy() };
-      this.#owner.opened(served, state, chain);
+      this.#owner.opened(served, state, chain, facts.tls?.peer);
       socket.write(terminal.response);
       closeSoon(this.#env.wheel, socket, FLUSH_CHECK_MS);
       ended(info);
@@ -414,7 +419,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     else close();
   }
 
-  #fail(details: string, noChain = false, transport = '', reset = noChain): void {
+  #fail(details: string, noChain = false, transport = '', reset = noChain, late = false): void {
     if (this.#over) return;
     this.#over = true;
     this.#stopLooking();
@@ -424,7 +429,15 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
     info.endTime = this.#env.clock.wallMs();
     info.responseCodeDetails = details;
     info.downstreamTransportFailureReason = transport;
-    if (noChain) info.setFlag(FLAG.NR);
+    if (late) {
+      this.#state.count('downstream_cx_transport_socket_connect_timeout');
+      info.connectionTerminationDetails = 'transport socket timeout was reached';
+      info.downstreamLocalCloseReason = 'transport_socket_timeout';
+    }
+    if (noChain) {
+      this.#state.count('no_filter_chain_match');
+      info.setFlag(FLAG.NR);
+    }
     this.#env.observer.connectionClosed(info, this.#state.context);
     if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();

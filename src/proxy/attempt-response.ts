@@ -52,7 +52,8 @@ export class AttemptResponse {
     const { headers, statusCode: status } = head;
     // As Envoy: agreed, but to nothing that was asked for.
     if (exchange.upgrade === 'websocket' && !switching && status >= 200 && status < 300) {
-      exchange.reply({ status, body: '', details: 'websocket_handshake_unsuccessful', flag: undefined });
+      removeHopByHop(headers, false);
+      exchange.reply({ status, body: '', details: 'websocket_handshake_unsuccessful', flag: undefined }, headers.entries());
       return;
     }
     info.responseCode = status;

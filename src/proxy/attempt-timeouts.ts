@@ -7,6 +7,7 @@ import { requestHedges } from '../plan/retry-request.ts';
 import type { CompiledRoute } from '../plan/route.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
+import type { LocalReply } from './local-reply.ts';
 import { TimerSet } from './timer-set.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 
@@ -15,6 +16,8 @@ const TRY = 1;
 const BACK_OFF = 2;
 const STREAM = 3;
 const TRY_IDLE = 4;
+
+export const WEBSOCKET = 'websocket';
 
 export interface TimedAttempts {
   backOffOver(): void;
@@ -40,6 +43,10 @@ export class AttemptTimeouts {
   /** A later attempt runs beside this one, which may use all of the route's time. */
   hedging = false;
   readonly #respectsExpected: boolean;
+  /** Internal clients may ask: how long an attempt may run, and to be told nothing of a time-out. */
+  #streamMs: number | undefined;
+  #tellNothing = false;
+  #upgrades = false;
   /** When the whole request was here, which is when the route's timeout begins; 0 before. */
   #completeAt = 0;
 
@@ -66,9 +73,13 @@ export class AttemptTimeouts {
     this.#tryMs = routeMs > 0 && tryMs >= routeMs ? 0 : tryMs;
     this.#tryIdleMs = retry?.perTryIdleTimeoutMs ?? 0;
     this.#completeAt = 0;
+    this.#streamMs = asked(headers, H.X_ENVOY_UPSTREAM_STREAM_DURATION_MS);
+    this.#tellNothing = headers.removeById(H.X_ENVOY_UPSTREAM_RQ_TIMEOUT_ALT_RESPONSE) > 0;
+    this.#upgrades = request.upgrade !== '';
     const expectedMs = this.#expected(routeMs, 0);
     if (grpc && expectedMs > 0) headers.setById(H.GRPC_TIMEOUT, grpcTimeoutText(expectedMs));
-    this.routeMs = request.upgrade !== '' ? 0 : routeMs;
+    // A handshake of WebSocket is to be answered in time; other upgrades may be silent for ever.
+    this.routeMs = this.#upgrades && request.upgrade !== WEBSOCKET ? 0 : routeMs;
     return told === undefined ? expectedMs : 0;
   }
 
@@ -76,9 +87,13 @@ export class AttemptTimeouts {
     return expectedTimeoutMs(routeMs, this.hedging ? 0 : this.#tryMs, elapsedMs);
   }
 
-  /** Since the whole request was here; undefined: it is not. */
+  /** Since the whole request was here; undefined: it is not, or will never be. */
   get elapsedMs(): number | undefined {
-    return this.#completeAt === 0 ? undefined : this.#wheel.now() - this.#completeAt;
+    return this.#completeAt === 0 || this.#upgrades ? undefined : this.#wheel.now() - this.#completeAt;
+  }
+
+  timedOut(reply: LocalReply): LocalReply {
+    return this.#tellNothing ? { ...reply, status: 204, body: '' } : reply;
   }
 
   /** A later attempt is told no more than is left of the route's timeout. */
@@ -106,7 +121,8 @@ export class AttemptTimeouts {
 
   /** The attempt has a connection; `longestMs` 0: it may run for ever. */
   armStream(longestMs: number): void {
-    if (longestMs > 0) this.#timers.arm(STREAM, longestMs);
+    const most = this.#streamMs ?? longestMs;
+    if (most > 0) this.#timers.arm(STREAM, most);
   }
 
   armBackOff(waitMs: number): void {
@@ -114,8 +130,10 @@ export class AttemptTimeouts {
     this.#timers.arm(BACK_OFF, waitMs);
   }
 
-  disarmRoute(): void {
+  /** What comes now is no answer: it may take as long as it likes. */
+  tunnelBegins(): void {
     this.#timers.disarm(ROUTE);
+    this.disarmTry();
   }
   get backingOff(): boolean {
     return this.#timers.armed(BACK_OFF);

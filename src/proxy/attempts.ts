@@ -11,7 +11,7 @@ import { H } from '../wire/header-name.ts';
 import { type HedgingAttempts, SlowAttempts } from './attempt-hedges.ts';
 import { attemptPool } from './attempt-pool.ts';
 import { AttemptResponse } from './attempt-response.ts';
-import { AttemptTimeouts, type TimedAttempts } from './attempt-timeouts.ts';
+import { AttemptTimeouts, type TimedAttempts, WEBSOCKET } from './attempt-timeouts.ts';
 import { AttemptWish } from './attempt-wish.ts';
 import type { ResourceLimits } from './circuit-breaker.ts';
 import type { ClusterRuntime } from './cluster-runtime.ts';
@@ -114,15 +114,16 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     }
     this.info.upstreamCluster = cluster.statName;
     this.#limits = route.priority === 'high' ? cluster.breakers.high : cluster.breakers.default;
-    this.#budget.begin(route.retry, exchange);
     // Its time-outs hold whether or not the request may be tried again.
-    const expectedMs = this.#times.begin(route, exchange, this.#budget.plan ?? route.retry);
+    const expectedMs = this.#times.begin(route, exchange, route.retry);
+    this.#wish.begin(match, cluster, exchange);
+    finalizeRequest(exchange, match, expectedMs, this.#suppressed);
+    // As Envoy: what the route says of headers may ask for attempts as a client's do.
+    this.#budget.begin(route.retry, exchange);
     // A filter has waited for more of the body than may be sent again.
     if (this.kept.bytes > 0 && this.kept.bytes > exchange.bodyBytesMax) this.#budget.abandon(cluster.stats);
     this.kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
-    this.#wish.begin(match, cluster, exchange);
-    finalizeRequest(exchange, match, expectedMs, this.#suppressed);
-    if (exchange.requestEnded) this.#times.armRoute();
+    if (exchange.requestEnded || exchange.upgrade === WEBSOCKET) this.#times.armRoute();
     this.#pick();
   }
 
@@ -138,8 +139,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
       return;
     }
     const info = this.info;
-    this.#attempts++;
-    info.upstreamRequestAttemptCount = this.#attempts;
+    info.upstreamRequestAttemptCount = ++this.#attempts;
     const host = chooseHost(cluster, this.#budget.plan, this.#wish, this.#budget.tried);
     if (host === undefined) {
       this.#answer(replies.NO_HEALTHY_UPSTREAM);
@@ -169,7 +169,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     this.#connection = connection;
     const info = this.info;
     this.#times.armStream(this.#cluster?.protocol.maxStreamDurationMs ?? 0);
-    if (exchange.requestEnded) this.#times.armTry();
+    if (exchange.requestEnded || exchange.upgrade === WEBSOCKET) this.#times.armTry();
     describeConnected(info, connection);
     info.firstUpstreamTxByte = this.#env.clock.wallMs();
     const ended = exchange.requestEnded && this.kept.empty;
@@ -323,7 +323,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
       this.onReset('protocol');
       return;
     }
-    const grpcStatus = exchange.isGrpc && head.bodyKind === 'none' ? head.headers.getById(H.GRPC_STATUS) : undefined;
+    const grpcStatus = exchange.isGrpc ? head.headers.getById(H.GRPC_STATUS) : undefined;
     cluster.responded(host, status, grpcStatus === undefined ? status : replies.httpStatusOf(grpcStatus), head.headers, this.#attemptStart);
     if (this.#budget.wantsStatus(status, head.headers)) {
       if (this.#retry(head.headers, false) || this.#slow?.any === true) {
@@ -350,7 +350,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     if (exchange.upgrade !== '' && !switching) this.#connection?.endRequest(undefined);
     this.#response.accept(head, match, switching, this.#suppressed ? undefined : this.#times.elapsedMs, this.#attempts, this.#wish.cookies);
     if (switching && this.#connection !== undefined) {
-      this.#times.disarmRoute();
+      this.#times.tunnelBegins();
       this.kept.drop();
       this.tunnel.begin(this.#connection);
     }
@@ -448,14 +448,14 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     if (!this.#exchange.active) return;
     if (this.#cluster !== undefined) this.#cluster.stats.rqTimeout.value++;
     if (this.#host !== undefined && this.#connection !== undefined) this.#cluster?.failed(this.#host, 'timeout');
-    this.#answer(replies.RESPONSE_TIMEOUT);
+    this.#answer(this.#times.timedOut(replies.RESPONSE_TIMEOUT));
   }
 
   tryTimedOut(idle: boolean): void {
     const exchange = this.#exchange;
     if (!exchange.active || (exchange.responseStarted && !idle)) return;
     const host = this.#host;
-    const reply = idle ? replies.PER_TRY_IDLE_TIMEOUT : replies.PER_TRY_TIMEOUT;
+    const reply = this.#times.timedOut(idle ? replies.PER_TRY_IDLE_TIMEOUT : replies.PER_TRY_TIMEOUT);
     if (exchange.responseStarted) {
       exchange.cutResponse(reply.flag, reply.details);
       return;

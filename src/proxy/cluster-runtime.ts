@@ -128,7 +128,7 @@ export class ClusterRuntime {
     // Nothing before this line holds anything; what fails behind it gives back what it holds.
     this.stats = createClusterStats(environment.stats, this.statName);
     tellBreakers(environment.stats, this.statName, this.breakers, () => this.#poolsInUse());
-    this.#transports = new ClusterTransports(config, environment.secrets, () => environment.changed());
+    this.#transports = new ClusterTransports(config, environment, this.statName, () => this.#drainPools());
     if (this.protocol.kind === 'auto' && !this.#transports.allTls) {
       this.#transports.close();
       throw new PlanError('auto_config', 'needs TLS: only its handshake can choose the protocol');
@@ -310,6 +310,10 @@ export class ClusterRuntime {
     let pools = 0;
     for (const host of this.#hosts.values()) for (const pool of host.pools) if (pool.size > 0) pools++;
     return pools;
+  }
+
+  #drainPools(): void {
+    for (const host of this.#hosts.values()) for (const pool of host.pools) pool.drain();
   }
 
   transportOf(host: Host): UpstreamTransport {

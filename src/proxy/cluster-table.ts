@@ -15,6 +15,12 @@ export class ClusterTable {
   readonly #entries = new Map<string, Entry>();
   readonly #assignments = new Map<string, ClusterLoadAssignment>();
 
+  /** What everybody else asks by name. */
+  readonly lookup = {
+    cluster: (name: string): ClusterRuntime | undefined => this.active(name),
+    knowsCluster: (name: string): boolean => this.#entries.has(name),
+  };
+
   active(name: string): ClusterRuntime | undefined {
     return this.#entries.get(name)?.active;
   }

@@ -2,8 +2,10 @@
 
 import type { Cluster, JsonObject } from '../xds/gen/types.ts';
 import type { SecretStore } from './secrets.ts';
+import type { StatsStore } from './stats-store.ts';
+import { TlsStats } from './tls-stats.ts';
 import { probed } from './upstream-keep-alive.ts';
-import { compileUpstreamTransport, type UpstreamTransport } from './upstream-transport.ts';
+import { compileUpstreamTransport, type TransportOwner, type UpstreamTransport } from './upstream-transport.ts';
 
 interface TransportMatch {
   readonly match: readonly (readonly [key: string, value: string])[];
@@ -12,16 +14,33 @@ interface TransportMatch {
 
 const MATCHED = 'envoy.transport_socket_match';
 
+interface TransportEnvironment {
+  readonly secrets: SecretStore;
+  readonly stats: StatsStore;
+  changed(): void;
+}
+
 export class ClusterTransports {
   readonly byDefault: UpstreamTransport;
   readonly #matches: readonly TransportMatch[];
   readonly #all: readonly UpstreamTransport[];
 
-  /** `changed`: one of them may have become warm. */
-  constructor(config: Cluster, secrets: SecretStore, changed: () => void) {
+  /** `distrusted`: a server that was trusted may no longer be; new requests need new connections. */
+  constructor(config: Cluster, environment: TransportEnvironment, statName: string, distrusted: () => void) {
+    const { secrets, stats } = environment;
+    let tlsStats: TlsStats | undefined;
+    const owner: TransportOwner = {
+      changed: () => environment.changed(),
+      distrusted,
+      // Most clusters of a mesh are never called.
+      get tlsStats() {
+        tlsStats ??= new TlsStats(stats, `cluster.${statName}.`);
+        return tlsStats;
+      },
+    };
     const made: UpstreamTransport[] = [];
     const compile = (socket: Cluster['transport_socket'], path: string): UpstreamTransport => {
-      const compiled = compileUpstreamTransport(socket, secrets, path, changed);
+      const compiled = compileUpstreamTransport(socket, secrets, path, owner);
       const transport = probed(compiled, config.upstream_connection_options?.tcp_keepalive);
       made.push(transport);
       return transport;

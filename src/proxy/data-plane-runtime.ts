@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { PlanError } from '../plan/plan-error.ts';
+import type { CertificateFacts } from '../plan/stream-info.ts';
 import { Http1Writer } from '../wire/http1-writer.ts';
 import type {
   Cluster,
@@ -117,7 +118,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
       extensions: this.#extensions,
       demand: this.#demand,
       asksOnDemand: options.asksOnDemand ?? false,
-      cluster: (name) => this.#clusters.active(name),
+      ...this.#clusters.lookup,
       nodeCluster: options.nodeCluster ?? '',
       ownAddress: ownAddress(),
       get draining() {
@@ -295,7 +296,7 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
     if (!this.#clusters.ready) return false;
     for (const listener of this.#listeners.values()) {
       if (!listener.warm || listener.binding !== undefined) return false;
-      if (listener.active?.config.bind_to_port !== false && !listener.bound && !this.#isStopped(listener)) return false;
+      if (listener.wantsPort && !this.#isStopped(listener)) return false;
     }
     return true;
   }
@@ -349,8 +350,8 @@ export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
 
   // --- ConnectionOwner ---
 
-  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void {
-    this.#drains.opened(connection, state, chain);
+  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime, peer: CertificateFacts | undefined): void {
+    this.#drains.opened(connection, state, chain, peer);
     state.opened();
     if (chain.connections === undefined) return;
     chain.connections.total.value++;

@@ -129,7 +129,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     if (this.#env.draining || (most > 0 && this.#served >= most)) this.#closeAfter = true;
     const longest = this.#plan.maxConnectionDurationMs;
     if (longest > 0 && this.#env.clock.wallMs() - this.#facts.startMs >= longest) this.#closeAfter = true;
-    if (!this.#plan.proxy100Continue && parser.bodyKind !== 'none' && parser.headers.hasId(H.EXPECT)) this.#expectation(parser);
+    if (!this.#plan.proxy100Continue && parser.headers.hasId(H.EXPECT)) this.#expectation(parser);
     this.#exchange.begin(parser);
   }
 
@@ -215,16 +215,11 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     writer.statusLine(status, '');
     writer.fields(headers);
     if (chunked) writer.ownLine(headers, CHUNKED_LINE);
-    // HTTP/2 ends a message without saying its length; a client of HTTP/1 would wait for more.
-    else if (
-      !hasBody &&
-      status >= 200 &&
-      status !== 204 &&
-      status !== 304 &&
-      this.#parser.method !== 'HEAD' &&
-      !headers.hasId(H.CONTENT_LENGTH)
-    )
-      writer.append(EMPTY_LINE);
+    // HTTP/2 ends a message without saying its length; a client of HTTP/1 would wait for more. As Envoy: to HEAD it is chunked.
+    else if (!hasBody && status >= 200 && status !== 204 && status !== 304 && !headers.hasId(H.CONTENT_LENGTH)) {
+      if (this.#parser.method !== 'HEAD') writer.append(EMPTY_LINE);
+      else if (!this.#http10) writer.ownLine(headers, CHUNKED_LINE);
+    }
     if (status !== 101 && !(this.#parser.method === 'CONNECT' && changesProtocol('connect', status))) {
       if (this.#closeAfter || !this.#keepAlive) writer.ownLine(headers, CLOSE_LINE);
       else if (this.#http10) writer.ownLine(headers, KEEP_ALIVE_LINE);

@@ -5,18 +5,21 @@ import { constants } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
 import { PlanError } from '../plan/plan-error.ts';
-import type { TlsFacts } from '../plan/stream-info.ts';
+import type { CertificateFacts, TlsFacts } from '../plan/stream-info.ts';
 import type { DownstreamTlsContext } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { TLS_HANDSHAKE_TIMEOUT_MS } from './limits.ts';
 import type { SecretStore } from './secrets.ts';
+import type { StatsStore } from './stats-store.ts';
 import { type TimerWheel, WheelTimer } from './timer-wheel.ts';
 import { TlsContext, type TlsMaterial } from './tls-context.ts';
+import { TlsStats } from './tls-stats.ts';
+import { chainFault, HASH_FAULT, handshakeFault, NO_CERTIFICATE, namesFault, type TlsFault } from './transport-failure.ts';
 import { spokenAlpn, tlsFacts } from './upstream-transport.ts';
 
 export type HandshakeResult =
   | { readonly ok: true; readonly socket: TLSSocket; readonly facts: TlsFacts; readonly localUri: string }
-  | { readonly ok: false; readonly reason: string };
+  | { readonly ok: false; readonly reason: string; readonly late?: true };
 
 interface Handshake {
   readonly raw: Socket;
@@ -37,11 +40,17 @@ export class DownstreamTls {
   #material: TlsMaterial | undefined;
   #withAlpn: Server | undefined;
   #plain: Server | undefined;
+  readonly #stats: TlsStats;
+  /** Called when connections are open whose peers may no longer be trusted: `trusts` tells. Set by who knows them. */
+  onDistrust: (() => void) | undefined;
 
+  /** `statPrefix`: of the listener. */
   constructor(
     config: DownstreamTlsContext,
     secrets: SecretStore,
     wheel: TimerWheel,
+    stats: StatsStore,
+    statPrefix: string,
     path: string,
     timeoutMs: number,
     changed: () => void,
@@ -64,6 +73,8 @@ export class DownstreamTls {
     };
     this.#context = new TlsContext(config.common_tls_context, secrets, path);
     this.#context.onMaterial = changed;
+    this.#context.onDistrust = () => this.onDistrust?.();
+    this.#stats = new TlsStats(stats, statPrefix);
     this.#wheel = wheel;
     this.#require = config.require_client_certificate ?? false;
     this.#requireSni = config.require_sni ?? false;
@@ -78,6 +89,11 @@ export class DownstreamTls {
   /** What the client offers decides something before its handshake. */
   get readsHello(): boolean {
     return this.#requireSni || this.#alpn.length > 0;
+  }
+
+  /** Whether a client that was accepted once would be now. */
+  trusts(peer: CertificateFacts): boolean {
+    return this.#context.trusts(peer);
   }
 
   close(): void {
@@ -107,7 +123,7 @@ export class DownstreamTls {
       this.#handshakes.delete(raw);
       done(result);
     };
-    const timer = new WheelTimer({ onTimer: () => once({ ok: false, reason: 'TLS handshake timeout' }) }, 0);
+    const timer = new WheelTimer({ onTimer: () => once({ ok: false, reason: '', late: true }) }, 0);
     this.#wheel.arm(timer, this.#timeoutMs);
     raw.on('close', gone);
     this.#handshakes.set(raw, { raw, material, timer, done: once });
@@ -127,13 +143,13 @@ export class DownstreamTls {
       ...material.options,
       ...this.#session,
       requestCert: this.#require || material.verifies,
-      rejectUnauthorized: this.#require && material.verifies && !material.acceptUntrusted,
+      rejectUnauthorized: REFUSES_IN_HANDSHAKE && this.#require && material.verifies && !material.acceptUntrusted,
       ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}),
     });
     server.on('secureConnection', (socket) => this.#secured(socket, material));
     server.on('tlsClientError', (error: Error, socket) => {
       socket.on('error', () => {});
-      this.#find(socket)?.done({ ok: false, reason: `TLS_error:|${error.message.replace(/[\r\n]+/g, ' ').trim()}` });
+      this.#refused(this.#find(socket), handshakeFault(error));
       socket.destroy();
     });
     return server;
@@ -148,33 +164,36 @@ export class DownstreamTls {
     }
     const facts = { ...tlsFacts(socket), local: material.local };
     // Not at once: Node 24 is still inside the handshake, and crashes when the socket under it goes away there.
-    const refuse = (reason: string): void => {
+    const fault = this.#fault(socket, facts.peer, material);
+    if (fault !== undefined) {
       setImmediate(() => {
-        handshake.done({ ok: false, reason });
+        this.#refused(handshake, fault);
         socket.destroy();
       });
-    };
-    if (facts.peer === undefined) {
-      if (this.#require) {
-        refuse('TLS_error: peer did not return a certificate');
-        return;
-      }
-    } else {
-      if (material.verifies && !material.acceptUntrusted && !socket.authorized) {
-        refuse('TLS_error: CERTIFICATE_VERIFY_FAILED');
-        return;
-      }
-      const { uriSans, dnsSans, ipSans, emailSans } = facts.peer;
-      if (material.sanCheck !== undefined && !material.sanCheck({ uri: uriSans, dns: dnsSans, ip: ipSans, email: emailSans })) {
-        refuse('TLS_error: CERTIFICATE_VERIFY_FAILED:verify SAN list');
-        return;
-      }
-      if (material.pinCheck !== undefined && !material.pinCheck(socket.getPeerCertificate().raw)) {
-        refuse('TLS_error: CERTIFICATE_VERIFY_FAILED:verify hash');
-        return;
-      }
+      return;
     }
+    this.#stats.established(facts, socket.isSessionReused());
     handshake.done({ ok: true, socket, facts, localUri: material.localUri });
+  }
+
+  #fault(socket: TLSSocket, peer: CertificateFacts | undefined, material: TlsMaterial): TlsFault | undefined {
+    if (peer === undefined) return this.#require ? NO_CERTIFICATE : undefined;
+    if (material.verifies && !material.acceptUntrusted) {
+      if (!socket.authorized) return chainFault(faultCode(socket));
+      // What a session was begun with is not verified again; its end is looked at.
+      if (socket.isSessionReused() && !(peer.notAfter > Date.now())) return chainFault('CERT_HAS_EXPIRED');
+    }
+    const { uriSans: uri, dnsSans: dns, ipSans: ip, emailSans: email } = peer;
+    if (material.sanCheck?.({ uri, dns, ip, email }) === false) return namesFault([...dns, ...uri, ...email, ...ip]);
+    if (material.pinCheck?.(socket.getPeerCertificate().raw) === false) return HASH_FAULT;
+    return undefined;
+  }
+
+  #refused(handshake: Handshake | undefined, { kind, reason }: TlsFault): void {
+    if (handshake === undefined) return;
+    // A client that leaves is no error, as with Envoy.
+    if (kind !== 'connection' || reason.startsWith('TLS_error')) this.#stats.refused(kind);
+    handshake.done({ ok: false, reason });
   }
 
   // Both runtimes keep the wrapped socket in `_parent` (not public API; held by the mTLS tests).
@@ -183,3 +202,12 @@ export class DownstreamTls {
     return parent === undefined ? undefined : this.#handshakes.get(parent);
   }
 }
+
+/** Node closes without a word on why; its verdict is read behind the handshake. Bun says why, and tells a client without a certificate so. */
+const REFUSES_IN_HANDSHAKE = process.versions['bun'] !== undefined;
+
+/** Typed as an error, a code in fact. */
+const faultCode = (socket: TLSSocket): string => {
+  const fault: unknown = socket.authorizationError;
+  return typeof fault === 'string' ? fault : fault instanceof Error && 'code' in fault ? String(fault.code) : '';
+};

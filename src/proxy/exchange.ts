@@ -27,12 +27,14 @@ import type { HcmPlan } from './hcm-plan.ts';
 import { LocalAnswers } from './local-answers.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
+import { PROCESS_FACTS } from './process-facts.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { admittedPath } from './request-admission.ts';
 import { RequestDecorator } from './request-decorator.ts';
 import { requestHash } from './request-hash.ts';
 import { type ClientAddress, mutateRequestHeaders } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
+import { forgetRoute, tellRoute } from './route-facts.ts';
 import type { RouteTable } from './route-table.ts';
 import { TimerSet } from './timer-set.ts';
 
@@ -45,7 +47,7 @@ const GRPC_REPORT = 4;
 const GRPC_REPORT_MS = 5000;
 
 export class Exchange implements FilteredExchange, RequestView {
-  readonly info = new StreamInfo();
+  readonly info = new StreamInfo(PROCESS_FACTS);
   readonly #env: ProxyEnvironment;
   readonly #plan: HcmPlan;
   readonly #down: DownstreamStream;
@@ -142,7 +144,7 @@ export class Exchange implements FilteredExchange, RequestView {
       this.reply(replies.OVERLOADED);
       return;
     }
-    if (this.authority === '' && plan.defaultHostForHttp10 !== '') this.authority = plan.defaultHostForHttp10;
+    if (this.authority === '' && plan.defaultHostForHttp10 !== '') info.authority = this.authority = plan.defaultHostForHttp10;
     const path = admittedPath(plan, this.authority, this.path);
     if (typeof path !== 'string') {
       if ('status' in path) this.reply(path);
@@ -166,8 +168,10 @@ export class Exchange implements FilteredExchange, RequestView {
     this.internal = client.internal;
     if (client.fromHeader) info.downstreamRemoteAddress = addressText(client.ip, 0);
     mutateClientCertHeader(plan, headers, this.#facts.tls !== undefined, this.#facts.tls?.peer, this.#facts.localUri, this.#certCache);
-    if (plan.schemeOverwrite !== '') this.scheme = plan.schemeOverwrite;
-    else if (this.scheme === '' || info.protocol !== 'HTTP/2') this.scheme = headers.getById(H.X_FORWARDED_PROTO) ?? 'http';
+    if (plan.schemeOverwrite !== '') {
+      this.scheme = plan.schemeOverwrite;
+      headers.setById(H.X_FORWARDED_PROTO, this.scheme);
+    } else if (this.scheme === '' || info.protocol !== 'HTTP/2') this.scheme = headers.getById(H.X_FORWARDED_PROTO) ?? 'http';
     info.scheme = this.scheme;
     info.streamId = headers.getById(H.X_REQUEST_ID) ?? '';
     this.isGrpc = isGrpcType(headers.getById(H.CONTENT_TYPE));
@@ -201,18 +205,12 @@ export class Exchange implements FilteredExchange, RequestView {
   #choose(): void {
     const table = this.#plan.routes.plan;
     const match = table === undefined ? undefined : matchRoute(table, this, this.#env.random);
-    const info = this.info;
     if (match === undefined || match.kind !== 'route') {
       if (this.route !== undefined) this.#forgetRoute();
     } else {
       this.route = match;
-      info.routeName = match.route.name;
-      info.virtualHostName = match.virtualHost.name;
-      info.routeMetadata = match.route.metadata;
       this.#cluster = match.clusterName === '' ? undefined : this.#env.cluster(match.clusterName);
-      info.clusterMetadata = this.#cluster?.config.metadata;
-      info.upstreamClusterRaw = match.clusterName;
-      info.upstreamCluster = this.#cluster?.statName ?? '';
+      tellRoute(this.info, match, this.#cluster);
       this.#decorator.request(this.requestHeaders, match.route.decorator);
     }
     this.#idleTimeoutMs = this.route?.route.idleTimeoutMs ?? this.#plan.streamIdleTimeoutMs;
@@ -227,15 +225,9 @@ export class Exchange implements FilteredExchange, RequestView {
   }
 
   #forgetRoute(): void {
-    const info = this.info;
     this.route = undefined;
     this.#cluster = undefined;
-    info.routeName = '';
-    info.virtualHostName = '';
-    info.routeMetadata = undefined;
-    info.clusterMetadata = undefined;
-    info.upstreamClusterRaw = '';
-    info.upstreamCluster = '';
+    forgetRoute(this.info);
   }
 
   clearRoute(): void {
@@ -271,6 +263,8 @@ export class Exchange implements FilteredExchange, RequestView {
       this.#answers.direct(match);
       return;
     }
+    const { virtualClusterOf } = match.virtualHost;
+    if (virtualClusterOf !== undefined) this.info.virtualClusterName = virtualClusterOf(this);
     this.#attempts.start(match, this.#cluster);
   }
 

@@ -17,6 +17,7 @@ import { configAs, typeNameOf, unwrapConfig } from './extension-config.ts';
 import type { NetworkFilter } from './filters/network-filter.ts';
 import { networkFilterFactory } from './filters/network-filters.ts';
 import { compileHcm, type HcmPlan } from './hcm-plan.ts';
+import { listenerStatPrefix } from './listener-stats.ts';
 import type { ListenerContext } from './observer.ts';
 import { exchangesPeers } from './peer-exchange.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
@@ -68,7 +69,7 @@ export const compileChain = (
   if (chain.use_proxy_proto === true) throw new PlanError(`${path}.use_proxy_proto`, 'not supported: the listener filter is');
   if (chain.on_demand_configuration !== undefined) throw new PlanError(`${path}.on_demand_configuration`, 'not supported');
   try {
-    const tls = compileTls(chain, env, path, changed);
+    const tls = compileTls(chain, listener, env, path, changed);
     if (tls !== undefined) releases.push(() => tls.close());
     const { networkFilters, terminal } = compileFilters(chain, listener, env, tables, path, releases);
     return {
@@ -96,7 +97,13 @@ const connectionStats = (terminal: Terminal, stats: StatsStore): ConnectionStats
   return { total: stats.counter(`${prefix}total`), active: stats.gauge(`${prefix}active`) };
 };
 
-const compileTls = (chain: FilterChain, env: ProxyEnvironment, path: string, changed: () => void): DownstreamTls | undefined => {
+const compileTls = (
+  chain: FilterChain,
+  listener: Listener,
+  env: ProxyEnvironment,
+  path: string,
+  changed: () => void,
+): DownstreamTls | undefined => {
   const socket = chain.transport_socket;
   if (socket === undefined) return undefined;
   const type = typeNameOf(socket.typed_config);
@@ -108,6 +115,8 @@ const compileTls = (chain: FilterChain, env: ProxyEnvironment, path: string, cha
     configAs<DownstreamTlsContext>(socket.typed_config, path),
     env.secrets,
     env.wheel,
+    env.stats,
+    listenerStatPrefix(listener),
     `${path}.transport_socket.typed_config`,
     timeout === undefined ? 0 : durationMs(timeout),
     changed,

@@ -6,6 +6,8 @@ export const PEEK_BYTES_MAX = 64 * 1024;
 export const LISTENER_FILTERS_TIMEOUT_MS = 15_000;
 /** Envoy's transport_socket_connect_timeout is off; a silent handshake must still end. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 15_000;
+/** From the moment a peer is no longer trusted until its connections are closed: for requests under way. */
+export const DISTRUSTED_CLOSE_MS = 3_000;
 /** Envoy's per_connection_buffer_limit_bytes: what a retry may hold of a request body, and what may wait unsent. */
 export const BUFFER_BYTES = 1024 * 1024;
 /** The largest of those that is honoured: one slow peer must not hold the process's memory. */

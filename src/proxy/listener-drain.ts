@@ -1,9 +1,12 @@
 // Who is connected under which version of which listener, and how connections of a version that is gone come to their end:
 // asked to leave (at once, or one after the other over the drain time), and closed when the drain time is over. Connections
-// of a filter chain that the new version still has are left alone, as Envoy does when only chains change.
+// of a filter chain that the new version still has are left alone, as Envoy does when only chains change. Those of clients who are no
+// longer trusted end within seconds, which Envoy does not do.
 
+import type { CertificateFacts } from '../plan/stream-info.ts';
 import type { ServedConnection } from './accept.ts';
 import type { ChainRuntime } from './filter-chain-runtime.ts';
+import { DISTRUSTED_CLOSE_MS } from './limits.ts';
 import type { ListenerState } from './listener-runtime.ts';
 import { stable } from './stable-text.ts';
 
@@ -11,6 +14,7 @@ interface Entry {
   readonly connection: ServedConnection;
   readonly state: ListenerState;
   readonly chain: ChainRuntime;
+  readonly peer: CertificateFacts | undefined;
   leaving: boolean;
   /** The drain that closes it at its end, and the one that asks it to leave, at which tick. */
   closedBy: object | undefined;
@@ -34,10 +38,15 @@ export class ListenerDrain {
     this.#random = random;
   }
 
-  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime): void {
-    const entry = { connection, state, chain, leaving: false, closedBy: undefined, askedBy: undefined, tick: 0 };
+  opened(connection: ServedConnection, state: ListenerState, chain: ChainRuntime, peer: CertificateFacts | undefined): void {
+    const entry = { connection, state, chain, peer, leaving: false, closedBy: undefined, askedBy: undefined, tick: 0 };
     this.#entries.set(connection, entry);
     if (this.#isAsked(state)) this.#drain([entry], false);
+    const { tls } = chain;
+    if (tls === undefined || peer === undefined) return;
+    tls.onDistrust ??= () => this.#distrust([...this.#entries.values()].filter((e) => e.chain.tls === tls));
+    // Trust may have changed since the handshake.
+    if (!tls.trusts(peer)) this.#distrust([entry]);
   }
 
   /** What it was accepted under. */
@@ -101,6 +110,17 @@ export class ListenerDrain {
     return [...this.#entries.values()].filter((e) => !e.leaving && (e.state.config.name ?? '') === name);
   }
 
+  // Requests under way get a moment; nothing gets more.
+  #distrust(entries: readonly Entry[]): void {
+    const drain = {};
+    const leaving = entries.filter((e) => e.peer !== undefined && e.chain.tls?.trusts(e.peer) === false);
+    for (const entry of leaving) {
+      entry.closedBy = drain;
+      entry.connection.drain?.();
+    }
+    if (leaving.length > 0) this.#closeLater(drain, DISTRUSTED_CLOSE_MS);
+  }
+
   // Timers hold no entries: who has left must not be kept until the drain time is over.
   #drain(entries: readonly Entry[], closeAtEnd: boolean): void {
     if (entries.length === 0) return;
@@ -114,11 +134,11 @@ export class ListenerDrain {
     if (closeAtEnd) this.#closeLater(drain);
   }
 
-  #closeLater(drain: object): void {
+  #closeLater(drain: object, ms = this.#drainTimeMs): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       for (const entry of [...this.#entries.values()]) if (entry.closedBy === drain) entry.connection.destroy();
-    }, this.#drainTimeMs);
+    }, ms);
     timer.unref();
     this.#timers.add(timer);
   }

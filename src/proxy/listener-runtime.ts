@@ -12,7 +12,8 @@ import { typeNameOf } from './extension-config.ts';
 import { type ChainRuntime, compileChain } from './filter-chain-runtime.ts';
 import { type ConnectionRate, listenerRate } from './filters/local-rate-limit-network.ts';
 import { LISTENER_FILTERS_TIMEOUT_MS } from './limits.ts';
-import { bindAddresses, type ListenerAddress, ListenerSocket } from './listener-socket.ts';
+import { bindAddresses, bindsToPort, type ListenerAddress, ListenerSocket } from './listener-socket.ts';
+import { listenerStatPrefix } from './listener-stats.ts';
 import type { SocketSource } from './listening-sockets.ts';
 import type { ListenerContext } from './observer.ts';
 import type { Overload } from './overload.ts';
@@ -43,11 +44,13 @@ export class ListenerState {
   /** Connections begin with a PROXY protocol header. */
   readonly proxyProtocol: ProxyProtocolFilter | undefined;
   readonly rates: readonly ConnectionRate[];
+  readonly #stats: StatsStore;
   #connections = 0;
   #replaced = false;
 
   constructor(config: Listener, env: ProxyEnvironment, tables: RouteTables, changed: () => void) {
     this.config = config;
+    this.#stats = env.stats;
     if (config.api_listener !== undefined || config.udp_listener_config !== undefined || config.internal_listener !== undefined)
       throw new PlanError('api_listener', 'only TCP listeners are supported');
     refuseUnsupported(config);
@@ -111,6 +114,11 @@ export class ListenerState {
   /** False: more connections than may have begun. */
   mayBegin(): boolean {
     return this.rates.every((admits) => admits());
+  }
+
+  /** One of Envoy's counters of connections that come to nothing. */
+  count(stat: string): void {
+    this.#stats.counter(listenerStatPrefix(this.config) + stat).value++;
   }
 
   opened(): void {
@@ -209,6 +217,11 @@ export class ListenerRuntime {
   get warm(): boolean {
     return this.active !== undefined && this.warming === undefined;
   }
+  /** It is to be bound and is not. */
+  get wantsPort(): boolean {
+    return !this.bound && (this.active === undefined || bindsToPort(this.active.config));
+  }
+
   get bound(): boolean {
     return this.#sockets.size > 0 && [...this.#sockets.values()].every((s) => s.listening);
   }

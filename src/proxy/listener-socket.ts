@@ -6,16 +6,20 @@ import { PlanError } from '../plan/plan-error.ts';
 import type { Address, Listener, SocketOption } from '../xds/gen/types.ts';
 import { addressText } from './connection-facts.ts';
 import type { ListenAddress, SocketSource } from './listening-sockets.ts';
-import { int32, type SocketOptionValue } from './socket-calls.ts';
+import { int32, type SocketOptionValue, setBacklog } from './socket-calls.ts';
 
 export interface ListenerAddress extends ListenAddress {
   /** As configured. */
   readonly key: string;
 }
 
+/** Not handed to by others alone. */
+export const bindsToPort = ({ bind_to_port: binds, deprecated_v1: old }: Listener): boolean =>
+  binds !== false && old?.bind_to_port !== false;
+
 /** Where a listener wants to listen; nothing for one that only others hand connections to. Throws PlanError. */
 export const bindAddresses = (config: Listener): readonly ListenerAddress[] => {
-  if (config.bind_to_port === false || config.deprecated_v1?.bind_to_port === false) return [];
+  if (!bindsToPort(config)) return [];
   const name = config.name ?? '';
   const options = [...ownOptions(config), ...(config.socket_options ?? []).map(optionValue)];
   const more = (config.additional_addresses ?? []).map((extra, i) => {
@@ -129,12 +133,13 @@ export class ListenerSocket {
       });
       server.once('listening', () => {
         server.on('error', () => {});
+        setBacklog(end.fd, backlog);
         const address = server.address();
         if (address !== null && typeof address === 'object' && address.address !== undefined)
           this.#local = addressText(address.address, address.port);
         resolve('');
       });
-      server.listen({ fd: end.fd, backlog });
+      server.listen({ fd: end.fd });
     });
   }
 

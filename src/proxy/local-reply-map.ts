@@ -15,17 +15,18 @@ import { compileLogFilter, type LogPredicate } from './telemetry/log-filter.ts';
 export interface MappedReply {
   readonly status: number;
   readonly body: string;
-  /** Sets what belongs to the body and adds the mapper's headers; `grpc`: the body travels as a message. */
+  /** Sets what the body's format says of it; `grpc`: the body travels as a message. */
   finish(headers: HeaderBlock, grpc: boolean): void;
 }
 
 export interface LocalReplyMap {
-  rewrite(info: StreamInfo, request: HeaderBlock, status: number, body: string): MappedReply;
+  /** `headers`: those of the answer so far; the mapper's are added to them. */
+  rewrite(info: StreamInfo, request: HeaderBlock, status: number, body: string, headers: HeaderBlock): MappedReply;
 }
 
 interface BodyFormat {
   readonly contentType: string;
-  readonly write: (info: StreamInfo, request: HeaderBlock) => string;
+  readonly write: (info: StreamInfo, request: HeaderBlock, response: HeaderBlock) => string;
 }
 
 interface Mapper {
@@ -42,22 +43,20 @@ export const compileLocalReplies = (config: LocalReplyConfig | undefined, random
   const mappers = (config.mappers ?? []).map((mapper, i) => compileMapper(mapper, `local_reply_config.mappers[${i}]`, random));
   const format = compileBody(config.body_format, 'local_reply_config.body_format');
   return {
-    rewrite: (info, request, status, body) => {
+    rewrite: (info, request, status, body, headers) => {
       info.responseCode = status;
       const mapper = mappers.find((m) => m.matches(info, request, undefined, undefined));
       const finalStatus = mapper?.status ?? status;
       info.responseCode = finalStatus;
       info.localReplyBody = mapper?.body ?? body;
       const written = mapper?.format ?? format;
-      const text = written === undefined ? info.localReplyBody : written.write(info, request);
+      if (mapper !== undefined) applyHeaderOps(mapper.ops, headers, info, request, headers);
+      const text = written === undefined ? info.localReplyBody : written.write(info, request, headers);
       return {
         status: finalStatus,
         body: text,
-        finish: (headers, grpc) => {
-          if (mapper !== undefined) applyHeaderOps(mapper.ops, headers, info, request, headers);
-          if (grpc) return;
-          if (text === '') headers.removeById(H.CONTENT_TYPE);
-          else headers.setById(H.CONTENT_TYPE, written?.contentType ?? 'text/plain');
+        finish: (head, grpc) => {
+          if (!grpc && text !== '' && written !== undefined) head.setById(H.CONTENT_TYPE, written.contentType);
         },
       };
     },
@@ -74,11 +73,11 @@ export const earlyReply = (
 ): { readonly status: number; readonly body: Buffer } => {
   info.responseCodeDetails = reply.details;
   if (reply.flag !== undefined) info.setFlag(reply.flag);
-  const mapped = map?.rewrite(info, request, reply.status, reply.body);
+  const mapped = map?.rewrite(info, request, reply.status, reply.body, headers);
   const status = mapped?.status ?? reply.status;
   const body = Buffer.from(mapped?.body ?? reply.body);
   headers.setById(H.CONTENT_LENGTH, String(body.length));
-  if (body.length > 0) headers.setById(H.CONTENT_TYPE, 'text/plain');
+  if (body.length > 0 && !headers.hasId(H.CONTENT_TYPE)) headers.setById(H.CONTENT_TYPE, 'text/plain');
   mapped?.finish(headers, false);
   info.responseCode = status;
   info.bytesSent = body.length;
@@ -106,7 +105,7 @@ const compileBody = (format: SubstitutionFormatString | undefined, path: string)
   const usual = format.json_format === undefined ? 'text/plain' : 'application/json';
   return {
     contentType: (format.content_type ?? '') === '' ? usual : (format.content_type ?? usual),
-    write: (info, request) => line(info, request),
+    write: (info, request, response) => line(info, request, response),
   };
 };
 

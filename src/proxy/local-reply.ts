@@ -2,6 +2,7 @@
 
 import { FLAG, type ResponseFlag } from '../plan/response-flag.ts';
 import type { HeaderBlock } from '../wire/header-block.ts';
+import { H } from '../wire/header-name.ts';
 import type { ResetCause } from './upstream-stream.ts';
 
 export interface LocalReply {
@@ -10,6 +11,8 @@ export interface LocalReply {
   readonly details: string;
   readonly flag: ResponseFlag | undefined;
   readonly grpcStatus?: number;
+  /** Neither the route's response headers nor local_reply_config change it. */
+  readonly asItIs?: boolean;
 }
 
 const reply = (status: number, body: string, details: string, flag?: ResponseFlag): LocalReply => ({ status, body, details, flag });
@@ -124,14 +127,21 @@ export const httpStatusOf = (grpcStatus: string): number => HTTP_OF_GRPC[/^\d{1,
 
 /** What a local reply is sent as: fills its headers, says its status and body. */
 export const plainHead = (headers: HeaderBlock, { status, body }: LocalReply): { readonly status: number; readonly body: string } => {
-  if (status >= 200 && status !== 204 && status !== 304) headers.add('content-length', String(Buffer.byteLength(body)));
-  if (body !== '') headers.add('content-type', 'text/plain');
+  headForBody(headers, status, Buffer.byteLength(body), 'text/plain');
   return { status, body };
 };
+/** What says how long a body is and of which type, over whatever was said of them before; a type that was chosen stays. */
+export const headForBody = (headers: HeaderBlock, status: number, length: number, type: string): void => {
+  if (status >= 200 && status !== 204 && status !== 304) headers.setById(H.CONTENT_LENGTH, String(length));
+  else headers.removeById(H.CONTENT_LENGTH);
+  if (length === 0) headers.removeById(H.CONTENT_TYPE);
+  else if (!headers.hasId(H.CONTENT_TYPE)) headers.addById(H.CONTENT_TYPE, type);
+};
 export const grpcHead = (headers: HeaderBlock, reply: LocalReply): { readonly status: number; readonly body: string } => {
-  headers.add('content-length', '0');
-  headers.add('content-type', 'application/grpc');
-  headers.add('grpc-status', String(reply.grpcStatus ?? grpcStatusOf(reply.status)));
-  if (reply.body !== '') headers.add('grpc-message', grpcMessage(reply.body));
+  headers.setById(H.CONTENT_LENGTH, '0');
+  headers.setById(H.CONTENT_TYPE, 'application/grpc');
+  if (!headers.hasId(H.GRPC_STATUS)) headers.addById(H.GRPC_STATUS, String(reply.grpcStatus ?? grpcStatusOf(reply.status)));
+  const message = grpcMessage(reply.body.trimEnd());
+  if (message !== '') headers.set('grpc-message', message);
   return { status: 200, body: '' };
 };

@@ -73,7 +73,7 @@ export class MirrorRequest implements UpstreamClient {
     const ip = isLoopbackClient(facts.remoteIp) ? env.ownAddress : facts.remoteIp;
     headers.setById(H.X_FORWARDED_FOR, before === undefined ? ip : `${before},${ip}`);
     if (plan.headerOps.length > 0) applyHeaderOps(plan.headerOps, headers, request.info, headers);
-    const shadow = plan.appendShadowSuffix ? request.authority.replace(/^([^:]*)/, '$1-shadow') : request.authority;
+    const shadow = plan.appendShadowSuffix ? request.authority.replace(/^(\[[^\]]*\]|[^:]*)/, '$1-shadow') : request.authority;
     this.#request = {
       method: request.method,
       scheme: request.scheme,

@@ -1,7 +1,7 @@
 // What is remembered of a peer's certificate: SANs by kind at once (they are checked), everything else when asked for.
 
 import { X509Certificate } from 'node:crypto';
-import type { PeerCertificate } from 'node:tls';
+import type { DetailedPeerCertificate, PeerCertificate } from 'node:tls';
 import type { CertificateFacts } from '../plan/stream-info.ts';
 
 export interface SanList {
@@ -52,8 +52,11 @@ export class PeerCertificateFacts implements CertificateFacts {
   readonly dnsSans: readonly string[];
   readonly ipSans: readonly string[];
   readonly emailSans: readonly string[];
+  /** DER: this certificate, then those above it that the handshake brought. */
+  readonly chain: readonly Buffer[];
 
   constructor(certificate: PeerCertificate) {
+    this.chain = chainOf(certificate);
     this.#certificate = certificate;
     const sans = parseSans(certificate.subjectaltname);
     this.uriSans = sans.uri;
@@ -92,6 +95,20 @@ export class PeerCertificateFacts implements CertificateFacts {
     return Date.parse(this.#certificate.valid_to ?? '');
   }
 }
+
+/** The runtime links each to its issuer, the last to itself. The links are cut: facts are kept, and hold what they need. */
+const chainOf = (certificate: PeerCertificate): Buffer[] => {
+  const chain: Buffer[] = [];
+  let current: (PeerCertificate & Partial<Pick<DetailedPeerCertificate, 'issuerCertificate'>>) | undefined = certificate;
+  while (current?.raw !== undefined && chain.length < CHAIN_MAX) {
+    chain.push(current.raw);
+    const above: DetailedPeerCertificate | undefined = current.issuerCertificate;
+    delete current.issuerCertificate;
+    current = above === current ? undefined : above;
+  }
+  return chain;
+};
+const CHAIN_MAX = 8;
 
 // RFC 2253: last attribute first, `,` between, special characters escaped.
 const distinguishedName = (name: unknown): string => {

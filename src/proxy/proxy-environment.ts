@@ -42,6 +42,8 @@ export interface ProxyEnvironment {
   readonly asksOnDemand: boolean;
   /** undefined: no such cluster, or it is not warm yet. */
   cluster(name: string): ClusterRuntime | undefined;
+  /** There is such a cluster, warm or not. */
+  knowsCluster(name: string): boolean;
   /** node.cluster of the bootstrap. */
   readonly nodeCluster: string;
   /** Stands for a loopback client in x-forwarded-for: this machine's own address. */

@@ -30,8 +30,9 @@ for (const id of [
   H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS,
   H.X_ENVOY_FORCE_TRACE,
   H.X_ENVOY_IP_TAGS,
-  H.X_ENVOY_ORIGINAL_PATH,
   H.X_ENVOY_HEDGE_ON_PER_TRY_TIMEOUT,
+  H.X_ENVOY_UPSTREAM_STREAM_DURATION_MS,
+  H.X_ENVOY_ORIGINAL_URL,
 ])
   INTERNAL_ONLY[id] = 1;
 
@@ -57,21 +58,16 @@ export const appendVia = (headers: HeaderBlock, own: string): void => {
   headers.setById(H.VIA, via === undefined ? own : `${via}, ${own}`);
 };
 
-/** The nth address from the right of x-forwarded-for; `single`: it was the only one. */
+/** The nth address from the right of x-forwarded-for, which must be no more than an address; `single`: it was the only one. */
 export const lastForwardedFor = (headers: HeaderBlock, skip: number): { readonly ip: string; readonly single: boolean } | undefined => {
   const all = headers.values('x-forwarded-for').join(',').split(',');
-  const text = all[all.length - 1 - skip]?.trim() ?? '';
-  const ip = text.startsWith('[')
-    ? text.slice(1, text.indexOf(']'))
-    : isIP(text) === 0 && text.includes(':')
-      ? text.slice(0, text.lastIndexOf(':'))
-      : text;
+  const ip = all[all.length - 1 - skip]?.trim() ?? '';
   return isIP(ip) === 0 ? undefined : { ip, single: all.length === 1 };
 };
 
 const appendForwardedFor = (headers: HeaderBlock, ip: string): void => {
-  const before = headers.values('x-forwarded-for');
-  headers.setById(H.X_FORWARDED_FOR, before.length === 0 ? ip : `${before.join(',')},${ip}`);
+  const before = headers.values('x-forwarded-for').join(',');
+  headers.setById(H.X_FORWARDED_FOR, before === '' ? ip : `${before},${ip}`);
 };
 
 /** `ownAddress`: what stands for a loopback client in x-forwarded-for. */
@@ -96,7 +92,8 @@ export const mutateRequestHeaders = (
     client ??= peerIp;
     if (!plan.skipXffAppend) appendForwardedFor(headers, isLoopbackClient(peerIp) ? ownAddress : peerIp);
     if (plan.xffTrustedHops === 0 || !headers.hasId(H.X_FORWARDED_PROTO)) headers.setById(H.X_FORWARDED_PROTO, tls ? 'https' : 'http');
-    if (plan.appendXForwardedPort && !headers.hasId(H.X_FORWARDED_PORT)) headers.setById(H.X_FORWARDED_PORT, String(localPort));
+    if (plan.appendXForwardedPort && (plan.xffTrustedHops === 0 || !headers.hasId(H.X_FORWARDED_PORT)))
+      headers.setById(H.X_FORWARDED_PORT, String(localPort));
   } else {
     const last = hadForwardedFor ? lastForwardedFor(headers, plan.xffTrustedHops) : undefined;
     client = last?.ip;
@@ -113,6 +110,8 @@ export const mutateRequestHeaders = (
       headers.removeById(H.X_ENVOY_DECORATOR_OPERATION);
       headers.removeById(H.X_ENVOY_DOWNSTREAM_SERVICE_CLUSTER);
       headers.removeById(H.X_ENVOY_DOWNSTREAM_SERVICE_NODE);
+      headers.removeById(H.X_ENVOY_ORIGINAL_HOST);
+      headers.removeById(H.X_ENVOY_ORIGINAL_PATH);
       headers.setById(H.X_ENVOY_EXTERNAL_ADDRESS, client ?? peerIp);
     }
     headers.removeIds(INTERNAL_ONLY);

@@ -22,12 +22,14 @@ export const finalizeRequest = (exchange: RewrittenExchange, match: RouteMatch, 
   if (expectedMs > 0 && !suppressed) headers.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(expectedMs));
   if (match.requestHeaderOps.length > 0) {
     headers.setById(H.HOST, exchange.authority);
+    // They are made once, for what may be the first of several attempts.
+    exchange.info.upstreamRequestAttemptCount = 1;
     applyHeaderOps(match.requestHeaderOps, headers, exchange.info, headers);
     // A mutation of host is a rewrite of the authority.
     exchange.authority = headers.getById(H.HOST) ?? exchange.authority;
   }
-  const path = rewrittenPath(match, exchange);
-  if (path !== exchange.path) {
+  if (match.route.pathRewrite !== undefined) {
+    const path = rewrittenPath(match, exchange);
     if (!suppressed) headers.setById(H.X_ENVOY_ORIGINAL_PATH, exchange.path);
     exchange.path = path;
   }

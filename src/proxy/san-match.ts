@@ -37,8 +37,15 @@ export const compileSanCheck = (context: CertificateValidationContext | undefine
       checks.push((sans) => sans.uri.some(match) || dns(sans) || sans.email.some(match) || sans.ip.some(match));
     });
   if (checks.length === 0) return undefined;
-  return (sans) => checks.some((check) => check(sans));
+  const any: SanCheck = (sans) => checks.some((check) => check(sans));
+  // A certificate with two identities proves neither (X.509-SVID 2); which of them a policy saw would be anybody's guess.
+  return asksIdentity(context) ? (sans) => sans.uri.length <= 1 && any(sans) : any;
 };
+
+const asksIdentity = (context: CertificateValidationContext | undefined): boolean =>
+  [...(context?.match_typed_subject_alt_names ?? []).map((typed) => typed.matcher), ...(context?.match_subject_alt_names ?? [])].some(
+    (matcher) => (matcher?.exact ?? matcher?.prefix ?? '').startsWith('spiffe://'),
+  );
 
 // An exact DNS matcher also accepts a wildcard name of the certificate.
 const dnsCheck = (matcher: Matcher_StringMatcher, match: (text: string) => boolean): SanCheck => {

@@ -39,6 +39,7 @@ interface Calls {
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, option: number, value: Uint8Array, length: number): number;
   bind(fd: number, address: Uint8Array, length: number): number;
+  listen(fd: number, backlog: number): number;
   fcntl(fd: number, command: number, value: number): number;
   getsockname(fd: number, address: Uint8Array, length: Uint8Array): number;
   errno(): number;
@@ -77,6 +78,7 @@ const load = (): Calls => {
       socket: { args: [i32, i32, i32], returns: i32 },
       setsockopt: { args: [i32, i32, i32, ptr, u32], returns: i32 },
       bind: { args: [i32, ptr, u32], returns: i32 },
+      listen: { args: [i32, i32], returns: i32 },
       fcntl: { args: [i32, i32, i32], returns: i32 },
       getsockname: { args: [i32, ptr, ptr], returns: i32 },
       __errno_location: { args: [], returns: ptr },
@@ -85,6 +87,7 @@ const load = (): Calls => {
       socket: (domain, type, protocol) => symbols.socket(domain, type, protocol),
       setsockopt: (fd, level, option, value, length) => symbols.setsockopt(fd, level, option, value, length),
       bind: (fd, address, length) => symbols.bind(fd, address, length),
+      listen: (fd, backlog) => symbols.listen(fd, backlog),
       fcntl: (fd, command, value) => symbols.fcntl(fd, command, value),
       getsockname: (fd, address, length) => symbols.getsockname(fd, address, length),
       errno: () => read.i32(symbols.__errno_location(), 0),
@@ -96,6 +99,7 @@ const load = (): Calls => {
       socket: library.func('int socket(int, int, int)') as unknown as Calls['socket'],
       setsockopt: library.func('int setsockopt(int, int, int, void *, uint32_t)') as unknown as Calls['setsockopt'],
       bind: library.func('int bind(int, void *, uint32_t)') as unknown as Calls['bind'],
+      listen: library.func('int listen(int, int)') as unknown as Calls['listen'],
       fcntl: library.func('int fcntl(int, int, int)') as unknown as Calls['fcntl'],
       getsockname: library.func('int getsockname(int, _Out_ uint8_t *, _Inout_ uint8_t *)') as unknown as Calls['getsockname'],
       errno: () => koffi.errno(),
@@ -136,6 +140,11 @@ export const boundSocket = (request: SocketRequest): number => {
 
 /** The same socket under another number; -1 when there is none left. */
 export const duplicate = (fd: number): number => load().fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+/** How many connections may wait at a socket that listens already: both runtimes give one that they did not make 511. */
+export const setBacklog = (fd: number, backlog: number): void => {
+  load().listen(fd, backlog);
+};
 
 /** The port of a bound TCP socket; 0 when it cannot be told. */
 export const boundPort = (fd: number): number => {

@@ -1,14 +1,20 @@
 // A tcp_proxy filter compiled: where its connections go and how long they may take.
 
 import { PlanError } from '../plan/plan-error.ts';
-import type { HashPolicy, TcpProxy } from '../xds/gen/types.ts';
+import type { HashPolicy, JsonObject, Metadata, TcpProxy } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
 import { IDLE_TIMEOUT_MS } from './limits.ts';
 import type { ListenerContext } from './observer.ts';
 
+/** A cluster, and which of its hosts (subsets) where that is said. */
+export interface TcpTarget {
+  readonly name: string;
+  readonly metadata: JsonObject | undefined;
+}
+
 export interface TcpPlan {
   readonly context: ListenerContext;
-  chooseCluster(random: () => number): string;
+  chooseCluster(random: () => number): TcpTarget;
   readonly idleTimeoutMs: number;
   readonly connectAttempts: number;
   /** Before the attempt that follows the `attempt`-th. */
@@ -68,27 +74,32 @@ const attempts = (configured: number | undefined): number => {
   return configured ?? 1;
 };
 
-// metadata_match only ever narrows a cluster with subsets, and those are refused where clusters are compiled.
-const compileClusters = (config: TcpProxy): ((random: () => number) => string) => {
+const subsetOf = (metadata: Metadata | undefined): JsonObject | undefined => metadata?.filter_metadata?.['envoy.lb'];
+
+// What a weighted cluster says of the host's metadata stands over what is said of all, key by key, as in Envoy.
+const compileClusters = (config: TcpProxy): TcpPlan['chooseCluster'] => {
+  const common = subsetOf(config.metadata_match);
   const weighted = config.weighted_clusters?.clusters;
   if (weighted === undefined) {
     const name = config.cluster ?? '';
     if (name === '') throw new PlanError('cluster', 'cluster or weighted_clusters is needed');
-    return () => name;
+    const target: TcpTarget = { name, metadata: common };
+    return () => target;
   }
   if (weighted.length === 0) throw new PlanError('weighted_clusters.clusters', 'at least one is needed');
   const clusters = weighted.map((c, i) => {
     if ((c.weight ?? 0) < 1) throw new PlanError(`weighted_clusters.clusters[${i}].weight`, 'must be at least 1');
-    return { name: c.name ?? '', weight: c.weight ?? 0 };
+    const own = subsetOf(c.metadata_match);
+    return { name: c.name ?? '', weight: c.weight ?? 0, metadata: own === undefined ? common : { ...common, ...own } };
   });
   const total = clusters.reduce((sum, c) => sum + c.weight, 0);
-  const last = clusters[clusters.length - 1]?.name ?? '';
+  const last: TcpTarget = clusters[clusters.length - 1] ?? { name: '', metadata: undefined };
   if (clusters.length === 1) return () => last;
   return (random) => {
     let at = random() * total;
     for (const cluster of clusters) {
       at -= cluster.weight;
-      if (at < 0) return cluster.name;
+      if (at < 0) return cluster;
     }
     return last;
   };

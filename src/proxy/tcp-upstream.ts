@@ -87,7 +87,8 @@ export class TcpUpstream {
 
   #dial(): void {
     const info = this.info;
-    const name = this.#facts.filterState?.[STATE_CLUSTER] ?? this.plan.chooseCluster(this.#env.random);
+    const target = this.plan.chooseCluster(this.#env.random);
+    const name = this.#facts.filterState?.[STATE_CLUSTER] ?? target.name;
     const cluster = this.#env.cluster(name);
     info.upstreamClusterRaw = name;
     if (cluster === undefined) {
@@ -106,7 +107,7 @@ export class TcpUpstream {
       return;
     }
     const hash = this.plan.hashSource ? xxHash64(this.#facts.remoteIp) : undefined;
-    const host = cluster.pick({ originalDestination: this.#facts.originalDestination, hash });
+    const host = cluster.pick({ originalDestination: this.#facts.originalDestination, hash, metadata: target.metadata });
     if (host === undefined) {
       limits.releaseConnection(undefined);
       info.setFlag(FLAG.UH);

@@ -7,10 +7,11 @@ import { PlanError } from '../plan/plan-error.ts';
 import type { CertificateFacts } from '../plan/stream-info.ts';
 import type { CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate } from '../xds/gen/types.ts';
 import { compilePinCheck } from './certificate-pins.ts';
-import { certificateFacts } from './peer-certificate.ts';
+import { certificateFacts, PeerCertificateFacts } from './peer-certificate.ts';
 import { compileSanCheck, type SanCheck } from './san-match.ts';
 import { dataSourceText, type SecretStore, type SecretUser } from './secrets.ts';
 import { tlsParameters } from './tls-parameters.ts';
+import { type TrustBundle, trustBundle } from './trust-bundle.ts';
 
 type MakeContext = (options: SecureContextOptions) => SecureContext;
 
@@ -39,9 +40,14 @@ export class TlsContext implements SecretUser {
   readonly #refers: SdsSecretConfig[] = [];
   /** Called when material came or changed. */
   onMaterial: () => void = () => {};
+  /** Called when somebody who was trusted may no longer be, after the material has changed. */
+  onDistrust: () => void = () => {};
   material: TlsMaterial | undefined;
   #generation = 0;
   readonly #make: MakeContext;
+  trust: TrustBundle | undefined;
+  /** A root has been lost since this context is there. */
+  #lost = false;
 
   /** Throws PlanError for what it must refuse; a secret not there yet is not an error. */
   constructor(common: CommonTlsContext | undefined, secrets: SecretStore, path: string, make: MakeContext = createSecureContext) {
@@ -70,8 +76,21 @@ export class TlsContext implements SecretUser {
   }
 
   secretChanged(): void {
+    const { trust } = this;
     this.#build();
     this.onMaterial();
+    if (this.#lost && this.trust !== trust) this.onDistrust();
+  }
+
+  /** Whether a peer that was accepted once would be now. Costs nothing before a root is lost. */
+  trusts(peer: CertificateFacts): boolean {
+    return !this.#lost || (peer instanceof PeerCertificateFacts && this.trust?.accepts(peer.chain) === true);
+  }
+
+  #setTrust(ca: string | undefined): void {
+    const next = ca === undefined ? undefined : trustBundle(ca);
+    if (this.trust !== undefined && next?.lost(this.trust) === true) this.#lost = true;
+    this.trust = next;
   }
 
   #refuse(): void {
@@ -148,6 +167,7 @@ export class TlsContext implements SecretUser {
       // The library's message names the fault, never the bytes.
       throw new PlanError(this.#path, `certificates or keys are not usable: ${cause instanceof Error ? cause.message : 'unknown'}`);
     }
+    this.#setTrust(ca);
     const own = cert[0] === undefined ? undefined : certificateFacts(cert[0]);
     this.material = {
       options,

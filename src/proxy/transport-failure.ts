@@ -55,6 +55,9 @@ const REASONS: { readonly [reason: string]: number } = {
   TLSV1_ALERT_NO_APPLICATION_PROTOCOL: 1120,
 };
 
+/** A certificate that is none of those named by hash. */
+export const HASH_MISMATCH = 'certificate hash mismatch';
+
 /** A certificate whose names match no matcher, or not the wanted name; `names` are the certificate's. */
 export const nameMismatch = (names: readonly string[]): Error => new Error(`SAN matcher, certificate SANs are [${names.join(', ')}]`);
 
@@ -62,6 +65,37 @@ interface SystemError extends Error {
   readonly code?: string;
   readonly syscall?: string;
 }
+
+/** A handshake that a peer's certificate or greeting ended: what is counted, and what is logged. */
+export interface TlsFault {
+  readonly kind: 'connection' | 'no certificate' | 'chain' | 'names' | 'hash';
+  readonly reason: string;
+}
+
+/** As BoringSSL tells it: number in hexadecimal, then the reason. */
+const BORING = /error:([0-9a-f]{8}):SSL routines:OPENSSL_internal:(\w+)/i;
+
+/** Of a server's handshake. */
+export const handshakeFault = (error: SystemError): TlsFault => {
+  const { code = '', message } = error;
+  if (CHAIN_FAULTS[code] !== undefined) return { kind: 'chain', reason: transportReason(error, 'tls') };
+  if (message.startsWith('SAN matcher')) return { kind: 'names', reason: verifyFailed(message) };
+  if (message === HASH_MISMATCH) return HASH_FAULT;
+  if (/peer.did.not.return.a.certificate/i.test(message)) return NO_CERTIFICATE;
+  const [, number = '', reason = ''] = BORING.exec(message) ?? [];
+  const known = number === '' ? transportReason(error, 'tls') : sslFault(Number.parseInt(number, 16) - SSL_LIBRARY, reason);
+  // What else the runtime says may have addresses of its memory in it.
+  const plain = known.includes('OPENSSL_internal') || !code.startsWith('ERR_SSL_') ? known : tlsError(code.slice(8), '');
+  return { kind: 'connection', reason: plain };
+};
+
+/** As verification names it (`CERT_HAS_EXPIRED`). */
+export const chainFault = (code: string): TlsFault => ({
+  kind: 'chain',
+  reason: verifyFailed(`X509_verify_cert: certificate verification error at depth 0: ${CHAIN_FAULTS[code] ?? code}`),
+});
+
+export const namesFault = (names: readonly string[]): TlsFault => ({ kind: 'names', reason: verifyFailed(nameMismatch(names).message) });
 
 /** '' when the transport does not say. */
 export const transportReason = (error: SystemError, transport: 'raw' | 'tls'): string => {
@@ -73,18 +107,20 @@ export const transportReason = (error: SystemError, transport: 'raw' | 'tls'): s
     return error.syscall === undefined ? '' : tlsError('33554536:system library:OPENSSL_internal', ERRNO_TEXT[code] ?? '');
   if (errno !== undefined) return `delayed connect error: ${errno}`;
   if (error.message === 'connection closed') return '';
-  const chain = CHAIN_FAULTS[code];
-  if (chain !== undefined) return verifyFailed(`X509_verify_cert: certificate verification error at depth 0: ${chain}`);
-  if (error.message.startsWith('SAN matcher')) return verifyFailed(error.message);
+  if (CHAIN_FAULTS[code] !== undefined) return chainFault(code).reason;
+  if (error.message.startsWith('SAN matcher') || error.message === HASH_MISMATCH) return verifyFailed(error.message);
   const reason = code.startsWith('ERR_SSL_') ? code.slice(8).replace('SSL/TLS_ALERT_', 'SSLV3_ALERT_') : '';
   const number = REASONS[reason] ?? REASONS[reason.replace('SSLV3_', 'TLSV1_')] ?? REASONS[reason.replace('TLSV1_', 'SSLV3_')];
-  if (number !== undefined) return tlsError(`${SSL_LIBRARY + number}:SSL routines:OPENSSL_internal`, reason);
+  if (number !== undefined) return sslFault(number, reason);
   return `TLS_error:|${error.message.replace(/[\r\n]+/g, ' ').trim()}:TLS_error_end`;
 };
 
 const tlsError = (where: string, what: string): string => `TLS_error:|${where}:${what}:TLS_error_end`;
-const verifyFailed = (why: string): string =>
-  tlsError(
-    `${SSL_LIBRARY + CERTIFICATE_VERIFY_FAILED}:SSL routines:OPENSSL_internal`,
-    `CERTIFICATE_VERIFY_FAILED:verify cert failed: ${why}`,
-  );
+const sslFault = (number: number, what: string): string => tlsError(`${SSL_LIBRARY + number}:SSL routines:OPENSSL_internal`, what);
+const verifyFailed = (why: string): string => sslFault(CERTIFICATE_VERIFY_FAILED, `CERTIFICATE_VERIFY_FAILED:verify cert failed: ${why}`);
+
+export const NO_CERTIFICATE: TlsFault = {
+  kind: 'no certificate',
+  reason: sslFault(192, 'PEER_DID_NOT_RETURN_A_CERTIFICATE:peer did not provide required client certificate'),
+};
+export const HASH_FAULT: TlsFault = { kind: 'hash', reason: verifyFailed(HASH_MISMATCH) };

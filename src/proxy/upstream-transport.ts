@@ -11,13 +11,14 @@ import type { ProxyProtocolUpstreamTransport, TransportSocket, UpstreamTlsContex
 import { clientContext } from './client-contexts.ts';
 import type { UpstreamProtocol } from './cluster-protocol.ts';
 import { configAs, typeNameOf } from './extension-config.ts';
-import { CERTIFICATES_SEEN_MAX, TLS_SESSIONS_MAX } from './limits.ts';
+import { CERTIFICATES_SEEN_MAX, DISTRUSTED_CLOSE_MS, TLS_SESSIONS_MAX } from './limits.ts';
 import { PeerCertificateFacts, parseSans } from './peer-certificate.ts';
 import { PEER_EXCHANGE_ALPN } from './peer-exchange.ts';
 import { coversDnsName } from './san-match.ts';
 import type { SecretStore } from './secrets.ts';
 import { TlsContext } from './tls-context.ts';
-import { nameMismatch } from './transport-failure.ts';
+import type { TlsStats } from './tls-stats.ts';
+import { HASH_MISMATCH, handshakeFault, nameMismatch } from './transport-failure.ts';
 import { ProxyProtocolTransport } from './upstream-proxy-protocol.ts';
 
 /** What one request may change about the connection it rides on. Equal `key`s share connections. */
@@ -97,6 +98,15 @@ const alpnFor = (protocol: TransportVariant['protocol'], configured: string[]): 
   return configured.length > 0 || protocol === 'tcp' ? configured : protocol === 'http2' ? HTTP2_ONLY : EITHER;
 };
 
+/** What a transport tells its cluster. */
+export interface TransportOwner {
+  /** It may have become warm. */
+  changed(): void;
+  /** A server that was trusted may no longer be: its connections are closed soon, and none is to be used for new requests. */
+  distrusted(): void;
+  readonly tlsStats: TlsStats;
+}
+
 class TlsTransport implements UpstreamTransport {
   readonly kind = 'tls';
   readonly tellsClient = false;
@@ -115,8 +125,11 @@ class TlsTransport implements UpstreamTransport {
   /** The certificate must cover the SNI. */
   readonly #sanFromSni: boolean;
   #sessionsOf = 0;
+  readonly #owner: TransportOwner;
+  /** Connections, and whom the handshake showed at their other end. */
+  readonly #open = new Map<Socket, TlsFacts | undefined>();
 
-  constructor(config: UpstreamTlsContext, secrets: SecretStore, path: string, changed: () => void) {
+  constructor(config: UpstreamTlsContext, secrets: SecretStore, path: string, owner: TransportOwner) {
     for (const field of ['allow_renegotiation', 'enforce_rsa_key_usage'] as const)
       if (config[field] === true) throw new PlanError(`${path}.${field}`, 'not supported');
     this.#sessionsMax = Math.min(config.max_session_keys ?? TLS_SESSIONS_MAX, TLS_SESSIONS_MAX);
@@ -124,7 +137,9 @@ class TlsTransport implements UpstreamTransport {
     this.#sanFromSni = config.auto_sni_san_validation === true;
     this.sni = config.sni ?? '';
     this.#context = new TlsContext(config.common_tls_context, secrets, path, clientContext);
-    this.#context.onMaterial = changed;
+    this.#owner = owner;
+    this.#context.onMaterial = () => owner.changed();
+    this.#context.onDistrust = () => this.#distrust();
     this.#alpn = spokenAlpn(this.#context.alpn);
     this.#alpnOfPeers = spokenAlpn(this.#context.alpn, true);
   }
@@ -148,14 +163,13 @@ class TlsTransport implements UpstreamTransport {
       this.#sessionsOf = material?.generation ?? 0;
     }
     const key = `${ip}|${port}|${sni}|${mustCover ?? ''}|${alpn.join()}`;
-    const session = this.#sessions.get(key);
+    const session = this.#session(key);
     const checkName = (certificate: PeerCertificate): Error | undefined => {
       const sans = parseSans(certificate.subjectaltname);
       if (material?.sanCheck !== undefined && !material.sanCheck(sans)) return nameMismatch(everyName(sans));
       if (mustCover !== undefined && !sans.dns.some((dns) => coversDnsName(dns, mustCover)) && !sans.ip.includes(mustCover))
         return nameMismatch(everyName(sans));
-      if (material?.pinCheck !== undefined && !material.pinCheck(certificate.raw))
-        return new Error('CERTIFICATE_VERIFY_FAILED:verify hash');
+      if (material?.pinCheck !== undefined && !material.pinCheck(certificate.raw)) return new Error(HASH_MISMATCH);
       return undefined;
     };
     // Without its secrets there is nothing to check a peer against: no connection rather than an unchecked one.
@@ -187,6 +201,13 @@ class TlsTransport implements UpstreamTransport {
     if (session !== undefined) socket.getPeerCertificate = unlessResumed;
     socket.setNoDelay(true);
     socket.allowHalfOpen = true;
+    this.#open.set(socket, undefined);
+    socket.once('close', () => this.#open.delete(socket));
+    socket.once('error', (error) => {
+      if (this.#open.get(socket) !== undefined) return;
+      const fault = handshakeFault(error);
+      if (fault.reason.startsWith('TLS_error')) this.#owner.tlsStats.refused(fault.kind);
+    });
     socket.on('session', (fresh: Buffer) => {
       if (!checked || this.#sessionsMax === 0 || socket.destroyed || this.#sessionsOf !== material.generation) return;
       if (this.#sessions.size >= this.#sessionsMax) this.#sessions.clear();
@@ -196,8 +217,14 @@ class TlsTransport implements UpstreamTransport {
   }
 
   facts(socket: Socket): TlsFacts {
-    const tls = socket as TLSSocket;
-    const key = this.#keys.get(socket) ?? '';
+    const facts = this.#facts(socket as TLSSocket);
+    this.#owner.tlsStats.established(facts, (socket as TLSSocket).isSessionReused());
+    if (this.#open.has(socket)) this.#open.set(socket, facts);
+    return facts;
+  }
+
+  #facts(tls: TLSSocket): TlsFacts {
+    const key = this.#keys.get(tls) ?? '';
     const local = this.#context.material?.local;
     // Reading the certificate out of a session costs a tenth of a short connection, and Node shows none.
     const known = tls.isSessionReused() ? this.#peers.get(key) : undefined;
@@ -211,6 +238,26 @@ class TlsTransport implements UpstreamTransport {
 
   close(): void {
     this.#context.close();
+  }
+
+  /** One that may be resumed: not beyond the life of the certificate it was begun with, which is not shown again. */
+  #session(key: string): Buffer | undefined {
+    const session = this.#sessions.get(key);
+    const peer = session === undefined ? undefined : this.#peers.get(key);
+    if (peer === undefined || peer.notAfter > Date.now()) return session;
+    this.#sessions.delete(key);
+    this.#peers.delete(key);
+    return undefined;
+  }
+
+  // Requests under way get a moment; nothing gets more.
+  #distrust(): void {
+    const lost = (facts: TlsFacts | undefined): boolean => facts?.peer !== undefined && !this.#context.trusts(facts.peer);
+    if (![...this.#open.values()].some(lost)) return;
+    this.#owner.distrusted();
+    setTimeout(() => {
+      for (const [socket, facts] of this.#open) if (lost(facts)) socket.destroy();
+    }, DISTRUSTED_CLOSE_MS).unref();
   }
 }
 
@@ -236,7 +283,7 @@ export const compileUpstreamTransport = (
   socket: TransportSocket | undefined,
   secrets: SecretStore,
   path: string,
-  changed: () => void,
+  owner: TransportOwner,
 ): UpstreamTransport => {
   const type = typeNameOf(socket?.typed_config);
   if (socket === undefined || type === 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer') return rawTransport;
@@ -246,13 +293,13 @@ export const compileUpstreamTransport = (
       configAs<UpstreamTlsContext>(socket.typed_config, `${path}.typed_config`),
       secrets,
       `${path}.typed_config`,
-      changed,
+      owner,
     );
   if (type === 'envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport') {
     const config = configAs<ProxyProtocolUpstreamTransport>(socket.typed_config, `${path}.typed_config`);
     const where = `${path}.typed_config.transport_socket`;
     if (config.transport_socket === undefined) throw new PlanError(where, 'is needed');
-    return new ProxyProtocolTransport(config, compileUpstreamTransport(config.transport_socket, secrets, where, changed));
+    return new ProxyProtocolTransport(config, compileUpstreamTransport(config.transport_socket, secrets, where, owner));
   }
   throw new PlanError(path, `transport socket ${socket.name ?? ''} (${type}) is not supported`);
 };
@@ -273,7 +320,8 @@ const peerOf = (socket: TLSSocket): CertificateFacts | undefined => {
   const fingerprint = fingerprintOf(socket);
   const known = fingerprint === undefined ? undefined : peersSeen.get(fingerprint);
   if (known !== undefined) return known;
-  const certificate = socket.getPeerCertificate();
+  // With those above it, which Node 24 gives only to the first who asks.
+  const certificate: PeerCertificate | undefined = socket.getPeerCertificate(true) ?? socket.getPeerCertificate();
   if (certificate?.raw === undefined) return undefined;
   const seen = peersSeen.get(certificate.fingerprint256);
   if (seen !== undefined) return seen;

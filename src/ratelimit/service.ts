@@ -115,10 +115,10 @@ export class RateLimitService {
     const start = nowSeconds - (nowSeconds % window);
     const entries = entriesOf(descriptor);
     const values = entries.map(({ key, value }) => `${key}_${value}`).join('_');
-    const stated = descriptor.hits_addend ?? request.hits_addend;
     // Asked about without a number it is one hit; a descriptor may say none, and look without counting.
-    const hits = descriptor.hits_addend ?? (stated === undefined || stated === 0 ? 1 : stated);
-    const key = `${this.#options.keyPrefix}${domain}_${values}_${window}_${start}`;
+    const hits = Math.min(HITS_MAX, descriptor.hits_addend ?? (request.hits_addend || 1));
+    const place = [domain, ...entries.flatMap((entry) => [entry.key, entry.value])].map(keyPart).join('_');
+    const key = `${this.#options.keyPrefix}${place}_${window}_${start}`;
     const series = this.#options.metrics.of(limit, values);
     return {
       limit,
@@ -178,6 +178,12 @@ export class RateLimitService {
     };
   }
 }
+
+/** Envoy's bound of what one request may add: a greater sum would in the end be none that Redis can hold. */
+const HITS_MAX = 1_000_000_000;
+
+/** No two lists of names and values have one key, whatever a client puts into a value. */
+const keyPart = (text: string): string => text.replaceAll(/[_\\]/g, '\\$&');
 
 const entriesOf = (descriptor: RateLimitDescriptor): RequestEntry[] =>
   (descriptor.entries ?? []).map(({ key = '', value = '' }) => ({ key, value }));

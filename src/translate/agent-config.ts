@@ -1,5 +1,5 @@
-// What an agent is to do beside its proxy, as Istio's ProxyConfig: the probe of the WorkloadGroup that its workload registered with, for
-// agents that take it from here.
+// What an agent is to do beside its proxy, as Istio's ProxyConfig: the roots that are trusted now, and the probe of the WorkloadGroup that
+// its workload registered with, for agents that take it from here.
 
 import type { WorkloadGroup } from '../api/specs.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
@@ -7,12 +7,21 @@ import { TAKES_PROBES } from '../xds/client-features.ts';
 import type { ProxyConfig, ReadinessProbe } from '../xds/gen/types.ts';
 import type { ProxyNode } from './proxy-node.ts';
 
-/** Undefined for all but those agents, and while the group has no probe. */
+/** Undefined when there is nothing to say. */
 export const agentConfig = (snapshot: Snapshot, node: ProxyNode): ProxyConfig | undefined => {
+  const { trustAnchors } = snapshot;
+  const probe = groupProbe(snapshot, node);
+  if (trustAnchors.length === 0 && probe === undefined) return undefined;
+  return {
+    ...(trustAnchors.length > 0 && { ca_certificates_pem: [...trustAnchors] }),
+    ...(probe && { readiness_probe: probeMessage(probe) }),
+  };
+};
+
+const groupProbe = (snapshot: Snapshot, node: ProxyNode): WorkloadGroup['probe'] => {
   const group = node.metadata['AUTO_REGISTER_GROUP'];
   if (typeof group !== 'string' || node.metadata[TAKES_PROBES] !== 'true') return undefined;
-  const probe = snapshot.workloadGroups.get(`${node.namespace}/${group}`)?.spec.probe;
-  return probe && { readiness_probe: probeMessage(probe) };
+  return snapshot.workloadGroups.get(`${node.namespace}/${group}`)?.spec.probe;
 };
 
 const probeMessage = (probe: NonNullable<WorkloadGroup['probe']>): ReadinessProbe => {

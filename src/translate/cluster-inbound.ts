@@ -2,6 +2,7 @@
 
 import type { ConnectionPoolSettings } from '../api/specs.ts';
 import type { Cluster } from '../xds/gen/types.ts';
+import { APPLICATION_SOURCE } from './address-family.ts';
 import { clusterMetadata } from './cluster-outbound.ts';
 import { circuitBreakers, httpProtocolOptions, keepalive, speakable, upstreamHttp } from './connection-pool.ts';
 import type { Context } from './context.ts';
@@ -13,7 +14,7 @@ import { inboundStat } from './stat-names.ts';
 import { trafficPolicy } from './traffic-policy.ts';
 
 /** Connections to the application come from here, so that capture lets them through. */
-const INBOUND_SOURCE = { source_address: { address: '127.0.0.6', port_value: 0 } };
+const INBOUND_SOURCE = { source_address: { address: APPLICATION_SOURCE, port_value: 0 } };
 
 /** Original-destination hosts are never cleaned up: the longest duration Envoy takes. */
 const NEVER = '9223372035s';

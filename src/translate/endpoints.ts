@@ -9,6 +9,8 @@ import type { Context } from './context.ts';
 import { listenerAddress } from './listener-address.ts';
 import { localityChoice } from './load-balancing.ts';
 import { applyLocality, type LocalityGroup } from './locality.ts';
+import { acrossNetworks, weighing } from './networks.ts';
+import { machineOf } from './proxy-node.ts';
 
 export interface EndpointsInput {
   readonly cluster: string;
@@ -22,8 +24,10 @@ export interface EndpointsInput {
 
 export const loadAssignment = (c: Context, input: EndpointsInput): ClusterLoadAssignment => {
   const groups = new Map<string, LocalityGroup>();
+  const machine = input.service.nodeLocal ? machineOf(c.node) : undefined;
   for (const e of endpointsOf(input.service, input.port)) {
     if (!e.ready || (input.subsetLabels !== undefined && !selects(input.subsetLabels, e.labels))) continue;
+    if (machine !== undefined && (e.node ?? '') !== machine) continue;
     if (input.onlyMutualTls === true && !takesMutualTls(c, e, input.policy)) continue;
     const key = localityKey(e.locality);
     const member = { endpoint: e, message: lbEndpoint(c, e, input) };
@@ -32,9 +36,25 @@ export const loadAssignment = (c: Context, input: EndpointsInput): ClusterLoadAs
     else group.members.push(member);
   }
   const sorted = [...groups.entries()].sort((a, b) => compareText(a[0], b[0])).map(([, g]) => g);
+  const reached = withinBounds(acrossNetworks(c, input.service, sorted, (e) => takesMutualTls(c, e, input.policy)));
   const choice = localityChoice(c.mesh, input.policy.loadBalancer, input.service.trafficDistribution);
-  const endpoints = applyLocality(c.node, sorted, choice, input.policy.outlierDetection !== undefined || choice.forced);
+  const endpoints = applyLocality(c.node, reached, choice, input.policy.outlierDetection !== undefined || choice.forced);
   return { cluster_name: input.cluster, ...(endpoints.length === 0 ? {} : { endpoints }) };
+};
+
+const WEIGHTS_MAX = 2 ** 32 - 1;
+
+/** Proxies add the weights of a cluster up in 32 bits, and refuse it where they do not fit. */
+const withinBounds = (groups: readonly LocalityGroup[]): readonly LocalityGroup[] => {
+  let sum = 0;
+  let count = 0;
+  for (const { members } of groups) {
+    for (const m of members) sum += m.endpoint.weight;
+    count += members.length;
+  }
+  if (sum <= WEIGHTS_MAX) return groups;
+  const share = (WEIGHTS_MAX - count) / sum;
+  return groups.map((g) => ({ ...g, members: g.members.map((m) => weighing(m, Math.max(1, Math.floor(m.endpoint.weight * share)))) }));
 };
 
 const lbEndpoint = (c: Context, e: Endpoint, input: EndpointsInput): LbEndpoint => ({

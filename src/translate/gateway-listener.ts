@@ -13,7 +13,8 @@ import { PROXY_PROTOCOL, TLS_INSPECTOR } from './inspectors.ts';
 import { listenerAddress } from './listener-address.ts';
 import { clusterSni } from './names.ts';
 import { serverTls } from './server-tls.ts';
-import { matchKey, TRANSPORT_SOCKET_TIMEOUT } from './tcp-chains.ts';
+import { TakenMatches } from './taken-matches.ts';
+import { TRANSPORT_SOCKET_TIMEOUT } from './tcp-chains.ts';
 import { tcpToDestinations, tcpToService } from './tcp-proxy.ts';
 
 export interface GatewayConfig {
@@ -85,11 +86,8 @@ const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[]
     };
     return [chain];
   });
-  const seen = new Set<string>();
-  return chains.filter((ch) => {
-    const key = matchKey(ch);
-    return seen.has(key) ? false : seen.add(key);
-  });
+  const taken = new TakenMatches();
+  return chains.flatMap((ch) => taken.add(ch));
 };
 
 /** A name that a server has for several namespaces is one name. */
@@ -122,8 +120,8 @@ const passthroughChains = (
   for (const rule of rules) {
     for (const t of rule.tls) {
       for (const m of t.match) {
-        if ((t.route ?? []).length === 0 || !concerns(m, s) || m.sniHosts.some((h) => names.has(h))) continue;
-        for (const h of m.sniHosts) names.add(h);
+        if ((t.route ?? []).length === 0 || !concerns(m, s) || m.sniHosts.some((h) => names.has(h.toLowerCase()))) continue;
+        for (const h of m.sniHosts) names.add(h.toLowerCase());
         out.push({
           ...serverNames(m.sniHosts),
           filters: tcpToDestinations(c, 'gateway', rule, t.route ?? [], s.server.port.number),

@@ -4,6 +4,7 @@ import type { ConnectionPoolSettings, ServerTLSSettings, SidecarIngressListener 
 import { compareAge } from '../mesh/order.ts';
 import { isTls, type Protocol, protocolOfName } from '../mesh/protocol.ts';
 import type { Service, ServicePort } from '../mesh/service.ts';
+import { hasNoV4 } from './address-family.ts';
 import type { Context } from './context.ts';
 import { LOCALHOST, WILDCARD_ADDRESS } from './names.ts';
 import { capturesNothing } from './proxy-node.ts';
@@ -58,7 +59,8 @@ const servicePorts = (c: Context): readonly InboundPort[] => {
       servicePort: first.port,
       services: [...new Set(list.map((l) => l.service))],
       bind: WILDCARD_ADDRESS,
-      endpoint: c.mesh.inboundTrafficPolicy.mode === 'LOCALHOST' ? { address: LOCALHOST, port: targetPort } : undefined,
+      endpoint:
+        c.mesh.inboundTrafficPolicy.mode === 'LOCALHOST' ? { address: hasNoV4(c.node) ? '::1' : LOCALHOST, port: targetPort } : undefined,
       connectionPool: c.scope.sidecar?.spec.inboundConnectionPool,
       tls: undefined,
       bindsToPort: false,

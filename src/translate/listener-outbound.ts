@@ -16,7 +16,8 @@ import { listenerAddress } from './listener-address.ts';
 import { BLACKHOLE, LOCALHOST, VIRTUAL_OUTBOUND, WILDCARD_ADDRESS } from './names.ts';
 import { capturesNothing } from './proxy-node.ts';
 import { routeConfiguration } from './route-outbound.ts';
-import { matchKey, TRANSPORT_SOCKET_TIMEOUT, tcpChains } from './tcp-chains.ts';
+import { TakenMatches } from './taken-matches.ts';
+import { TRANSPORT_SOCKET_TIMEOUT, tcpChains } from './tcp-chains.ts';
 import { blackHole, tcpProxy } from './tcp-proxy.ts';
 import { unknownCluster, unknownHost } from './unknown-destination.ts';
 
@@ -29,6 +30,7 @@ interface Entry {
   /** Route configuration of the HTTP chain; undefined while the port is pure TCP. */
   rds: string | undefined;
   readonly tcp: FilterChain[];
+  readonly taken: TakenMatches;
 }
 
 export interface OutboundListeners {
@@ -87,7 +89,7 @@ const entryAt = (t: Target, bind: string, port: number): Entry | undefined => {
   if (t.closed.has(key)) return undefined;
   const known = t.entries.get(key);
   if (known !== undefined) return known;
-  const entry: Entry = { bind, port, bindsToPort: t.place.bindsToPort, rds: undefined, tcp: [] };
+  const entry: Entry = { bind, port, bindsToPort: t.place.bindsToPort, rds: undefined, tcp: [], taken: new TakenMatches() };
   t.entries.set(key, entry);
   return entry;
 };
@@ -95,6 +97,7 @@ const entryAt = (t: Target, bind: string, port: number): Entry | undefined => {
 const addPort = (c: Context, t: Target, service: Service, port: ServicePort): void => {
   const kind = readAs(port.protocol, c.node.http2);
   const own = t.place.bind;
+  if (own === undefined && isReserved(c, port.port) && isHttp(port.protocol)) return;
   // HTTP is routed by its host, wherever it was going.
   if (isHttp(port.protocol)) {
     const entry = entryAt(t, own ?? WILDCARD_ADDRESS, port.port);
@@ -102,12 +105,21 @@ const addPort = (c: Context, t: Target, service: Service, port: ServicePort): vo
   }
   if (kind === 'http') return;
   for (const bind of own === undefined ? bindAddresses(c, service, port) : [own]) {
+    if (bind === WILDCARD_ADDRESS && isReserved(c, port.port)) continue;
     const entry = entryAt(t, bind, port.port);
     if (entry === undefined) continue;
     addChains(entry, tcpChains(c, t.rules, service, port, bind));
     if (kind === 'auto') entry.rds ??= bind === WILDCARD_ADDRESS || port.port === 0 ? routeName(entry) : `${service.host}:${port.port}`;
   }
 };
+
+/** On all addresses the proxy holds these ports itself: a second listener there would cost it the first. */
+const isReserved = (c: Context, port: number): boolean =>
+  port === c.mesh.proxyListenPort ||
+  port === c.mesh.proxyInboundListenPort ||
+  OWN_PORTS.some((key) => Number(c.node.metadata[key] ?? 0) === port);
+
+const OWN_PORTS = ['ENVOY_STATUS_PORT', 'ENVOY_PROMETHEUS_PORT'];
 
 /** Routes of a Unix socket are named for its path. */
 const routeName = (e: Entry): string => (e.port === 0 ? e.bind : String(e.port));
@@ -117,10 +129,7 @@ const UNKNOWN_ROUTES = '';
 
 /** The first service to take everything keeps it: services come oldest first. */
 const addChains = (entry: Entry, chains: readonly FilterChain[]): void => {
-  for (const ch of chains) {
-    const key = matchKey(ch);
-    if (!entry.tcp.some((o) => matchKey(o) === key)) entry.tcp.push(ch);
-  }
+  for (const ch of chains) entry.tcp.push(...entry.taken.add(ch));
 };
 
 /** Headless services get a listener per endpoint, so that unrelated services on the port are left alone. */

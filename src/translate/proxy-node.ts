@@ -132,6 +132,9 @@ const knowsOnDemand = (types: ReadonlySet<string>): boolean => types.has('envoy.
 
 const isOn = (v: unknown): boolean => v === true || v === 'true' || v === '1';
 
+/** The machine it runs on; empty where nobody says it, as of workloads that share the one machine there is. */
+export const machineOf = (node: ProxyNode): string => text(node.metadata['NODE_NAME']) || (node.labels['kubernetes.io/hostname'] ?? '');
+
 /** No connection is redirected to the proxy: applications call its listeners themselves. */
 export const capturesNothing = (node: ProxyNode): boolean => node.metadata['INTERCEPTION_MODE'] === 'NONE';
 

@@ -1,7 +1,7 @@
 // Filter chains of outbound ports that are not HTTP: rules by destination subnet and server name, else straight to the service.
 
 import type { L4MatchAttributes, TlsMatchAttributes } from '../api/specs.ts';
-import { parseRange, rangeKey } from '../mesh/cidr.ts';
+import { parseRange } from '../mesh/cidr.ts';
 import { hostsMatch } from '../mesh/host.ts';
 import { isTls } from '../mesh/protocol.ts';
 import { type Service, type ServicePort, selects } from '../mesh/service.ts';
@@ -19,12 +19,6 @@ export const TRANSPORT_SOCKET_TIMEOUT = '15s';
 const cidr = (text: string): CidrRange => {
   const { address, length } = parseRange(text);
   return { address_prefix: address, prefix_len: length };
-};
-
-/** Chains with one key would take the same connections, which Envoy refuses. */
-export const matchKey = (ch: FilterChain): string => {
-  const { prefix_ranges: ranges = [], ...rest } = ch.filter_chain_match ?? {};
-  return JSON.stringify([ranges.map((r) => rangeKey(`${r.address_prefix}/${r.prefix_len}`)).sort(), rest]);
 };
 
 const chain = (filters: readonly Listener_Filter[], ranges: readonly string[], sniHosts: readonly string[] = []): FilterChain => {

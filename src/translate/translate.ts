@@ -13,6 +13,7 @@ import type {
   RouteConfiguration,
   Secret,
 } from '../xds/gen/types.ts';
+import { clustersInFamily, listenersInFamily } from './address-family.ts';
 import { agentConfig } from './agent-config.ts';
 import { blackHoleCluster, inboundClusters, passthroughClusters } from './cluster-inbound.ts';
 import { clustersOf, outboundClusters, passedThroughClusters } from './cluster-outbound.ts';
@@ -76,7 +77,7 @@ export const translate = (snapshot: Snapshot, given: ProxyNode): ProxyConfig => 
     routes: byName(pieces.flatMap((p) => p.routes ?? [])),
     endpoints: pieces.flatMap((p) => p.endpoints ?? []).sort((a, b) => compareText(a.cluster_name ?? '', b.cluster_name ?? '')),
     nameTable: pieces.find((p) => p.nameTable !== undefined)?.nameTable ?? {},
-    secrets: byName(pieces.flatMap((p) => p.secrets ?? [])),
+    secrets: byName(byOwnName(pieces.flatMap((p) => p.secrets ?? []))),
     extensions: pieces.flatMap((p) => p.extensions ?? []),
     notes: pieces.flatMap((p) => p.notes ?? []),
   };
@@ -97,7 +98,8 @@ export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): read
   if (kind === 'grpc') return [piece('proxyless', (snapshot, node): ConfigPiece => ({ ...proxyless(buildContext(snapshot, node)) }))];
   // A patch may change anything: then nothing is the same for others but what they agree in as a whole.
   const { patched } = piece('patched', (snapshot, node) => ({ patched: !new PatchSet(snapshot, node).isEmpty }));
-  if (patched || kind === 'router') {
+  if (kind === 'router' && !patched) return [names, agent, ...gatewayPieces(piece)];
+  if (patched) {
     return [
       names,
       agent,
@@ -105,19 +107,18 @@ export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): read
     ];
   }
   const outbound = piece('outbound', (snapshot, node, part): ConfigPiece => {
-    const c = buildContext(snapshot, node, part);
-    const parts = c.services.map(({ host }) => c.part(host, { host }, serviceClusters));
-    const clusters = parts.flatMap((p) => p.clusters);
-    return {
-      ...(node.onDemand === true ? { lazyClusters: clusters } : { clusters }),
-      endpoints: parts.flatMap((p) => p.endpoints),
-      // Services may share a credential.
-      secrets: [...new Map(parts.flatMap((p) => p.secrets).map((s) => [s.name, s])).values()],
-    };
+    const { clusters, ...rest } = allServices(buildContext(snapshot, node, part));
+    return { ...(node.onDemand === true ? { lazyClusters: clusters } : { clusters }), ...rest };
   });
   const listening = piece('listening', (snapshot, node) => {
     const made = outboundListeners(buildContext(snapshot, node));
-    return node.onDemand === true ? { ...made, ...onDemandListeners(node, made.listeners) } : made;
+    const { lazyListeners, ...rest }: typeof made & LazyConfig =
+      node.onDemand === true ? { ...made, ...onDemandListeners(node, made.listeners) } : made;
+    return {
+      ...rest,
+      listeners: listenersInFamily(node, rest.listeners),
+      ...(lazyListeners === undefined ? {} : { lazyListeners: listenersInFamily(node, lazyListeners) }),
+    };
   });
   const routes = piece(`routes ${listening.routeNames.join(' ')}`, (snapshot, node, part): ConfigPiece => {
     const c = buildContext(snapshot, node, part);
@@ -131,6 +132,30 @@ export const translatePieces = (kind: ProxyNode['kind'], piece: MakePiece): read
   });
   return [names, agent, outbound, listening, routes, own];
 };
+
+/** A gateway's: its listeners and routes again with each rule, what it calls as for sidecars. */
+const gatewayPieces = (piece: MakePiece): readonly ConfigPiece[] => [
+  piece('gateway outbound', (snapshot, node, part): ConfigPiece => allServices(buildContext(snapshot, node, part))),
+  piece('gateway', (snapshot, node): ConfigPiece => {
+    const c = buildContext(snapshot, node);
+    const { endpoints, ...made } = gatewayOf(c);
+    const notes = [...new PatchSet(snapshot, node).notes, ...c.telemetry.notes()];
+    return { ...made, endpoints, notes, secrets: credentialSecrets(c, made) };
+  }),
+];
+
+/** What a proxy has to call all services. */
+const allServices = (c: Context): Pick<Parts, 'clusters' | 'endpoints' | 'secrets'> => {
+  const parts = c.services.map(({ host }) => c.part(host, { host }, serviceClusters));
+  return {
+    clusters: parts.flatMap((p) => p.clusters),
+    endpoints: parts.flatMap((p) => p.endpoints),
+    // Services may share a credential.
+    secrets: byOwnName(parts.flatMap((p) => p.secrets)),
+  };
+};
+
+const byOwnName = (secrets: readonly Secret[]): readonly Secret[] => [...new Map(secrets.map((s) => [s.name, s])).values()];
 
 /** What a proxy has to call one service. */
 const serviceClusters = (c: Context, { host }: { readonly host: string }): Pick<Parts, 'clusters' | 'endpoints' | 'secrets'> => {
@@ -147,7 +172,7 @@ const sidecar = (c: Context): Parts => {
   const listeners = outboundListeners(c);
   const config: Patchable = {
     clusters: [...own.clusters, ...outbound.clusters],
-    listeners: [...listeners.listeners, ...own.listeners],
+    listeners: [...listenersInFamily(c.node, listeners.listeners), ...own.listeners],
     routes: listeners.routeNames.map((name) => outboundRoutes(c, name)),
   };
   const patched = patchConfig(c, config, ports);
@@ -161,20 +186,27 @@ const sidecar = (c: Context): Parts => {
 
 /** What a sidecar has for its own application, and what every one has. */
 const ownOf = (c: Context, ports: readonly InboundPort[]): Pick<Parts, 'clusters' | 'listeners'> => ({
-  clusters: [blackHoleCluster(c), ...passthroughClusters(c), ...unknownClusters(c), ...inboundClusters(c, ports)],
-  listeners: inboundListeners(c, ports),
+  clusters: clustersInFamily(c.node, [blackHoleCluster(c), ...passthroughClusters(c), ...unknownClusters(c), ...inboundClusters(c, ports)]),
+  listeners: listenersInFamily(c.node, inboundListeners(c, ports)),
 });
+
+/** What a gateway has but the clusters of its services. */
+const gatewayOf = (c: Context): Pick<Parts, 'clusters' | 'listeners' | 'routes' | 'endpoints'> => {
+  const gateway = gatewayConfig(c);
+  const passed = passedThroughClusters(c, gateway.passedThrough);
+  return {
+    clusters: [blackHoleCluster(c), ...passed.clusters],
+    listeners: listenersInFamily(c.node, gateway.listeners),
+    routes: gateway.routes,
+    endpoints: passed.endpoints,
+  };
+};
 
 const router = (c: Context): Parts => {
   const outbound = outboundClusters(c);
-  const gateway = gatewayConfig(c);
-  const passed = passedThroughClusters(c, gateway.passedThrough);
-  const config: Patchable = {
-    clusters: [blackHoleCluster(c), ...outbound.clusters, ...passed.clusters],
-    listeners: gateway.listeners,
-    routes: gateway.routes,
-  };
+  const { endpoints, ...own } = gatewayOf(c);
+  const config: Patchable = { ...own, clusters: [...own.clusters, ...outbound.clusters] };
   const patched = patchConfig(c, config, []);
   const notes = [...patched.notes, ...c.telemetry.notes()];
-  return { ...patched, notes, secrets: credentialSecrets(c, patched), endpoints: [...outbound.endpoints, ...passed.endpoints] };
+  return { ...patched, notes, secrets: credentialSecrets(c, patched), endpoints: [...outbound.endpoints, ...endpoints] };
 };

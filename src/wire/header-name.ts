@@ -92,6 +92,7 @@ const NAMES = [
   'x-envoy-max-retries',
   'x-envoy-original-host',
   'x-envoy-original-path',
+  'x-envoy-original-url',
   'x-envoy-overloaded',
   'x-envoy-peer-metadata',
   'x-envoy-peer-metadata-id',

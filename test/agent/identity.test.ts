@@ -10,9 +10,11 @@ import { GrpcChannel } from '../../src/agent/grpc-channel.ts';
 import { createLog } from '../../src/base/log.ts';
 import { decode, encode } from '../../src/xds/codec.ts';
 import type { Secret } from '../../src/xds/gen/types.ts';
-import { SDS_METHOD, SECRET_TYPE } from '../../src/xds/resource-types.ts';
+import { ADS_METHOD, CLUSTER_TYPE, PROXY_CONFIG_TYPE, SDS_METHOD, SECRET_TYPE } from '../../src/xds/resource-types.ts';
 import type { XdsTransport } from '../../src/xds/transport.ts';
-import { openStream, TOKEN, withAgent } from './setup.ts';
+import { createAuthority } from '../proxy/certificates.ts';
+import { respond } from './fake-control-plane.ts';
+import { type Bench, openStream, TOKEN, withAgent } from './setup.ts';
 import { x509 } from './x509.ts';
 
 const IDENTITY = 'spiffe://cluster.local/ns/production/sa/web';
@@ -166,4 +168,75 @@ test('after a stop the socket is gone', async () => {
     await agent.stop();
     assert.equal(existsSync(socket), false);
   });
+});
+
+const rootsOf = (bytes: Uint8Array): string => text(secretsOf(bytes).secrets[0]?.validation_context?.trusted_ca?.inline_bytes);
+const OTHER_ROOT = `-----BEGIN CERTIFICATE-----
+${createAuthority('another root')
+  .pem.replace(/-----[^-]+-----/g, '')
+  .trim()}
+-----END CERTIFICATE-----`;
+
+/** The control plane says what is trusted; the authority may have other roots. */
+const trusting = async (
+  bench: Bench,
+  lifetimeMs: number,
+  body: (say: (roots: readonly string[]) => void, next: () => Promise<string>) => Promise<void>,
+) => {
+  const { control, agent } = bench;
+  control.lifetimeMs = lifetimeMs;
+  const sds = openStream(agent.transports.sds, SDS_METHOD);
+  sds.stream.send(request(['ROOTCA']));
+  const ads = openStream(agent.transports.ads, ADS_METHOD);
+  ads.stream.send(encode('envoy.service.discovery.v3.DiscoveryRequest', { type_url: CLUSTER_TYPE.url }));
+  const { call } = await control.ads.next();
+  let nonce = 0;
+  const next = async (): Promise<string> => {
+    const bytes = await sds.messages.next();
+    const { response } = secretsOf(bytes);
+    sds.stream.send(request(['ROOTCA'], { version_info: response.version_info, response_nonce: response.nonce }));
+    return rootsOf(bytes);
+  };
+  const say = (roots: readonly string[]): void => {
+    nonce += 1;
+    const config = { '@type': PROXY_CONFIG_TYPE.url, ca_certificates_pem: [...roots] };
+    respond(call, { type_url: PROXY_CONFIG_TYPE.url, version_info: String(nonce), nonce: String(nonce), resources: [config] });
+  };
+  assert.equal((await next()).trim(), control.rootPem.trim());
+  await body(say, next);
+};
+
+test('another root is trusted as soon as the control plane says so, and a root that is taken away no longer', async () => {
+  await withAgent({}, async (bench) => {
+    await trusting(bench, 3_600_000, async (say, next) => {
+      say([bench.control.rootPem, OTHER_ROOT]);
+      assert.equal(await next(), `${bench.control.rootPem.trim()}\n${OTHER_ROOT}\n`);
+      bench.control.refuse = 14;
+      const csrs = bench.control.csrs.all.length;
+      say([OTHER_ROOT]);
+      assert.equal(await next(), `${OTHER_ROOT}\n`, 'our certificate below it lives: it was taken away');
+      assert.ok(bench.control.csrs.all.length > csrs, 'and a certificate of a root that is left was asked for at once');
+      assert.match(bench.log.join(''), /is not trusted any more: it is replaced/);
+    });
+  });
+});
+
+test('a root that goes when no certificate of ours below it lives is named as replaced', async () => {
+  await withAgent(
+    {},
+    async (bench) => {
+      await trusting(bench, 1500, async (say, next) => {
+        say([bench.control.rootPem, OTHER_ROOT]);
+        await next();
+        bench.control.refuse = 14;
+        await new Promise((resolve) => setTimeout(resolve, 1600)); // longer than any certificate of ours lives
+        say([OTHER_ROOT]);
+        const told = await next();
+        assert.equal(told, `# retired root ${bench.control.rootPem.replace(/-----[^-]+-----|\s+/g, '')}\n${OTHER_ROOT}\n`);
+      });
+    },
+    (control) => {
+      control.lifetimeMs = 1500;
+    },
+  );
 });

@@ -103,7 +103,14 @@ test('the agent’s port merges the proxy’s metrics and takes /quitquitquit as
     const { stats } = agent.ports;
     assert.equal((await ask(stats, '/stats/prometheus')).status, 503);
     agent.onAdminRequest(async ({ path }) => ({ status: 200, headers: {}, body: `# ${path}\nistio_requests_total 1\n` }));
-    assert.deepEqual(await ask(stats, '/stats/prometheus'), { status: 200, body: '# /stats/prometheus\nistio_requests_total 1\n' });
+    const { status, body } = await ask(stats, '/stats/prometheus');
+    assert.equal(status, 200);
+    assert.ok(body.startsWith('# /stats/prometheus\nistio_requests_total 1\n'), body);
+    // The fake authority's certificates live for an hour, its root for a day.
+    const left = (name: string): number =>
+      Number(new RegExp(`^istio_agent_cert_expiry_seconds{resource_name="${name}"} (.*)$`, 'm').exec(body)?.[1]);
+    assert.ok(left('default') > 3500 && left('default') <= 3600, body);
+    assert.ok(left('ROOTCA') > 86_000 && left('ROOTCA') <= 86_400, body);
     let quits = 0;
     agent.onQuit(() => quits++);
     assert.equal((await ask(stats, '/quitquitquit')).status, 405);

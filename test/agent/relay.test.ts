@@ -6,7 +6,7 @@ import { GrpcChannel } from '../../src/agent/grpc-channel.ts';
 import { createLog } from '../../src/base/log.ts';
 import { decode, encode } from '../../src/xds/codec.ts';
 import type { DiscoveryRequest } from '../../src/xds/gen/types.ts';
-import { ADS_METHOD, CLUSTER_TYPE, LISTENER_TYPE, NAME_TABLE_TYPE } from '../../src/xds/resource-types.ts';
+import { ADS_METHOD, CLUSTER_TYPE, LISTENER_TYPE, NAME_TABLE_TYPE, PROXY_CONFIG_TYPE } from '../../src/xds/resource-types.ts';
 import type { XdsTransport } from '../../src/xds/transport.ts';
 import { respond } from './fake-control-plane.ts';
 import { type Bench, openStream, TOKEN, withAgent } from './setup.ts';
@@ -29,6 +29,7 @@ const relayBothWays = async ({ control }: Bench, transport: XdsTransport): Promi
   assert.equal(first.node?.id, 'from the proxy');
   assert.equal(first.type_url, CLUSTER_TYPE.url);
   assert.equal((await requests.next()).type_url, NAME_TABLE_TYPE.url, 'the agent asks for names on the same stream');
+  assert.equal((await requests.next()).type_url, PROXY_CONFIG_TYPE.url, 'and for what is trusted');
   const big = {
     type_url: CLUSTER_TYPE.url,
     version_info: '1',
@@ -85,7 +86,7 @@ test('a malformed name table is refused by its nonce and the stream goes on', as
     const { stream, messages } = openStream(agent.transports.ads, ADS_METHOD);
     stream.send(request({ type_url: CLUSTER_TYPE.url, node: { id: 'x' } }));
     const { call, requests } = await control.ads.next();
-    await requests.until((r) => r.type_url === NAME_TABLE_TYPE.url);
+    await requests.until((r) => r.type_url === PROXY_CONFIG_TYPE.url);
     respond(call, {
       type_url: NAME_TABLE_TYPE.url,
       version_info: '1',

@@ -129,7 +129,7 @@ test('Secrets and ConfigMaps', () => {
 test('a ConfigMap says what alone is read of it', () => {
   assert.match(
     problems(document('ConfigMap', 'data: {mesh: a}\n'))[0] ?? '',
-    /4:1: warning FIELD_NOT_YET_EFFECTIVE data: is read for roots alone .*ca\.crt.*--mesh-config/,
+    /4:1: warning FIELD_NOT_YET_EFFECTIVE data: is read for roots .*ca\.crt.*meshNetworks.*--mesh-config/,
   );
 });
 

@@ -82,6 +82,21 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
   'sidecar-b': ['./a.shop.svc.cluster.local', '*/*'].map(
     (hosts) => `${header('Sidecar', 'b')}spec: {workloadSelector: {labels: {app: b}}, egress: [{hosts: ['${hosts}']}]}\n`,
   ),
+  gateway: [
+    '{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}',
+    '{port: {number: 443, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}',
+  ].map((server) => `${header('Gateway', 'g')}spec: {selector: {app: gateway}, servers: [${server}]}\n`),
+  'route-gateway': ['a', 'b'].map(
+    (h) => `${header('VirtualService', 'edge')}spec: {hosts: [x.org], gateways: [g], http: [{route: [{destination: {host: ${h}}}]}]}\n`,
+  ),
+  'patch-gateway': ['7s'].map(
+    (t) =>
+      `${header('EnvoyFilter', 'g', 'networking.istio.io/v1alpha3')}spec: {workloadSelector: {labels: {app: gateway}}, configPatches: [{applyTo: CLUSTER, match: {context: GATEWAY}, patch: {operation: MERGE, value: {connect_timeout: ${t}}}}]}\n`,
+  ),
+  networks: ['10.1.0.0/24', '10.0.0.0/16'].map(
+    (range) =>
+      `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {meshNetworks: '{networks: {n1: {endpoints: [{fromCidr: ${range}}], gateways: [{address: 192.0.2.1, port: 15443}]}, n2: {endpoints: [{fromCidr: 10.1.1.0/24}]}}}'}\n`,
+  ),
   telemetry: ['0', '50'].map(
     (p) => `${header('Telemetry', 'mesh', 'telemetry.istio.io/v1', 'istio-system')}spec: {tracing: [{randomSamplingPercentage: ${p}}]}\n`,
   ),
@@ -206,7 +221,7 @@ describe('incremental configuration', () => {
           }
         }
       }),
-      { numRuns: 40 },
+      { numRuns: 30 },
     );
   });
 
@@ -256,5 +271,46 @@ describe('incremental configuration', () => {
     apply(mesh, { file: 'rule-a', way: 1 });
     assert.ok(all().includes('outbound'));
     assert.deepEqual([...new Set(parts)].sort(), ['a.shop.svc.cluster.local', 'rule shop/a 80'], 'what reads the rule');
+  });
+
+  test('a gateway’s listeners and routes are made again with a rule, what it calls service by service', () => {
+    const mesh = new Mesh();
+    for (const file of ['service-a', 'service-b', 'gateway', 'route-gateway', 'rule-a']) apply(mesh, { file, way: 0 });
+    for (const app of HOSTS) apply(mesh, { app, version: 'v1', state: 'ready' });
+    const made: string[] = [];
+    const configs = new ProxyConfigs({
+      translatePieces: (kind, piece) =>
+        PIPELINE.translatePieces(kind, (name, make) =>
+          piece(name, (snapshot, of, part) => {
+            made.push(name);
+            return make(
+              snapshot,
+              of,
+              part &&
+                ((partName, given, makePart) =>
+                  part(partName, given, (...from) => {
+                    made.push(partName);
+                    return makePart(...from);
+                  })),
+            );
+          }),
+        ),
+    });
+    const gateway = NODES.find((n) => n.kind === 'router');
+    assert.ok(gateway);
+    const again = (): readonly string[] => {
+      made.length = 0;
+      configs.resources(mesh.snapshot(mesh.memo), gateway);
+      return [...made];
+    };
+    assert.ok(again().includes('gateway outbound'));
+    apply(mesh, { file: 'route-gateway', way: 1 });
+    assert.deepEqual(again(), ['gateway']);
+    apply(mesh, { app: 'b', version: 'v2', state: 'ready' });
+    const afterEndpoint = again();
+    assert.ok(
+      afterEndpoint.includes('b.shop.svc.cluster.local') && !afterEndpoint.includes('a.shop.svc.cluster.local'),
+      afterEndpoint.join(),
+    );
   });
 });

@@ -59,6 +59,7 @@ import {
   upstreamOldCommon,
   upstreamStream,
 } from './cases/clusters.ts';
+import { COMPILED_CASES } from './cases/compiled-settings.ts';
 import { extAuthzConnections, extAuthzGrpc, extAuthzHttp, extAuthzModes } from './cases/external-authorization.ts';
 import { chainMatching, inspectors } from './cases/filter-chains.ts';
 import { cors, faults, filterSwitches } from './cases/filters.ts';
@@ -98,8 +99,10 @@ import {
   managerUpgrade,
 } from './cases/http-manager.ts';
 import { http2Keepalive, http2Settings, http2Window, schemes } from './cases/http2.ts';
+import { ISTIO_CASES } from './cases/istio-filters.ts';
 import { buffers, limitActions, limitConnectionRate, localLimit } from './cases/limits.ts';
 import { addresses, managerAdds, proxyProtocolRules, tcpHash, tcpLogs } from './cases/listener-edges.ts';
+import { LISTENER_CASES } from './cases/listener-more.ts';
 import { routeHosts as listenerRouteHosts, routeLevels, routeTimeoutRetry } from './cases/listener-routes.ts';
 import {
   filtersGoOn,
@@ -112,8 +115,18 @@ import {
   pipes,
   statPrefix,
 } from './cases/listeners.ts';
-import { logConnections, logDurations, logFilters, logFormats, logOtherFilters, logText } from './cases/logs.ts';
+import {
+  logConnections,
+  logDurations,
+  logExpressions,
+  logFilters,
+  logFormats,
+  logMetadata,
+  logOtherFilters,
+  logText,
+} from './cases/logs.ts';
 import { metadataMatching } from './cases/metadata.ts';
+import { POLICY_EDGE_CASES } from './cases/policy-edges.ts';
 import { policyConnectionRates, policyLocalLimits } from './cases/policy-local-limits.ts';
 import { policyLimitActions, policyLimitAnswers, policyLimitAtEnd, policyLimitRules } from './cases/policy-rate-limits.ts';
 import {
@@ -126,6 +139,7 @@ import {
   policyTokenCache,
   policyTokenMetadata,
 } from './cases/policy-tokens.ts';
+import { PROCESS_CASES } from './cases/process-settings.ts';
 import { routeHeaders, routeHosts, routeRedirects, routeRewrites, routeWeights, virtualHosts } from './cases/route-forwarding.ts';
 import { routeMatching } from './cases/route-matching.ts';
 import {
@@ -175,6 +189,7 @@ import {
   subsetWeights,
   wrrLocality,
 } from './cases/subsets.ts';
+import { TAKEN_CASES } from './cases/taken-or-refused.ts';
 import {
   connectionLimit,
   connectionLimitOff,
@@ -186,6 +201,7 @@ import {
   tcpDuration,
   tcpForwards,
   tcpIdle,
+  tcpSubsets,
   tcpWeights,
 } from './cases/tcp.ts';
 import {
@@ -208,6 +224,8 @@ import {
   tlsUntrusted,
   tlsWrongName,
 } from './cases/tls.ts';
+
+import { TLS_SESSION_CASES } from './cases/tls-sessions.ts';
 
 export const CASES: readonly FieldCase[] = [
   rbacRules,
@@ -319,6 +337,8 @@ export const CASES: readonly FieldCase[] = [
   logFormats,
   logText,
   logConnections,
+  logExpressions,
+  logMetadata,
   metadataMatching,
   policyLimitActions,
   policyLimitRules,
@@ -398,6 +418,7 @@ export const CASES: readonly FieldCase[] = [
   tcpIdle,
   tcpDuration,
   tcpWeights,
+  tcpSubsets,
   tcpAttempts,
   connectionLimit,
   connectionLimitOff,
@@ -430,4 +451,11 @@ export const CASES: readonly FieldCase[] = [
   ...PROTOCOL_CASES,
   ...TIME_CASES,
   ...CLUSTER_TLS_CASES,
+  ...COMPILED_CASES,
+  ...ISTIO_CASES,
+  ...LISTENER_CASES,
+  ...TAKEN_CASES,
+  ...PROCESS_CASES,
+  ...POLICY_EDGE_CASES,
+  ...TLS_SESSION_CASES,
 ];

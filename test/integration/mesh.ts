@@ -37,26 +37,29 @@ interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
   readonly uid?: number | undefined;
+  readonly cwd?: string;
+  /** Killed after so long. */
+  readonly msMax?: number;
 }
 
 const RUN_MS_MAX = 60_000;
 
 /** Ends when the program does, not when a daemon of its own closes the pipe. */
 export const run = (program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> =>
-  finished(start(program, args, options));
+  finished(start(program, args, options), options.msMax);
 
-const start = (program: string, args: readonly string[], { env, input, uid }: RunOptions): ChildProcess => {
-  const child = spawn(program, args, { env: { ...process.env, ...env }, ...(uid === undefined ? {} : { uid, gid: uid }) });
+const start = (program: string, args: readonly string[], { env, input, uid, cwd }: RunOptions): ChildProcess => {
+  const child = spawn(program, args, { env: { ...process.env, ...env }, cwd, ...(uid === undefined ? {} : { uid, gid: uid }) });
   child.stdin?.on('error', () => undefined);
   child.stdin?.end(input ?? '');
   return child;
 };
 
-const finished = (child: ChildProcess): Promise<Ran> =>
+const finished = (child: ChildProcess, msMax = RUN_MS_MAX): Promise<Ran> =>
   new Promise((resolve, reject) => {
     const out: Buffer[] = [];
     const err: Buffer[] = [];
-    const timer = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
+    const timer = setTimeout(() => child.kill('SIGKILL'), msMax);
     child.stdout?.on('data', (b: Buffer) => out.push(b));
     child.stderr?.on('data', (b: Buffer) => err.push(b));
     child.on('error', reject);

@@ -13,7 +13,7 @@ import type { Target } from './load-result.ts';
 import type { PairRun } from './pair-checks.ts';
 import { badLines, judgeLoad, lineOf } from './verdict.ts';
 
-/** The least that the authority gives; renewed at half of it. */
+/** Asked of the authority; renewed at half of it. */
 const CERTIFICATE_S = 60;
 const RENEWALS_SEEN_S = 75;
 const PORTS = { http1: 8080, http2: 8081, websocket: 8080, tcp: 9000 } as const;

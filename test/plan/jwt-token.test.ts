@@ -98,7 +98,7 @@ test('what is not three parts of base64url with JSON objects has the name of wha
     [`${base64url('[1]')}.${payload}.AA`, JWT.headerJson],
     [`${header}.!!.AA`, JWT.payloadBase64],
     [`${header}.AAAAA.AA`, JWT.payloadBase64],
-    [`${header}.${base64url('null')}.AA`, JWT.payloadJson],
+    [`${header}.${base64url('null')}.AA`, JWT.unknownIssuer],
     [`${header}.${base64url('"x"')}.AA`, JWT.payloadJson],
     [`${header}.${base64url(`${JSON.stringify(CLAIMS)} x`)}.AA`, JWT.payloadJson],
     [`${header}.${payload}.!!`, JWT.signatureBase64],

@@ -2,9 +2,22 @@
 // instead of a library, so that a test of TLS does not rest on the code that issues certificates in production.
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 
+export interface LeafNames {
+  readonly uri?: string;
+  readonly uris?: readonly string[];
+  readonly dns?: string;
+  readonly ip?: string;
+  readonly subject?: string;
+  /** Milliseconds from now. */
+  readonly validFrom?: number;
+  readonly validFor?: number;
+}
+
 export interface TestAuthority {
   readonly pem: string;
-  issue(names: { uri?: string; dns?: string; ip?: string; subject?: string }): { certificate: string; key: string };
+  issue(names: LeafNames): { certificate: string; key: string };
+  /** An authority that this one has signed; its leaves come with its certificate behind theirs. */
+  intermediate(name: string): TestAuthority;
 }
 
 const tlv = (tag: number, ...parts: Uint8Array[]): Buffer => {
@@ -37,13 +50,23 @@ const pem = (label: string, der: Buffer): string =>
 
 let serial = 1;
 
-const certificate = (subject: string, issuer: string, key: KeyObject, signer: KeyObject, extensions: Buffer[]): string => {
+const HOUR_MS = 3_600_000;
+
+const certificate = (
+  subject: string,
+  issuer: string,
+  key: KeyObject,
+  signer: KeyObject,
+  extensions: Buffer[],
+  validFrom = -60_000,
+  validFor = HOUR_MS,
+): string => {
   const body = sequence(
     tlv(0xa0, tlv(2, Buffer.from([2]))),
     tlv(2, Buffer.from([0x10, serial++])),
     ECDSA_SHA256,
     organisation(issuer),
-    sequence(time(new Date(Date.now() - 60_000)), time(new Date(Date.now() + 3_600_000))),
+    sequence(time(new Date(Date.now() + validFrom)), time(new Date(Date.now() + validFor))),
     organisation(subject),
     key.export({ type: 'spki', format: 'der' }),
     tlv(0xa3, sequence(...extensions)),
@@ -51,27 +74,34 @@ const certificate = (subject: string, issuer: string, key: KeyObject, signer: Ke
   return pem('CERTIFICATE', sequence(body, ECDSA_SHA256, tlv(3, Buffer.from([0]), sign('sha256', body, signer))));
 };
 
+const AUTHORITY = [
+  extension('2.5.29.19', true, sequence(Buffer.from([1, 1, 255]))),
+  extension('2.5.29.15', true, tlv(3, Buffer.from([2, 4]))),
+];
+
 export const createAuthority = (name: string): TestAuthority => {
   const root = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const rootPem = certificate(name, name, root.publicKey, root.privateKey, [
-    extension('2.5.29.19', true, sequence(Buffer.from([1, 1, 255]))),
-    extension('2.5.29.15', true, tlv(3, Buffer.from([2, 4]))),
-  ]);
-  return {
-    pem: rootPem,
-    issue: (names) => {
-      const leaf = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-      const sans: Buffer[] = [];
-      if (names.uri !== undefined) sans.push(tlv(0x86, Buffer.from(names.uri)));
-      if (names.dns !== undefined) sans.push(tlv(0x82, Buffer.from(names.dns)));
-      if (names.ip !== undefined) sans.push(tlv(0x87, Buffer.from(names.ip.split('.').map(Number))));
-      return {
-        certificate: certificate(names.subject ?? '', name, leaf.publicKey, root.privateKey, [
-          extension('2.5.29.17', (names.subject ?? '') === '', sequence(...sans)),
-          extension('2.5.29.37', false, sequence(oid('1.3.6.1.5.5.7.3.1'), oid('1.3.6.1.5.5.7.3.2'))),
-        ]),
-        key: leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
-      };
-    },
-  };
+  return authority(name, root.privateKey, certificate(name, name, root.publicKey, root.privateKey, AUTHORITY), '');
 };
+
+const authority = (name: string, key: KeyObject, ownPem: string, behind: string): TestAuthority => ({
+  pem: ownPem,
+  issue: (names) => {
+    const leaf = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const sans: Buffer[] = [];
+    for (const uri of names.uris ?? (names.uri === undefined ? [] : [names.uri])) sans.push(tlv(0x86, Buffer.from(uri)));
+    if (names.dns !== undefined) sans.push(tlv(0x82, Buffer.from(names.dns)));
+    if (names.ip !== undefined) sans.push(tlv(0x87, Buffer.from(names.ip.split('.').map(Number))));
+    const extensions = [
+      extension('2.5.29.17', (names.subject ?? '') === '', sequence(...sans)),
+      extension('2.5.29.37', false, sequence(oid('1.3.6.1.5.5.7.3.1'), oid('1.3.6.1.5.5.7.3.2'))),
+    ];
+    const own = certificate(names.subject ?? '', name, leaf.publicKey, key, extensions, names.validFrom, names.validFor);
+    return { certificate: own + behind, key: leaf.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString() };
+  },
+  intermediate: (below) => {
+    const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const own = certificate(below, name, pair.publicKey, key, AUTHORITY);
+    return authority(below, pair.privateKey, own, own + behind);
+  },
+});

@@ -117,3 +117,35 @@ test('a request that waits for keys gets them although its listener was replaced
   for (const socket of keys.sockets) socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${first.length}\r\n\r\n${first}`);
   assert.equal(await waiting, 200);
 });
+
+test('keys that are not to be kept are fetched for each request, once', async () => {
+  let fetches = 0;
+  await using keys = await httpBackend(() => {
+    fetches++;
+    return first;
+  });
+  await using rig = await startRig(keys, { cache_duration: '0s' });
+  assert.deepEqual([await rig.call(early), fetches], [200, 1]);
+  assert.deepEqual([await rig.call(early), fetches], [200, 2]);
+  assert.deepEqual([await rig.call(late), fetches], [401, 3]);
+});
+
+test('a server of keys that is slow, swollen, or sends elsewhere is a failure in its time, and is asked again', async () => {
+  const huge = `{"keys":[],"pad":"${'x'.repeat(1024 * 1024)}"}`;
+  const answers = [
+    `HTTP/1.1 200 OK\r\ncontent-length: ${huge.length}\r\n\r\n${huge}`,
+    'HTTP/1.1 302 Found\r\nlocation: /keys\r\ncontent-length: 0\r\n\r\n',
+    'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"keys":[',
+    '<html>',
+    '{"keys":[]}',
+  ];
+  await using keys = await httpBackend((n) => answers[n] ?? first);
+  await using rig = await startRig(keys, { http_uri: { uri: 'keys.test', cluster: 'keys', timeout: '0.5s' } });
+  for (const _ of answers) {
+    const startedAt = performance.now();
+    assert.equal((await rig.answer(early)).body, 'Jwks remote fetch is failed');
+    assert.ok(performance.now() - startedAt < 5000);
+  }
+  assert.equal(await rig.call(early), 200);
+  assert.equal(rig.count('jwks_fetch_failed'), answers.length);
+});

@@ -129,12 +129,20 @@ test('more hosts than may be ejected overflow; a threshold of zero finds nothing
 
 test('a host that says it is degraded is chosen last for its time', async () => {
   const degraded = ok('a', 'x-envoy-degraded: 1\r\n');
-  await using some = await three(() => degraded, { ...EJECTS, detect_degraded_hosts: true, interval: '0.05s', base_ejection_time: '0.3s' });
-  assert.ok((await some.get(9)).filter((b) => b === '200a').length <= 2);
-  const view = () => [...some.rig.plane.clusters()].flatMap((c) => [...c.hosts()])[0]?.checks.degradedByAnswer;
-  assert.equal(view(), true);
-  assert.deepEqual(told(some.rig), ['detected_degradation 1']);
-  await eventually(() => view() === false, 'its time is over');
+  const view = (rig: Plane) => [...rig.plane.clusters()].flatMap((c) => [...c.hosts()])[0]?.checks.degradedByAnswer;
+  await using long = await three(() => degraded, { ...EJECTS, detect_degraded_hosts: true, interval: '0.05s', base_ejection_time: '60s' });
+  assert.ok((await long.get(9)).filter((b) => b === '200a').length <= 2);
+  assert.equal(view(long.rig), true);
+  assert.deepEqual(told(long.rig), ['detected_degradation 1']);
+  await using short = await three(() => degraded, {
+    ...EJECTS,
+    detect_degraded_hosts: true,
+    interval: '0.05s',
+    base_ejection_time: '0.05s',
+  });
+  await short.get(9);
+  assert.ok(told(short.rig).some((text) => text.startsWith('detected_degradation ')));
+  await eventually(() => view(short.rig) === false, 'its time is over');
 });
 
 test('connections to an ejected host are not kept: idle ones close, and those that pass bytes where that is asked for', async () => {

@@ -20,6 +20,8 @@ export interface EnvoyLogged {
 
 export interface StockEnvoy extends AsyncDisposable {
   port(listener: string): number;
+  /** Of its admin API. */
+  readonly admin: string;
   /** HTTP requests logged so far. */
   log(): readonly EnvoyLogged[];
 }
@@ -102,6 +104,7 @@ export const startEnvoy = async (resources: Resources): Promise<StockEnvoy> => {
       return new Map(listener_statuses.map((l) => [l.name, l.local_address.socket_address.port_value]));
     });
     return {
+      admin: readFileSync(admin, 'utf8').trim(),
       port: (name) => {
         const port = ports.get(name);
         if (port === undefined) throw new Error(`Envoy has no listener ${name}`);

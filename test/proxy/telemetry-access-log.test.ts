@@ -195,7 +195,10 @@ describe('access log', () => {
       { name: 'x', typed_config: { type_url: 'type.googleapis.com/a.b.C', value: new Uint8Array() } },
       /access_log\[0\]\.typed_config: .*not supported/,
     );
-    refuses(fileLog('/dev/null', 'a', { metadata_filter: {} }), /access_log\[0\]\.filter\.metadata_filter: is not supported/);
+    refuses(
+      fileLog('/dev/null', 'a', { extension_filter: { name: 'own' } }),
+      /access_log\[0\]\.filter\.extension_filter\.typed_config: access log filter own /,
+    );
     refuses(fileLog('/dev/null', 'a', { response_flag_filter: { flags: ['XX'] } }), /flags\[0\]: XX is no response flag/);
     refuses(fileLog('/dev/null', '%NO_SUCH_THING%'), /NO_SUCH_THING/);
     void t.close();

@@ -119,6 +119,35 @@ describe('rate-limit service', () => {
     assert.equal(brief(await rig.ask({ descriptors: [of('told', 'a', { hits_addend: 4, is_negative_hits: true })] })), 'OK; OK 5 30s');
   });
 
+  test('values that a client chooses never share a count with others', async () => {
+    const rig = start();
+    const lists = [
+      [{ key: 'user', value: 'a_user_b' }],
+      [
+        { key: 'user', value: 'a' },
+        { key: 'user', value: 'b' },
+      ],
+      [{ key: 'user', value: 'a\\' }],
+      [{ key: 'user', value: 'a\\_' }],
+    ];
+    const limit = { requests_per_unit: 10, unit: 'HOUR' } as const;
+    await rig.ask({ descriptors: lists.map((entries) => ({ entries, limit })) });
+    assert.equal(new Set(rig.asked[0]?.map(({ key }) => key)).size, lists.length);
+  });
+
+  test('one request adds at most what a sum in Redis can bear for ever', async () => {
+    const rig = start();
+    const huge = 2 ** 63;
+    await rig.ask({
+      descriptors: [of('told', 'a', { hits_addend: huge }), of('told', 'b', { hits_addend: huge, is_negative_hits: true })],
+    });
+    await rig.ask({ descriptors: [of('told', 'c')], hits_addend: huge });
+    assert.deepEqual(
+      rig.asked.flat().map(({ hits }) => hits),
+      [1e9, -1e9, 1e9],
+    );
+  });
+
   test('a request may bring its limit; another limit may replace one; shadow limits refuse nobody', async () => {
     const rig = start();
     const own = of('any', 'x', { limit: { requests_per_unit: 1, unit: 'HOUR' } });

@@ -15,12 +15,28 @@ const MAY_IMPORT: { readonly [room: string]: readonly string[] } = {
   api: ['base', 'identity', 'xds'],
   mesh: ['base', 'identity', 'api'],
   translate: ['base', 'identity', 'api', 'mesh', 'xds'],
-  control: ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'],
+  explain: ['base', 'wire', 'identity', 'api', 'mesh', 'translate', 'xds', 'plan'],
+  control: ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate', 'explain'],
   local: ['base', 'api', 'agent'],
   ratelimit: ['base', 'wire', 'xds'],
-  cli: ['base', 'wire', 'identity', 'xds', 'plan', 'proxy', 'agent', 'api', 'mesh', 'translate', 'control', 'local', 'ratelimit'],
+  cli: [
+    'base',
+    'wire',
+    'identity',
+    'xds',
+    'plan',
+    'proxy',
+    'agent',
+    'api',
+    'mesh',
+    'translate',
+    'explain',
+    'control',
+    'local',
+    'ratelimit',
+  ],
 };
-const PURE = ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate'];
+const PURE = ['base', 'wire', 'identity', 'xds', 'plan', 'api', 'mesh', 'translate', 'explain'];
 /** Where processes start, and what generated code imports. */
 const ENTRANCES = ['src/cli/main.ts', 'src/local/relay-process.ts', 'src/proxy/workers/worker-thread.ts', 'src/xds/table.ts'];
 const LINES_MAX = 500;

@@ -46,6 +46,21 @@ test('a service that prefers the same node is reached there first, and elsewhere
   }
 });
 
+test('a service that is local to its node is called there alone, and nowhere from a node that has none of it', () => {
+  const local = service('internalTrafficPolicy: Local');
+  for (const yaml of [local + PODS, local + SLICE]) {
+    assert.deepEqual(priorities(yaml, { NAMESPACE: 'shop', NODE_NAME: 'n2' }), { '10.1.0.2': 0 });
+    assert.deepEqual(priorities(yaml, { NAMESPACE: 'shop', LABELS: { 'kubernetes.io/hostname': 'n1' } }), { '10.1.0.1': 0 });
+    assert.deepEqual(priorities(yaml, { NAMESPACE: 'shop', NODE_NAME: 'n3' }), {});
+    assert.deepEqual(priorities(yaml, { NAMESPACE: 'shop' }), {});
+  }
+});
+
+test('where no machine has a name, a service that is local to its node has all its endpoints', () => {
+  const pods = pod('db-0', '10.1.0.1', 'hostname: a') + pod('db-1', '10.1.0.2', 'hostname: b');
+  assert.deepEqual(priorities(service('internalTrafficPolicy: Local') + pods, { NAMESPACE: 'shop' }), { '10.1.0.1': 0, '10.1.0.2': 0 });
+});
+
 test('a Pod with a hostname of its own behind a headless service is found by that name', () => {
   for (const yaml of [service('clusterIP: None') + PODS, service('clusterIP: None') + SLICE]) {
     const table = configure(yaml).nameTable.table ?? {};

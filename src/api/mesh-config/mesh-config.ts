@@ -10,6 +10,7 @@ import { meshConfig } from '../schema/mesh-config.ts';
 import type { MeshConfigSpec, MeshProxyConfigSpec } from '../specs.ts';
 import { warnUnsupported } from '../support/check-support.ts';
 import { meshConfigSupport } from '../support/mesh-config-support.ts';
+import { checkMeshRefusals } from '../support/proxy-refusals.ts';
 import { checkMeshConfig } from './validate-mesh-config.ts';
 
 export type ExtensionProvider = NonNullable<MeshConfigSpec['extensionProviders']>[number];
@@ -81,6 +82,7 @@ export const parseMeshConfig = (file: string, text: string): Result<MeshConfigRe
   if (roots.length > 1) findings.add('error', 'NOT_AN_OBJECT', '', 'a mesh configuration is one document');
   const written = readValue(meshConfig, root, '', findings);
   if (!findings.failed) checkMeshConfig(written, findings);
+  if (!findings.failed) checkMeshRefusals(written, findings);
   warnUnsupported('MeshConfig', meshConfigSupport, written, findings);
   for (const { code, severity, path, message, hint } of findings.list) {
     const position = yaml.position(offsetAt(root, path));

@@ -32,7 +32,11 @@ const INSTEAD: readonly (readonly [string, string])[] = [
   ['the control plane reads a folder and applied objects (--config)', 'configSources'],
   [
     "the control plane is the mesh's certificate authority; give it another root by --ca-dir",
-    '{ca,caCertificates,certificates,defaultConfig.caCertificatesPem}',
+    '{ca,certificates,defaultConfig.caCertificatesPem}',
+  ],
+  [
+    'give the roots as pem: every workload trusts them, and which trust domains are let in is said by trustDomainAliases',
+    'caCertificates.{spiffeBundleUrl,certSigners,trustDomains}',
   ],
   ['the agent merges the metrics of the application whenever it is asked for them', 'enablePrometheusMerge'],
   ['servers are always verified', 'verifyCertificateAtClient'],
@@ -76,7 +80,7 @@ export const meshConfigSupport: KindSupport = {
   supported: [
     '{proxyListenPort,proxyInboundListenPort,connectTimeout,dnsRefreshRate,protocolDetectionTimeout,tcpKeepalive.**}',
     '{accessLogFile,accessLogFormat,accessLogEncoding,disableEnvoyListenerLog,enableTracing}',
-    '{trustDomain,trustDomainAliases,rootNamespace,enableAutoMtls}',
+    '{trustDomain,trustDomainAliases,caCertificates.pem,rootNamespace,enableAutoMtls}',
     '{outboundTrafficPolicy.mode,inboundTrafficPolicy.mode}',
     '{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}',
     '{localityLbSetting,zoneAwareLbSetting,pathNormalization,defaultHttpRetryPolicy}.**',

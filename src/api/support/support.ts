@@ -113,8 +113,11 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
     supported: ['{address,ports,labels,locality,weight,serviceAccount,network}.**'],
   },
   WorkloadGroup: {
-    supported: ['metadata.{labels,annotations}.**', 'template.{address,ports,labels,locality,weight,serviceAccount}.**', 'probe.**'],
-    refused: [{ path: 'template.network', message: 'several networks are not yet supported; a workload names its own' }],
+    supported: [
+      'metadata.{labels,annotations}.**',
+      'template.{address,ports,labels,locality,weight,serviceAccount,network}.**',
+      'probe.**',
+    ],
     warned: [{ path: 'template.address', message: 'has no effect, as in Istio: each workload brings its own' }],
   },
   Sidecar: {
@@ -177,11 +180,6 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
         message: 'sessionAffinity is not supported; write a DestinationRule with consistentHash',
       },
       {
-        path: 'internalTrafficPolicy',
-        values: ['Local'],
-        message: 'internalTrafficPolicy Local is not supported: write trafficDistribution PreferSameNode, which falls back to other nodes',
-      },
-      {
         path: 'sessionAffinityConfig',
         message:
           'sessionAffinityConfig is not supported; write a DestinationRule with consistentHash, or label the Service istio.io/persistent-session',
@@ -213,7 +211,8 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
     supported: ['**'],
     warned: ['data', 'binaryData'].map((path) => ({
       path,
-      message: 'is read for roots alone (credentialName: configmap://NAME, key ca.crt); mesh settings go to --mesh-config',
+      message:
+        'is read for roots (credentialName: configmap://NAME, key ca.crt) and, of the ConfigMap istio, for meshNetworks; mesh settings go to --mesh-config',
     })),
   },
   Workload: {

@@ -11,16 +11,18 @@ const claimAt = (payload: JsonObject, name: readonly string[]): JsonValue | unde
   return at;
 };
 
-/** As a header's value; undefined: nothing to be told. Lists and objects are base64 of their JSON. */
+/** As a header's value, a character for each octet; undefined: nothing to be told. Lists and objects are base64 of their JSON. */
 export const claimText = (payload: JsonObject, name: readonly string[]): string | undefined => {
   const value = claimAt(payload, name);
   if (value === undefined || value === null || value === '') return undefined;
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return asOctets(value);
   if (typeof value === 'boolean') return String(value);
   if (typeof value !== 'number') return Buffer.from(JSON.stringify(value)).toString('base64');
   if (value >= 0 && value < 2 ** 64 && Number.isInteger(value)) return BigInt(value).toString();
   return value.toFixed(6);
 };
+
+const asOctets = (text: string): string => (/[\u0080-\uffff]/.test(text) ? Buffer.from(text).toString('latin1') : text);
 
 export const normalizedClaims = (payload: JsonObject, spaceDelimited: readonly string[]): JsonObject => {
   const split: Record<string, JsonValue> = {};

@@ -36,9 +36,9 @@ export const compileProvider = (name: string, config: JwtProviderConfig, path: s
   const claimHeaders = (config.claim_to_headers ?? []).map((c, i) => {
     if ((c.header_name ?? '') === '' || (c.claim_name ?? '') === '')
       throw new PlanError(`${path}.claim_to_headers[${i}]`, 'needs a header and a claim');
-    return { header: (c.header_name ?? '').toLowerCase(), claim: (c.claim_name ?? '').split('.') };
+    return { header: toldIn(c.header_name ?? '', `${path}.claim_to_headers[${i}].header_name`), claim: (c.claim_name ?? '').split('.') };
   });
-  const payloadHeader = (config.forward_payload_header ?? '').toLowerCase();
+  const payloadHeader = toldIn(config.forward_payload_header ?? '', `${path}.forward_payload_header`);
   const split = config.normalize_payload_in_metadata?.space_delimited_claims ?? [];
   return {
     name,
@@ -57,6 +57,15 @@ export const compileProvider = (name: string, config: JwtProviderConfig, path: s
     check: compileCheck(config, path),
   };
 };
+
+// Lower case. What a claim says must never become the request's own line, nor where its body ends.
+const toldIn = (name: string, path: string): string => {
+  const lower = name.toLowerCase();
+  if (lower !== '' && (!/^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(lower) || FRAMING.has(lower)))
+    throw new PlanError(path, 'is no header that may be set from a token');
+  return lower;
+};
+const FRAMING: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'connection', 'upgrade', 'te', 'host']);
 
 // Tokens that are remembered are told the same each time.
 const compileTold = (split: readonly string[]): JwtProvider['told'] => {

@@ -1,5 +1,6 @@
 // JSON web key sets (RFC 7517), and tokens checked against them. A key serves the algorithms of its own kind only, whatever a token
-// says its algorithm is: an RSA key never checks an HMAC. Keys that cannot be read are left out.
+// says its algorithm is: an RSA key never checks an HMAC. Keys that cannot be read are left out. Those that are too short, or that the
+// set keeps for encryption, check nothing: there we are stricter than Envoy.
 import {
   constants,
   createHmac,
@@ -24,6 +25,8 @@ interface Key {
   /** EC only. */
   readonly curve: string;
   readonly key: KeyObject | Buffer;
+  /** False: tokens are never checked with it. It stays in its set, so that the set is not refused for it. */
+  readonly signs: boolean;
 }
 
 export interface KeySet {
@@ -47,12 +50,23 @@ export const parseKeySet = (text: string): KeySet | JwtStatus => {
 
 const CURVES: Readonly<Record<string, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 const ED25519_BYTES = 64;
+/** RFC 7518 3.3. */
+const RSA_BITS_MIN = 2048;
 
 const readKey = (value: JsonValue): Key | undefined => {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return undefined;
   const jwk = value as JsonObject;
   const { kty, kid = '', alg = '' } = jwk;
   if (typeof kid !== 'string' || typeof alg !== 'string') return undefined;
+  const key = readByKind(jwk, kty, kid, alg);
+  return key === undefined || mayVerify(jwk) ? key : { ...key, signs: false };
+};
+
+// RFC 7517 4.2, 4.3.
+const mayVerify = ({ use, key_ops: operations }: JsonObject): boolean =>
+  use !== 'enc' && !(Array.isArray(operations) && !operations.includes('verify'));
+
+const readByKind = (jwk: JsonObject, kty: JsonValue | undefined, kid: string, alg: string): Key | undefined => {
   try {
     if (kty === 'RSA' && (alg === '' || /^[RP]S/.test(alg))) {
       const { n, e } = jwk as { n?: string; e?: string };
@@ -63,7 +77,7 @@ const readKey = (value: JsonValue): Key | undefined => {
       return publicKey('OKP', { kty, crv: 'Ed25519', x: String(jwk['x']) }, kid, alg);
     if (kty === 'oct' && (alg === '' || /^HS(256|384|512)$/.test(alg)) && typeof jwk['k'] === 'string') {
       const key = Buffer.from(jwk['k'], 'base64url');
-      return key.length === 0 ? undefined : { kid, alg, kind: 'oct', curve: '', key };
+      return key.length === 0 ? undefined : { kid, alg, kind: 'oct', curve: '', key, signs: true };
     }
   } catch {
     // As a key of a kind that is not known.
@@ -79,13 +93,12 @@ const ellipticKey = (jwk: JsonObject, kid: string, alg: string): Key | undefined
 };
 
 // Only the public members are given: a private key in a set is of no use here.
-const publicKey = (kind: Kind, jwk: { readonly [K in keyof JsonWebKey]: JsonWebKey[K] | undefined }, kid: string, alg: string): Key => ({
-  kid,
-  alg,
-  kind,
-  curve: kind === 'EC' ? (jwk.crv ?? '') : '',
-  key: createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' }),
-});
+const publicKey = (kind: Kind, jwk: { readonly [K in keyof JsonWebKey]: JsonWebKey[K] | undefined }, kid: string, alg: string): Key => {
+  const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });
+  return { kid, alg, kind, curve: kind === 'EC' ? (jwk.crv ?? '') : '', key, signs: kind !== 'RSA' || isLong(key) };
+};
+
+const isLong = (key: KeyObject): boolean => (key.asymmetricKeyDetails?.modulusLength ?? 0) >= RSA_BITS_MIN;
 
 // Google's older form: key id → certificate.
 const fromCertificates = (json: JsonObject): KeySet | JwtStatus => {
@@ -96,7 +109,7 @@ const fromCertificates = (json: JsonObject): KeySet | JwtStatus => {
       keys: entries.map(([kid, pem]) => {
         const key = new X509Certificate(String(pem)).publicKey;
         if (key.asymmetricKeyType !== 'rsa') throw new Error('not an RSA key');
-        return { kid, alg: '', kind: 'RSA', curve: '', key };
+        return { kid, alg: '', kind: 'RSA', curve: '', key, signs: isLong(key) };
       }),
     };
   } catch {
@@ -107,13 +120,16 @@ const fromCertificates = (json: JsonObject): KeySet | JwtStatus => {
 /** JWT.ok, or why the token is not believed. Says nothing of its times and audiences. */
 export const verifySignature = (token: Token, { keys }: KeySet): JwtStatus => {
   let found = false;
+  let wrongLength = false;
   for (const key of keys) {
     if (token.kid !== '' && key.kid !== '' && key.kid !== token.kid) continue;
     if (key.alg !== '' && key.alg !== token.alg) continue;
     found = true;
-    if (key.kind === 'OKP' && token.alg === 'EdDSA' && token.signature.length !== ED25519_BYTES) return JWT.ed25519Length;
-    if (holds(token, key)) return JWT.ok;
+    if (!key.signs) continue;
+    if (key.kind === 'OKP' && token.signature.length !== ED25519_BYTES) wrongLength = true;
+    else if (holds(token, key)) return token.plainlyWritten ? JWT.ok : JWT.unverified;
   }
+  if (wrongLength) return JWT.ed25519Length;
   return found ? JWT.unverified : JWT.noSuchKey;
 };
 

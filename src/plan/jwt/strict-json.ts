@@ -1,9 +1,9 @@
-// JSON objects of tokens, read so that no two readers can see different things in them: valid UTF-8, no name twice in one object,
-// no deeper than DEPTH_MAX.
+// JSON objects of tokens, read so that no two readers can see different things in them: valid UTF-8 with whole surrogate pairs, no name
+// twice in one object, no number that is none, no deeper than DEPTH_MAX.
 import type { JsonObject, JsonValue } from '../../xds/gen/types.ts';
 
 const DEPTH_MAX = 100;
-const TOO_DEEP = -1;
+const UNFIT = -1;
 
 /** undefined: it is none, or not one that everybody reads alike. */
 export const readStrictObject = (bytes: Uint8Array): JsonObject | undefined => {
@@ -23,13 +23,15 @@ export const readStrictObject = (bytes: Uint8Array): JsonObject | undefined => {
 };
 
 const countNames = (value: JsonValue | undefined, depth: number): number => {
+  if (typeof value === 'string') return value.isWellFormed() ? 0 : UNFIT;
+  if (typeof value === 'number') return Number.isFinite(value) ? 0 : UNFIT;
   if (typeof value !== 'object' || value === null) return 0;
-  if (depth >= DEPTH_MAX) return TOO_DEEP;
+  if (depth >= DEPTH_MAX) return UNFIT;
   let names = 0;
   if (Array.isArray(value)) {
     for (const one of value as readonly JsonValue[]) {
       const inner = countNames(one, depth + 1);
-      if (inner === TOO_DEEP) return TOO_DEEP;
+      if (inner === UNFIT) return UNFIT;
       names += inner;
     }
     return names;
@@ -37,7 +39,7 @@ const countNames = (value: JsonValue | undefined, depth: number): number => {
   const object = value as JsonObject;
   for (const name of Object.keys(object)) {
     const inner = countNames(object[name], depth + 1);
-    if (inner === TOO_DEEP) return TOO_DEEP;
+    if (inner === UNFIT || !name.isWellFormed()) return UNFIT;
     names += 1 + inner;
   }
   return names;

@@ -19,19 +19,23 @@ export interface Token {
   readonly exp: number;
   readonly signed: Buffer;
   readonly signature: Buffer;
+  /** False when bits of its last character belong to no byte: the same signature would have several texts. */
+  readonly plainlyWritten: boolean;
 }
 
 const ALGORITHMS: ReadonlySet<string> = new Set(['RS', 'PS', 'ES', 'HS'].flatMap((f) => [`${f}256`, `${f}384`, `${f}512`]).concat('EdDSA'));
 const BASE64URL = /^[A-Za-z0-9_-]*={0,2}$/;
+const BLANKS = /[ \t]/;
 
 export const parseToken = (text: string): Token | JwtStatus => {
+  if (BLANKS.test(text)) return withBlanks(text);
   const firstDot = text.indexOf('.');
   const secondDot = text.indexOf('.', firstDot + 1);
   if (firstDot <= 0 || secondDot <= firstDot + 1 || secondDot === text.length - 1 || text.includes('.', secondDot + 1)) return JWT.badForm;
   const headerBytes = base64url(text.slice(0, firstDot));
   if (headerBytes === undefined) return JWT.headerBase64;
   const header = readStrictObject(headerBytes);
-  if (header === undefined) return JWT.headerJson;
+  if (header === undefined) return isNull(headerBytes) ? JWT.badAlg : JWT.headerJson;
   const { alg, kid = '' } = header;
   if (typeof alg !== 'string') return JWT.badAlg;
   if (!ALGORITHMS.has(alg)) return JWT.unknownAlg;
@@ -40,13 +44,27 @@ export const parseToken = (text: string): Token | JwtStatus => {
   const payloadBytes = base64url(payloadText);
   if (payloadBytes === undefined) return JWT.payloadBase64;
   const payload = readStrictObject(payloadBytes);
-  if (payload === undefined) return JWT.payloadJson;
+  if (payload === undefined) return isNull(payloadBytes) ? JWT.unknownIssuer : JWT.payloadJson;
   const claims = readClaims(payload);
   if ('code' in claims) return claims;
-  const signature = base64url(text.slice(secondDot + 1));
+  const signatureText = text.slice(secondDot + 1);
+  const signature = base64url(signatureText);
   if (signature === undefined) return JWT.signatureBase64;
-  return { header, payload, payloadText, alg, kid, ...claims, signed: Buffer.from(text.slice(0, secondDot), 'latin1'), signature };
+  // RFC 7515 4.1.11: whoever does not understand all of it refuses the token. Nothing of it is understood here.
+  if (Object.hasOwn(header, 'crit')) return JWT.unverified;
+  const plainlyWritten = signature.toString('base64url') === signatureText.replace(/=+$/, '');
+  const signed = Buffer.from(text.slice(0, secondDot), 'latin1');
+  return { header, payload, payloadText, alg, kid, ...claims, signed, signature, plainlyWritten };
 };
+
+// As Envoy, which leaves them out where it decodes but not where it verifies.
+const withBlanks = (text: string): JwtStatus => {
+  const read = parseToken(text.replaceAll(/[ \t]/g, ''));
+  return 'code' in read ? read : JWT.unverified;
+};
+
+// Envoy takes it for an object without members.
+const isNull = (bytes: Buffer): boolean => bytes.toString('latin1').trim() === 'null';
 
 const base64url = (text: string): Buffer | undefined => {
   if (!BASE64URL.test(text)) return undefined;
@@ -76,7 +94,7 @@ const readClaims = (payload: JsonObject): Claims | JwtStatus => {
 const seconds = (value: JsonValue | undefined, wrong: JwtStatus, outside: JwtStatus): number | JwtStatus => {
   if (value === undefined) return 0;
   if (typeof value !== 'number') return wrong;
-  return value < 0 || value >= 2 ** 63 ? outside : Math.trunc(value);
+  return value < 0 || value > 2 ** 63 ? outside : Math.trunc(value);
 };
 
 const texts = (value: JsonValue | undefined): readonly string[] | undefined => {

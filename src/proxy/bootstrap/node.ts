@@ -15,6 +15,11 @@ const ROWS: readonly Row[] = [
     'envoy.filters.network',
     'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
   ],
+  [
+    'envoy.access_loggers.extension_filters.cel',
+    'envoy.access_loggers.extension_filters',
+    'envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter',
+  ],
   ['envoy.filters.network.tcp_proxy', 'envoy.filters.network', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'],
   ['envoy.filters.http.router', 'envoy.filters.http', 'envoy.extensions.filters.http.router.v3.Router'],
   ['envoy.filters.http.grpc_stats', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig'],

@@ -52,7 +52,7 @@ class CorsFilter implements HttpFilter {
     const asked = exchange.requestHeaders.getById(H.ACCESS_CONTROL_REQUEST_METHOD) ?? '';
     if (exchange.method !== 'OPTIONS' || asked === '' || (!matched && plan.forwardPreflights)) return undefined;
     const headers = matched ? preflightHeaders(plan, asked, exchange.requestHeaders) : [];
-    return { kind: 'reply', status: 200, body: '', details: 'cors_response', headers };
+    return { kind: 'reply', status: 200, body: '', details: 'cors_response', headers, asItIs: true };
   }
 
   onResponse(exchange: FilterExchange, response: HeaderBlock, perRoute: unknown): void {

@@ -99,10 +99,10 @@ const pairOf = ({ header }: HeaderValueOption): Pair => {
   return [(header?.key ?? '').toLowerCase(), value.toString('latin1')];
 };
 
-/** 0, which is no status, stands for the usual one. */
+/** 0, which is no status, stands for the usual one; so does one that ends no request: what came behind it would be taken for more. */
 export const statusOf = (code: StatusCode | undefined): number => {
   const number = typeof code === 'number' ? code : enumDescriptor('envoy.type.v3.StatusCode').byName.get(code ?? 'Empty');
-  return number === undefined || number === 0 ? 403 : number;
+  return number === undefined || number < 200 ? 403 : number;
 };
 
 // --- HTTP ---
@@ -121,7 +121,7 @@ export interface AnswerRules {
 const REMOVE_LIST = 'x-envoy-auth-headers-to-remove';
 
 export const decisionOfAnswer = (status: number, headers: HeaderBlock, body: Buffer, rules: AnswerRules): AuthzDecision => {
-  if (status >= 500) return { kind: 'error', why: `HTTP status ${status}` };
+  if (status < 200 || status >= 500) return { kind: 'error', why: `HTTP status ${status}` };
   const remove = headers
     .values(REMOVE_LIST)
     .flatMap((line) => line.split(','))

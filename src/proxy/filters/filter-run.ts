@@ -178,7 +178,8 @@ export class FilterRun {
       return false;
     }
     const { status, body, details, grpcStatus } = verdict;
-    this.#exchange.reply({ status, body, details, flag: undefined, ...(grpcStatus !== undefined ? { grpcStatus } : {}) }, verdict.headers);
+    const reply = { status, body, details, flag: undefined, asItIs: verdict.asItIs === true };
+    this.#exchange.reply(grpcStatus === undefined ? reply : { ...reply, grpcStatus }, verdict.headers);
     return false;
   }
 }

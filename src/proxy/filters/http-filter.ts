@@ -74,6 +74,8 @@ export type FilterVerdict =
       readonly headers: readonly (readonly [string, string])[];
       readonly flag?: ResponseFlag;
       readonly grpcStatus?: number;
+      /** Not an error: neither the route's response headers nor local_reply_config change it. */
+      readonly asItIs?: boolean;
     }
   | { readonly kind: 'delay'; readonly delayMs: number; readonly flag?: ResponseFlag }
   // The filter calls exchange.proceed(task, …) later, never before it has returned this.

@@ -6,6 +6,7 @@ import { typeNameOf, unwrapConfig } from '../extension-config.ts';
 import { discoverySettings } from '../extension-configs.ts';
 import type { ListenerContext } from '../observer.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
+import { checkRouteClusters } from '../route-clusters.ts';
 import { alpnFilter } from './alpn.ts';
 import { bufferFilter } from './buffer.ts';
 import { corsFilter } from './cors.ts';
@@ -141,8 +142,10 @@ export class HttpFilterRegistry {
     releases.push(env.extensions.use(name, settings.source, filter), () => filter.close());
   }
 
-  /** Refuses what a route configuration says to filters and could not be honoured. `within`: where it stands, unless it is known by its name. */
+  /** Refuses what a route configuration says to filters and could not be honoured, and clusters that must be there. `within`: where it stands, unless it is known by its name. */
   checkRoutes(routes: RouteConfiguration, within = ''): void {
+    const env = this.#env();
+    checkRouteClusters(routes, (name) => env.knowsCluster(name), within !== '');
     // `above`: the less specific levels, the nearest first.
     const check = (level: Level, path: string, above: readonly Level[]): void => {
       for (const [name, config] of Object.entries(level ?? {})) {

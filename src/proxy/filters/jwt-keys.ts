@@ -17,6 +17,8 @@ import type { FilterTask } from './http-filter.ts';
 export interface ProviderKeys {
   /** undefined: to be fetched. */
   current(): KeySet | JwtStatus | undefined;
+  /** Those that came last, however old they are: for a request that they were fetched for. */
+  latest(): KeySet | JwtStatus | undefined;
   /** `done` is called once, later, unless the task is cancelled; `failed` means that there are none now. */
   fetch(done: (failed: boolean) => void): FilterTask;
   close(): void;
@@ -33,7 +35,7 @@ export const providerKeys = (config: JwtProvider, env: ProxyEnvironment, counts:
   const keys = text === '' ? JWT.jwksNoValidKeys : parseKeySet(text);
   // Without any text nothing can be verified, which Envoy finds out as late as we do.
   if (text !== '' && 'code' in keys) throw new PlanError(`${path}.local_jwks`, keys.text);
-  return { current: () => keys, fetch: () => ({ cancel: () => {} }), close: () => {} };
+  return { current: () => keys, latest: () => keys, fetch: () => ({ cancel: () => {} }), close: () => {} };
 };
 
 const readSource = (source: DataSource, path: string): string => {
@@ -112,6 +114,10 @@ class RemoteKeys implements ProviderKeys, TimerOwner {
   current(): KeySet | undefined {
     // Keys that are fetched ahead hold until others have come.
     return (this.#ahead && !this.#closed) || this.#env.clock.monotonicMs() < this.#goodUntil ? this.#keys : undefined;
+  }
+
+  latest(): KeySet | undefined {
+    return this.#keys;
   }
 
   fetch(done: (failed: boolean) => void): FilterTask {

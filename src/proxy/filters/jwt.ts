@@ -9,6 +9,7 @@ import type { KeySet } from '../../plan/jwt/key-set.ts';
 import type { Requirement } from '../../plan/jwt/requirement.ts';
 import type { Token } from '../../plan/jwt/token.ts';
 import { withoutParameter } from '../../plan/jwt/token-places.ts';
+import { FLAG } from '../../plan/response-flag.ts';
 import { H } from '../../wire/header-name.ts';
 import type { AnyMessage, HttpJwtAuthn_PerRouteConfig, JwtAuthentication } from '../../xds/gen/types.ts';
 import { configAs } from '../extension-config.ts';
@@ -22,6 +23,9 @@ import { statPrefix } from './rbac-rules.ts';
 const METADATA = 'envoy.filters.http.jwt_authn';
 /** So much of the path is told in www-authenticate. */
 const REALM_PATH_MAX = 256;
+
+/** Whose keys were asked for for this request, and whether in vain: nobody's twice. */
+type Fetched = ReadonlyMap<JwtProvider, boolean>;
 
 interface ProviderState {
   readonly keys: ProviderKeys;
@@ -66,7 +70,7 @@ class JwtFilter implements HttpFilter {
       states.set(provider, { keys, tokens: new KnownTokens(provider.config.jwt_cache_config?.jwt_cache_size) });
     }
     this.#states = states;
-    this.#setting = this.#settingWithout(undefined);
+    this.#setting = this.#settingAfter(undefined);
   }
 
   onRequest(exchange: FilterExchange, perRoute: unknown): FilterVerdict {
@@ -88,33 +92,34 @@ class JwtFilter implements HttpFilter {
       return undefined;
     }
     for (const name of this.#headers) exchange.requestHeaders.remove(name);
-    return this.#decide(exchange, requirement, this.#setting);
+    return this.#decide(exchange, requirement, undefined);
   }
 
   close(): void {
     for (const { keys } of this.#states.values()) keys.close();
   }
 
-  #decide(exchange: FilterExchange, requirement: Requirement, setting: JwtSetting): FilterVerdict {
-    const outcome = new JwtOutcome(exchange, setting);
+  #decide(exchange: FilterExchange, requirement: Requirement, fetched: Fetched | undefined): FilterVerdict {
+    const outcome = new JwtOutcome(exchange, fetched === undefined ? this.#setting : this.#settingAfter(fetched));
     const status = requirement(outcome);
     const awaited = outcome.awaits;
-    if (awaited !== undefined) return this.#fetch(exchange, requirement, awaited);
+    if (awaited !== undefined) return this.#fetch(exchange, requirement, awaited, fetched);
     if (outcome.metadata !== undefined) {
       const metadata = exchange.info.dynamicMetadata;
       metadata[METADATA] = { ...metadata[METADATA], ...outcome.metadata };
     }
     if (status !== JWT.ok) return this.#deny(exchange, status);
     this.#counts.allowed.value++;
+    for (const [name, value] of outcome.headers) if (UNFIT.test(value)) return untold(name);
     apply(exchange, outcome);
     return undefined;
   }
 
-  #fetch(exchange: FilterExchange, requirement: Requirement, provider: JwtProvider): FilterVerdict {
+  #fetch(exchange: FilterExchange, requirement: Requirement, provider: JwtProvider, before: Fetched | undefined): FilterVerdict {
     const state = this.#states.get(provider);
     if (state === undefined) return this.#deny(exchange, JWT.fetchFailed);
     const task: FilterTask = state.keys.fetch((failed) => {
-      exchange.proceed(task, this.#decide(exchange, requirement, failed ? this.#settingWithout(provider) : this.#setting));
+      exchange.proceed(task, this.#decide(exchange, requirement, new Map(before).set(provider, failed)));
     });
     return { kind: 'wait', task };
   }
@@ -136,11 +141,12 @@ class JwtFilter implements HttpFilter {
     return { kind: 'reply', status: 403, body: this.#saysNothing ? '' : `Failed JWT authentication: ${problem}`, details, headers: [] };
   }
 
-  /** `failed`: its keys were asked for, in vain. */
-  #settingWithout(failed: JwtProvider | undefined): JwtSetting {
+  #settingAfter(fetched: Fetched | undefined): JwtSetting {
     const keysOf = (provider: JwtProvider): KeySet | JwtStatus | undefined => {
-      const keys = this.#states.get(provider)?.keys.current();
-      return keys === undefined && provider === failed ? JWT.fetchFailed : keys;
+      const held = this.#states.get(provider)?.keys;
+      const failed = fetched?.get(provider);
+      if (failed === true) return held?.current() ?? JWT.fetchFailed;
+      return failed === false ? (held?.latest() ?? JWT.fetchFailed) : held?.current();
     };
     const clock = this.#env.clock;
     return {
@@ -161,6 +167,18 @@ class JwtFilter implements HttpFilter {
     };
   }
 }
+
+// What no header's value may have, as Envoy refuses it.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those are meant
+const UNFIT = /[\x00-\x08\x0a-\x1f\x7f]/;
+const untold = (name: string): FilterVerdict => ({
+  kind: 'reply',
+  status: 503,
+  body: `invalid header value for: ${name}`,
+  details: `filter_removed_required_request_headers{invalid_header_value_for:_${name}}`,
+  headers: [],
+  flag: FLAG.DPE,
+});
 
 const isPreflight = ({ method, requestHeaders: headers }: FilterExchange): boolean =>
   method === 'OPTIONS' && (headers.getById(H.ORIGIN) ?? '') !== '' && (headers.get('access-control-request-method') ?? '') !== '';

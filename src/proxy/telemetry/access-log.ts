@@ -1,7 +1,5 @@
 // Access logs of one place (a connection manager, a TCP proxy, a listener) compiled once: which lines are written, what
 // they say, where they go. File and stream loggers; any other logger is refused by name.
-import { hostname } from 'node:os';
-import type { ProcessFacts } from '../../plan/format-operator.ts';
 import { compileLogWriter, compileSubstitutionWriter, type LogWriter } from '../../plan/log-format.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
@@ -9,6 +7,7 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import { typeOfUrl } from '../../xds/codec.ts';
 import type { AccessLog, FileAccessLog, StdoutAccessLog } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import { compileLogFilter, type LogPredicate } from './log-filter.ts';
 import { LogSink } from './log-sink.ts';
 
@@ -69,9 +68,6 @@ const FILE_LOG = 'envoy.extensions.access_loggers.file.v3.FileAccessLog';
 const STDOUT_LOG = 'envoy.extensions.access_loggers.stream.v3.StdoutAccessLog';
 const STDERR_LOG = 'envoy.extensions.access_loggers.stream.v3.StderrAccessLog';
 
-/** %HOSTNAME% and %ENVIRONMENT(NAME)%. */
-const PROCESS: ProcessFacts = { hostname: hostname(), environment: process.env };
-
 /** Throws PlanError for a logger, filter, format or file that it must refuse. */
 export const compileAccessLogs = (
   logs: readonly AccessLog[],
@@ -100,7 +96,10 @@ const compileLogger = (log: AccessLog, path: string, sinks: LogSinks): { write: 
     case STDERR_LOG: {
       const stream = config as unknown as StdoutAccessLog;
       const target = url?.endsWith('.StdoutAccessLog') ? '/dev/stdout' : '/dev/stderr';
-      return { write: compileSubstitutionWriter(stream.log_format, `${path}.log_format`, PROCESS), sink: openSink(sinks, target, path) };
+      return {
+        write: compileSubstitutionWriter(stream.log_format, `${path}.log_format`, PROCESS_FACTS),
+        sink: openSink(sinks, target, path),
+      };
     }
     default:
       throw new PlanError(path, `access logger ${log.name ?? ''} (${String(url)}) is not supported`);
@@ -116,10 +115,11 @@ const openSink = (sinks: LogSinks, file: string, path: string): LogSink => {
 };
 
 const fileFormat = (file: FileAccessLog, path: string): LogWriter => {
-  if (file.format !== undefined && file.format !== '') return compileLogWriter({ text: file.format }, false, `${path}.format`, PROCESS);
-  if (file.json_format) return compileLogWriter({ json: file.json_format }, false, `${path}.json_format`, PROCESS);
-  if (file.typed_json_format) return compileLogWriter({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS);
-  return compileSubstitutionWriter(file.log_format, `${path}.log_format`, PROCESS);
+  if (file.format !== undefined && file.format !== '')
+    return compileLogWriter({ text: file.format }, false, `${path}.format`, PROCESS_FACTS);
+  if (file.json_format) return compileLogWriter({ json: file.json_format }, false, `${path}.json_format`, PROCESS_FACTS);
+  if (file.typed_json_format) return compileLogWriter({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS_FACTS);
+  return compileSubstitutionWriter(file.log_format, `${path}.log_format`, PROCESS_FACTS);
 };
 
 export const writeAccessLogs = (

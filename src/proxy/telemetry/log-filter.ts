@@ -1,10 +1,21 @@
-// Access log filters compiled to predicates. What cannot be decided here (CEL, metadata, tracing) is refused by name.
+// Access log filters compiled to predicates. What cannot be decided here (tracing) is refused by name.
 
+import { compileCel } from '../../plan/cel/compile.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { FLAG_NAMES, type ResponseFlag } from '../../plan/response-flag.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
+import { compileMetadataMatcher } from '../../plan/value-matcher.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
-import type { AccessLogFilter, ComparisonFilter, FractionalPercent, HeaderMatcher } from '../../xds/gen/types.ts';
+import type {
+  AccessLogFilter,
+  ComparisonFilter,
+  ExpressionFilter,
+  ExtensionFilter,
+  FractionalPercent,
+  HeaderMatcher,
+  MetadataFilter,
+} from '../../xds/gen/types.ts';
+import { configAs, typeNameOf } from '../extension-config.ts';
 import { grpcStatusOf } from '../local-reply.ts';
 
 export type LogPredicate = (
@@ -45,8 +56,30 @@ export const compileLogFilter = (filter: AccessLogFilter, path: string, random: 
     const any = (filter.or_filter.filters ?? []).map((f, i) => compileLogFilter(f, `${path}.or_filter.filters[${i}]`, random));
     return (...facts) => any.some((p) => p(...facts));
   }
+  if (filter.metadata_filter) return metadataFilter(filter.metadata_filter, `${path}.metadata_filter`);
+  if (filter.extension_filter) return extensionFilter(filter.extension_filter, `${path}.extension_filter`);
   const kind = Object.keys(filter)[0] ?? 'filter_specifier';
   throw new PlanError(`${path}.${kind}`, 'is not supported');
+};
+
+/** Dynamic metadata; where the value is not there, `match_if_key_not_found` decides, as in Envoy. */
+const metadataFilter = ({ matcher, match_if_key_not_found: absent }: MetadataFilter, path: string): LogPredicate => {
+  const otherwise = absent ?? true;
+  if (matcher === undefined) return () => otherwise;
+  // As Envoy: `invert` is not looked at.
+  const { invert: _, ...rest } = matcher;
+  const holds = compileMetadataMatcher(rest, `${path}.matcher`);
+  const there = compileMetadataMatcher({ ...rest, value: { present_match: true } }, `${path}.matcher`);
+  return ({ dynamicMetadata }) => (there(dynamicMetadata) ? holds(dynamicMetadata) : otherwise);
+};
+
+const CEL = 'envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter';
+const extensionFilter = ({ name = '', typed_config: typed }: ExtensionFilter, path: string): LogPredicate => {
+  const type = typeNameOf(typed);
+  if (type !== CEL) throw new PlanError(`${path}.typed_config`, `access log filter ${name} (${type}) is not supported`);
+  const { expression = '' } = configAs<ExpressionFilter>(typed, `${path}.typed_config`);
+  const holds = compileCel(expression, `${path}.typed_config.expression`);
+  return (info, request, response, trailers) => holds({ info, request, response, trailers });
 };
 
 const comparison = (filter: ComparisonFilter | undefined, path: string): ((n: number) => boolean) => {

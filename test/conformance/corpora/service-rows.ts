@@ -35,6 +35,7 @@ export const serviceOf = (r: Row): Service => {
     labels: labelsOf(about['Labels']),
     aliases: [],
     trafficDistribution: 'any',
+    nodeLocal: false,
     endpoints: new Map(),
     origin: objectOrigin('table'),
   };

@@ -1,7 +1,9 @@
 // Checks of parts of MeshConfig, by the type that rows of validation.json name.
 
+import { checkMeshNetworks } from '../../../src/api/mesh-config/mesh-networks.ts';
 import * as mesh from '../../../src/api/mesh-config/validate-mesh-config.ts';
 import { meshConfigDefaultTrafficPolicy } from '../../../src/api/schema/mesh-config.ts';
+import { meshNetworks } from '../../../src/api/schema/mesh-networks.ts';
 import { authenticationPolicy, proxyConfig, proxyConfigConnectionSettings } from '../../../src/api/schema/mesh-proxy-config.ts';
 import * as vs from '../../../src/api/schema/virtual-service.ts';
 import { checkWildcardDomain } from '../../../src/api/values/host-name.ts';
@@ -25,6 +27,7 @@ export const meshFragments: Readonly<Record<string, Fragment>> = {
   'serviceSettings.hosts': (input, _extra, findings) => {
     for (const host of texts(input)) findings.unless('', checkWildcardDomain(host));
   },
+  MeshNetworks: part(meshNetworks, (v, f) => checkMeshNetworks(v, f)),
   authPolicy: part(authenticationPolicy, (v, f) => mesh.checkProxyConfig({ controlPlaneAuthPolicy: v }, '', f)),
   ExtensionProviderService: word((v) => mesh.checkProviderService(v)),
   ExtensionProviderTracingZipkin: provider('zipkin'),

@@ -7,8 +7,8 @@ interface Said {
   readonly message: string;
 }
 
-/** What Skein refuses because it has not built it. */
-const OWN = new Set(['FIELD_NOT_SUPPORTED', 'FIELD_NOT_YET_EFFECTIVE', 'NOT_YET_ENFORCED']);
+/** What Skein refuses because it has not built it, or for what a proxy would make of it. */
+const OWN = new Set(['FIELD_NOT_SUPPORTED', 'FIELD_NOT_YET_EFFECTIVE', 'NOT_YET_ENFORCED', 'PROXY_REFUSES']);
 /** Sizes, forms and rules that the schema asks for and the webhook does not look at. */
 const SCHEMA_ONLY = new Set(['FIELD_SIZE', 'FIELD_FORM', 'SCHEMA_RULE']);
 

@@ -105,7 +105,7 @@ export const faults: FieldCase = {
         },
       ],
       [
-        to('/delay', faulty({ delay: { fixed_delay: '0.1s', percentage: { numerator: 100 } } })),
+        to('/delay', faulty({ delay: { fixed_delay: '0.4s', percentage: { numerator: 100 } } })),
         to('/rare', faulty({ abort: { http_status: 503, percentage: { numerator: 100, denominator: 'TEN_THOUSAND' } } })),
         to('/grpc', faulty({ abort: { grpc_status: 14, percentage: { numerator: 100 } } })),
         to('/cluster', faulty({ upstream_cluster: 'other', abort: { http_status: 503, percentage: { numerator: 100 } } })),
@@ -120,7 +120,7 @@ export const faults: FieldCase = {
       const grpc = await ask(port(), '/grpc', { method: 'POST', headers: ['content-type: application/grpc', 'content-length: 0'] });
       return [
         delayed.status,
-        took > 90,
+        took > 380,
         (await ask(port(), '/rare')).status,
         grpc.headers.get('grpc-status'),
         (await ask(port(), '/cluster')).status,

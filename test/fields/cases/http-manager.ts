@@ -233,6 +233,7 @@ export const managerReplies = manager(
   {
     route_config: {
       name: 'r',
+      validate_clusters: false,
       virtual_hosts: [{ name: 'v', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster: 'none' } }] }],
     },
     local_reply_config: {

@@ -2,10 +2,12 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { StreamInfo } from '../../../src/plan/stream-info.ts';
 import { systemClock } from '../../../src/proxy/clock.ts';
+import { compileLogFilter } from '../../../src/proxy/telemetry/log-filter.ts';
 import { UNKNOWN_PEER } from '../../../src/proxy/telemetry/parties.ts';
 import { Telemetry } from '../../../src/proxy/telemetry/telemetry.ts';
-import type { AccessLog, AccessLogFilter } from '../../../src/xds/gen/types.ts';
+import type { AccessLog, AccessLogFilter, MetadataFilter } from '../../../src/xds/gen/types.ts';
 import { hcm, listener as onLoopback, tcpProxy } from '../../proxy/harness.ts';
 import { type FieldCase, type LivePlane, listener, live, type Part } from '../case.ts';
 import { ask } from '../http-probe.ts';
@@ -177,4 +179,43 @@ export const logConnections: FieldCase = {
     await ask(port(), '/').catch(() => undefined);
   }),
   expect: [['TCP NC chain'], ['LISTENER 127.0.0.1'], [], []],
+};
+
+const CEL = 'type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter' as const;
+const metadata = (more: object): AccessLogFilter => ({
+  metadata_filter: { matcher: { filter: 'own', path: [{ key: 'k' }], value: { present_match: true } }, ...more },
+});
+export const logExpressions: FieldCase = {
+  name: 'log-expressions',
+  parts: () => [
+    http([
+      file('a', 'A %REQ(:PATH)%', {
+        extension_filter: { name: 'cel', typed_config: { '@type': CEL, expression: 'response.code == 404' } },
+      }),
+      file('b', 'B %REQ(:PATH)%', metadata({ match_if_key_not_found: false })),
+      file('c', 'C %REQ(:PATH)%', metadata({})),
+    ]),
+  ],
+  observe: logging(asks),
+  expect: [['A /404'], [], ['C /', 'C /404', 'C /none', 'C /grpc'], []],
+};
+/** What is there decides by its value. */
+export const logMetadata: FieldCase = {
+  name: 'log-metadata',
+  parts: () => [
+    {
+      type: 'envoy.config.accesslog.v3.MetadataFilter',
+      message: { matcher: { filter: 'own', path: [{ key: 'k' }], value: { string_match: { exact: 'a' } } }, match_if_key_not_found: false },
+    },
+  ],
+  observe: (parts) => {
+    const [part] = parts;
+    const filter = compileLogFilter({ metadata_filter: part?.message as MetadataFilter }, 'filter', () => 0);
+    return ['a', 'b', undefined].map((k) => {
+      const info = new StreamInfo();
+      if (k !== undefined) info.dynamicMetadata = { own: { k } };
+      return filter(info, undefined, undefined, undefined);
+    });
+  },
+  expect: [true, false, false],
 };

@@ -266,3 +266,56 @@ export const proxyProtocolOptional = tcp(
     },
   },
 );
+
+const inSubset = (labels: object) => ({ filter_metadata: { 'envoy.lb': labels } }) as NonNullable<TcpProxy['metadata_match']>;
+let sides: readonly Backend[] = [];
+/** A server of version 1 and one of version 2, which say so. */
+const startSides = async () => {
+  sides = await Promise.all(['1', '2'].map((side) => startBackend((socket) => socket.end(side))));
+  return {
+    [Symbol.asyncDispose]: async () => {
+      for (const side of sides) await side[Symbol.asyncDispose]();
+    },
+  };
+};
+const versions = (): Cluster => ({
+  name: 'versions',
+  lb_subset_config: { subset_selectors: [{ keys: ['v'] }] },
+  load_assignment: {
+    cluster_name: 'versions',
+    endpoints: [
+      {
+        lb_endpoints: sides.map(({ port }, i) => ({
+          endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+          metadata: inSubset({ v: String(i + 1) }),
+        })),
+      },
+    ],
+  },
+});
+export const tcpSubsets: FieldCase = {
+  name: 'tcp-subsets',
+  start: startSides,
+  parts: () => [
+    cluster(versions()),
+    listener(onLoopback('all', tcpProxy('versions', { metadata_match: inSubset({ v: '2' }) }))),
+    listener(
+      onLoopback('weighted', {
+        name: 'envoy.filters.network.tcp_proxy',
+        typed_config: {
+          '@type': 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy',
+          stat_prefix: 'weighted',
+          metadata_match: inSubset({ v: '1' }),
+          weighted_clusters: { clusters: [{ name: 'versions', weight: 1, metadata_match: inSubset({ v: '2' }) }] },
+        },
+      }),
+    ),
+  ],
+  observe: live(async ({ port }) => [
+    await say(port('all'), 'a', 1),
+    await say(port('all'), 'a', 1),
+    await say(port('weighted'), 'a', 1),
+    await say(port('weighted'), 'a', 1),
+  ]),
+  expect: ['2', '2', '2', '2'],
+};

@@ -1,6 +1,7 @@
 // What Kubernetes asks of Secrets and ConfigMaps. No message says anything of what a Secret holds but whether it looks like PEM.
 
 import type { Findings } from '../../findings.ts';
+import { NETWORKS_KEY, NETWORKS_OBJECT, readMeshNetworks } from '../../mesh-config/mesh-networks.ts';
 import { child } from '../../reading/field-path.ts';
 import type { ConfigMap, Secret } from '../../specs.ts';
 import type { Check } from '../validate-context.ts';
@@ -43,11 +44,16 @@ const secretText = (spec: Secret, key: string): string | undefined => {
   return Buffer.from(spec.data[key] ?? '', 'base64').toString('utf8');
 };
 
-export const checkConfigMap: Check<ConfigMap> = (spec, path, findings) => {
+export const checkConfigMap: Check<ConfigMap> = (spec, path, findings, context) => {
   const { data = {}, binaryData = {} } = spec;
   checkKeys({ data, binaryData }, path, findings);
   for (const key of Object.keys(binaryData))
     if (Object.hasOwn(data, key)) findings.error(child(child(path, 'binaryData'), key), 'the key is also in data');
+  const networks = context.name === NETWORKS_OBJECT ? data[NETWORKS_KEY] : undefined;
+  if (networks === undefined) return;
+  const at = child(child(path, 'data'), NETWORKS_KEY);
+  for (const f of readMeshNetworks(networks).findings.list)
+    findings.add(f.severity, f.code, at, f.path === '' ? f.message : `${f.path}: ${f.message}`, f.hint);
 };
 
 const checkKeys = (parts: Readonly<Record<string, Readonly<Record<string, string>>>>, path: string, findings: Findings): void => {

@@ -1,0 +1,65 @@
+// Headers of which Envoy keeps one line: what is added to one stands behind a comma. Others get a line of their own.
+
+const BOTH = [
+  'cache-control',
+  'content-type',
+  'proxy-status',
+  'via',
+  'x-request-id',
+  'x-envoy-attempt-count',
+  'x-envoy-decorator-operation',
+];
+
+const REQUEST: ReadonlySet<string> = new Set([
+  ...BOTH,
+  'accept',
+  'accept-encoding',
+  'access-control-request-headers',
+  'access-control-request-method',
+  'authorization',
+  'expect',
+  'grpc-accept-encoding',
+  'grpc-timeout',
+  'if-none-match',
+  'origin',
+  'pragma',
+  'referer',
+  'te',
+  'user-agent',
+  'x-client-trace-id',
+  'x-envoy-downstream-service-cluster',
+  'x-envoy-downstream-service-node',
+  'x-envoy-expected-rq-timeout-ms',
+  'x-envoy-external-address',
+  'x-envoy-original-path',
+  'x-forwarded-client-cert',
+  'x-forwarded-for',
+  'x-forwarded-host',
+  'x-forwarded-port',
+  'x-forwarded-proto',
+]);
+
+const RESPONSE: ReadonlySet<string> = new Set([
+  ...BOTH,
+  'access-control-allow-credentials',
+  'access-control-allow-headers',
+  'access-control-allow-methods',
+  'access-control-allow-origin',
+  'access-control-expose-headers',
+  'access-control-max-age',
+  'age',
+  'content-encoding',
+  'date',
+  'etag',
+  'expires',
+  'grpc-message',
+  'grpc-status',
+  'last-modified',
+  'location',
+  'server',
+  'vary',
+  'x-envoy-degraded',
+  'x-envoy-upstream-service-time',
+]);
+
+export const isJoined = (name: string, side: 'request' | 'response'): boolean => (side === 'request' ? REQUEST : RESPONSE).has(name);

@@ -1,0 +1,11 @@
+// Whose checks there are.
+import type { Checks } from './check.ts';
+import { checks as compromised } from './compromised-checks.ts';
+import { checks as edge } from './edge-checks.ts';
+import { checks as explained } from './explain-checks.ts';
+import { checks as hostilePeers } from './hostile-peer-checks.ts';
+import { checks as jwt } from './jwt-checks.ts';
+import { checks as recipes } from './recipe-checks.ts';
+import { checks as rotation } from './rotation-checks.ts';
+
+export const checksOf = (): readonly Checks[] => [recipes, compromised, hostilePeers, edge, jwt, explained, rotation];
