@@ -112,7 +112,7 @@ test('with a certificate of another account nobody registers for a group, nor ta
     assert.equal(await entries(rig), 0);
     const own = await certificateOf('web');
     assert.equal((await attach(way, { certificate: own }, NODE.id, claims)).code, 0);
-    assert.equal(await entries(rig), 1);
+    await until('the entry', async () => (await entries(rig)) === 1);
     const over = await attach(way, { certificate: stranger }, NODE.id, claims);
     assert.equal(over.code, 7, over.details);
   } finally {

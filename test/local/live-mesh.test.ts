@@ -133,7 +133,7 @@ test('a mesh of an unprivileged user', { ...TIMEOUT, skip: rootlessRefusal ?? fa
   assert.equal(answer.privilege.kind, 'rootless');
   assert.deepEqual(answer.notReady, []);
   assert.equal((JSON.parse(answer.identity) as { uid: number }).uid, 65534);
-  assert.match(answer.notes.join(), /rootless/);
+  assert.match(answer.notes.join(), /^identities: (not )?isolated/);
   checkTraffic(answer);
   checkRelay(answer);
   checkExec(answer, 65534, place.directory);
