@@ -156,7 +156,9 @@ export class Mesh {
   /** The idle connections come from a client of the mesh's CA without a sidecar: its end costs the measured process nothing. */
   #issueClientCertificate(): void {
     const ca = join(this.#state, 'ca');
-    issue(this.#options.work, { cert: join(ca, 'ca-cert.pem'), key: join(ca, 'ca-key.pem') }, 'spiffe://cluster.local/ns/bench/sa/client');
+    const { active } = JSON.parse(readFileSync(join(ca, 'authority.json'), 'utf8')) as { readonly active: string };
+    const root = { cert: join(ca, `root-${active}.pem`), key: join(ca, `root-${active}-key.pem`) };
+    issue(this.#options.work, root, 'spiffe://cluster.local/ns/bench/sa/client');
     for (const file of ['leaf.pem', 'leaf-key.pem']) chmodSync(join(this.#options.work, file), 0o644);
   }
 
