@@ -16,7 +16,7 @@ const SETTLED_MS = 8_000;
 /** How often it looks whether a quiet sidecar has grown. */
 const LOOK_MS = 10_000;
 /** After each so many looks without work it will not soon need the code it has compiled. Before, only garbage and pages are given back. */
-const IDLE_LOOKS = 3;
+const IDLE_LOOKS = 30;
 /** Growth since the last trim that is worth one. */
 const GROWTH_BYTES = 6 * 1024 * 1024;
 /** While it starts, functions are compiled at this multiple of the usual counts: what runs a few times stays bytecode. */
