@@ -1,7 +1,7 @@
 // `skein audit`: what was changed and who was refused, from the files of the control plane's audit log; and whether anybody has touched them.
 // Works with the control plane stopped, and on a copy.
-import { auditFiles, auditFolder, verifyAudit } from '../control/audit-files.ts';
-import { AUDIT_LIMIT_MAX, type AuditQuery, auditEntries, passes, whoOf } from '../control/audit-query.ts';
+import { auditFiles, auditFolder, verifyAudit } from '../control/audit/chain-files.ts';
+import { AUDIT_LIMIT_MAX, type AuditQuery, auditEntries, passes, whoOf } from '../control/audit/query.ts';
 import { stateFolder } from '../local/state.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, UsageError, withOutputOption, withStateOption } from './command-line.ts';
 import { print, structured, table } from './output.ts';

@@ -2,11 +2,11 @@
 import type { Command } from 'commander';
 import { parseDuration } from '../api/values/duration-text.ts';
 import { createLog, type LogLevel } from '../base/log.ts';
-import { CaMaterialError } from '../control/ca-material.ts';
+import { CaMaterialError } from '../control/ca/material.ts';
 import { ControlPlaneError, DEBOUNCE_DEFAULT, startControlPlane } from '../control/control-plane.ts';
-import { MeshSettingsError } from '../control/mesh-settings-file.ts';
 import { PIPELINE } from '../control/pipeline.ts';
-import { REGISTRATION_TIMES, type RegistrationTimes } from '../control/registrations.ts';
+import { REGISTRATION_TIMES, type RegistrationTimes } from '../control/registration/registrations.ts';
+import { MeshSettingsError } from '../control/sources/mesh-settings-file.ts';
 import { stateFolder } from '../local/state.ts';
 import { AuthorityFlagError, type AuthorityFlags, authoritySettings, withAuthorityOptions } from './authority-flags.ts';
 import { newCommand, runCommand } from './command-line.ts';

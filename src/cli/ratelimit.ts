@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Command } from 'commander';
 import { createLog, type LogLevel } from '../base/log.ts';
 import { MetricRegistry } from '../base/metrics.ts';
-import { GrpcServer } from '../control/grpc-server.ts';
+import { GrpcServer } from '../control/xds/grpc-server.ts';
 import { problemText } from '../ratelimit/config-document.ts';
 import { ConfigFolder } from '../ratelimit/config-folder.ts';
 import type { Counters } from '../ratelimit/counters.ts';

@@ -1,6 +1,6 @@
 // A unary gRPC method for the gRPC server: one message in, one message or a status out. Whatever it throws is a status, and a client
 // that went away is not answered.
-import type { GrpcMethod, GrpcServerCall } from '../control/grpc-server.ts';
+import type { GrpcMethod, GrpcServerCall } from '../control/xds/grpc-server.ts';
 import { GRPC, type GrpcStatus } from '../wire/grpc-frames.ts';
 
 export type UnaryMethod = (message: Uint8Array) => Promise<Uint8Array | GrpcStatus>;

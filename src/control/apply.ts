@@ -4,14 +4,14 @@ import type { Problem } from '../api/problem.ts';
 import { type Resource, resourceKey } from '../api/resource.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
-import type { AdsService } from './ads-service.ts';
-import type { FolderSource } from './folder-source.ts';
 import type { Model } from './model.ts';
-import type { ObjectSource, StoredObject } from './object-source.ts';
 import type { Pipeline } from './pipeline.ts';
-import { heldBackProblems } from './proxy-notes.ts';
-import { splitDocuments } from './split-documents.ts';
+import type { FolderSource } from './sources/folder-source.ts';
+import type { ObjectSource, StoredObject } from './sources/object-source.ts';
+import { splitDocuments } from './sources/split-documents.ts';
 import { unenforcedProblems } from './unenforced-policies.ts';
+import type { AdsService } from './xds/ads-service.ts';
+import { heldBackProblems } from './xds/proxy-notes.ts';
 
 export interface ApplyDocument {
   readonly file: string;

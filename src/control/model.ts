@@ -11,12 +11,12 @@ import type { Instance } from '../mesh/instance.ts';
 import { type KeySets, NO_KEY_SETS } from '../mesh/key-sets.ts';
 import { keySources } from '../mesh/request-authentication.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
-import type { EventHub } from './event-hub.ts';
-import type { InstanceRegistry } from './instance-registry.ts';
-import type { KeySetStore } from './key-set-store.ts';
+import type { EventHub } from './admin/event-hub.ts';
 import type { Pipeline } from './pipeline.ts';
-import { SettledResources } from './settled-resources.ts';
-import type { Source, SourceFile } from './source.ts';
+import type { InstanceRegistry } from './registration/instance-registry.ts';
+import type { KeySetStore } from './sources/key-set-store.ts';
+import type { Source, SourceFile } from './sources/source.ts';
+import { SettledResources } from './xds/settled-resources.ts';
 
 export interface Generation {
   readonly number: number;

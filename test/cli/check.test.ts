@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CaDocument } from '../../src/cli/ca-document.ts';
 import { caFindings } from '../../src/cli/check.ts';
-import type { AuthoritySettings } from '../../src/control/open-authority.ts';
+import type { AuthoritySettings } from '../../src/control/ca/open-authority.ts';
 import { type Rig, startRig } from '../control/rig.ts';
 
 const DAY_MS = 86_400_000;

@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { Problem } from '../../src/api/problem.ts';
 import { PIPELINE } from '../../src/control/pipeline.ts';
-import { OPERATOR_METHOD } from '../../src/control/xds-server.ts';
+import { OPERATOR_METHOD } from '../../src/control/xds/server.ts';
 import { eventually, type Rig, startRig, XdsClient } from './rig.ts';
 
 const object = (name: string, value = 'x', kind = 'Service'): string => `kind: ${kind}\nname: ${name}\nspec: {value: ${value}}\n`;

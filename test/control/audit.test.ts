@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createLog } from '../../src/base/log.ts';
-import { diffObjects } from '../../src/control/audit-diff.ts';
-import { auditFiles, auditFolder, auditLines, verifyAudit } from '../../src/control/audit-files.ts';
-import { AuditLog, type AuditLogOptions } from '../../src/control/audit-log.ts';
-import { AuditTrail } from '../../src/control/audit-trail.ts';
+import { AuditLog, type AuditLogOptions } from '../../src/control/audit/audit-log.ts';
+import { auditFiles, auditFolder, auditLines, verifyAudit } from '../../src/control/audit/chain-files.ts';
+import { diffObjects } from '../../src/control/audit/object-diff.ts';
+import { AuditTrail } from '../../src/control/audit/trail.ts';
 import { PIPELINE } from '../../src/control/pipeline.ts';
 import { createCertificate, eventually, startRig, XdsClient } from './rig.ts';
 

@@ -5,12 +5,12 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, st
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { createLog } from '../../src/base/log.ts';
-import { CertificateAuthority } from '../../src/control/ca.ts';
-import { type MadeAuthority, makeRoot } from '../../src/control/ca-issue.ts';
-import { loadCaMaterial } from '../../src/control/ca-material.ts';
-import { FolderAuthority } from '../../src/control/folder-authority.ts';
-import { OwnAuthority } from '../../src/control/own-authority.ts';
-import { x509 } from '../../src/control/x509.ts';
+import { CertificateAuthority } from '../../src/control/ca/ca.ts';
+import { FolderAuthority } from '../../src/control/ca/folder-authority.ts';
+import { type MadeAuthority, makeRoot } from '../../src/control/ca/issue.ts';
+import { loadCaMaterial } from '../../src/control/ca/material.ts';
+import { OwnAuthority } from '../../src/control/ca/own-authority.ts';
+import { x509 } from '../../src/control/ca/x509.ts';
 import { LIVES_DEFAULT } from '../../src/identity/lives.ts';
 import { createCertificate, eventually, startRig, temporaryFolder } from './rig.ts';
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
-import { DocumentCache } from '../../src/control/document-cache.ts';
-import type { ParseText } from '../../src/control/source.ts';
+import { DocumentCache } from '../../src/control/sources/document-cache.ts';
+import type { ParseText } from '../../src/control/sources/source.ts';
 
 const entry = (name: string, weight = 1): string =>
   `apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata:\n  name: ${name}\nspec:\n  hosts: [a]\n  http:\n  - route: [{destination: {host: a}, weight: ${weight}}]\n`;

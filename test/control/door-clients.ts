@@ -2,7 +2,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { Client, credentials, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { certificateRequest } from '../../src/agent/csr.ts';
-import { CREATE_CERTIFICATE_METHOD } from '../../src/control/xds-server.ts';
+import { CREATE_CERTIFICATE_METHOD } from '../../src/control/xds/server.ts';
 import { decode, encode } from '../../src/xds/codec.ts';
 import type { DiscoveryResponse } from '../../src/xds/gen/types.ts';
 import { ADS_METHOD } from '../../src/xds/resource-types.ts';

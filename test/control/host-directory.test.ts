@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { HostDirectory, selectHosts } from '../../src/control/host-directory.ts';
+import { HostDirectory, selectHosts } from '../../src/control/registration/host-directory.ts';
 import { decode } from '../../src/xds/codec.ts';
 import type { EncodedResource } from '../../src/xds/content.ts';
 import type { VirtualHost } from '../../src/xds/gen/types.ts';

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import { OPERATOR_METHOD } from '../../src/control/xds-server.ts';
+import { OPERATOR_METHOD } from '../../src/control/xds/server.ts';
 import type { ProxyNode } from '../../src/translate/proxy-node.ts';
 import { fakePipeline } from './fake-pipeline.ts';
 import { type Rig, startRig, XdsClient } from './rig.ts';

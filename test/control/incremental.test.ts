@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import type { Resource } from '../../src/api/resource.ts';
 import { Memo } from '../../src/base/memo.ts';
 import { PIPELINE } from '../../src/control/pipeline.ts';
-import { ProxyConfigs } from '../../src/control/proxy-resources.ts';
+import { ProxyConfigs } from '../../src/control/xds/proxy-resources.ts';
 import type { Instance } from '../../src/mesh/instance.ts';
 import type { Snapshot } from '../../src/mesh/snapshot.ts';
 import type { ProxyNode } from '../../src/translate/proxy-node.ts';

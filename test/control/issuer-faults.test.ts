@@ -12,9 +12,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { createLog } from '../../src/base/log.ts';
-import { fetchKeySet } from '../../src/control/key-set-fetch.ts';
-import { KeySetStore, keyRefreshMs } from '../../src/control/key-set-store.ts';
 import { KEY_SET_BYTES_MAX } from '../../src/control/limits.ts';
+import { fetchKeySet } from '../../src/control/sources/key-set-fetch.ts';
+import { KeySetStore, keyRefreshMs } from '../../src/control/sources/key-set-store.ts';
 import type { KeySource } from '../../src/mesh/key-sets.ts';
 import { createAuthority } from '../proxy/certificates.ts';
 import { eventually } from './rig.ts';
@@ -185,7 +185,7 @@ const fetchedBy = async (
   env: Readonly<Record<string, string>>,
   from: KeySource,
 ): Promise<{ ok: boolean; value?: string; error?: string }> => {
-  const program = `import { fetchKeySet } from ${JSON.stringify(new URL('../../src/control/key-set-fetch.ts', import.meta.url).href)};
+  const program = `import { fetchKeySet } from ${JSON.stringify(new URL('../../src/control/sources/key-set-fetch.ts', import.meta.url).href)};
 process.stdout.write(JSON.stringify(await fetchKeySet(${JSON.stringify({ ...from, timeout: '3s' })})));`;
   const args = 'bun' in process.versions ? ['-e', program] : ['--input-type=module', '-e', program];
   const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -1,8 +1,8 @@
 // Refusals of proxies, told of the objects that caused them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nackProblems } from '../../src/control/nack-problems.ts';
 import { PIPELINE } from '../../src/control/pipeline.ts';
+import { nackProblems } from '../../src/control/xds/nack-problems.ts';
 import { encode } from '../../src/xds/codec.ts';
 import { type Content, contentOf } from '../../src/xds/content.ts';
 

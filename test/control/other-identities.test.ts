@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { webcrypto, X509Certificate } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import { x509 } from '../../src/control/x509.ts';
-import { OPERATOR_METHOD } from '../../src/control/xds-server.ts';
+import { x509 } from '../../src/control/ca/x509.ts';
+import { OPERATOR_METHOD } from '../../src/control/xds/server.ts';
 import { createCertificate, eventually, type Rig, startRig, urlOf, XdsClient } from './rig.ts';
 
 const MESH = { 'a.yaml': 'kind: Service\nname: s\nspec: {}\n' };

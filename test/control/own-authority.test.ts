@@ -10,9 +10,9 @@ import { rootOf } from '../../src/agent/certificate.ts';
 import { certificateRequest } from '../../src/agent/csr.ts';
 import { defaultMeshConfig } from '../../src/api/mesh-config/mesh-config.ts';
 import { createLog } from '../../src/base/log.ts';
-import type { CertificateAuthority } from '../../src/control/ca.ts';
-import { makeRoot } from '../../src/control/ca-issue.ts';
-import { type OpenAuthorityOptions, openAuthority } from '../../src/control/open-authority.ts';
+import type { CertificateAuthority } from '../../src/control/ca/ca.ts';
+import { makeRoot } from '../../src/control/ca/issue.ts';
+import { type OpenAuthorityOptions, openAuthority } from '../../src/control/ca/open-authority.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

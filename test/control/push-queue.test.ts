@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PIECES_KEPT_MIN } from '../../src/control/limits.ts';
-import { PieceCache } from '../../src/control/piece-cache.ts';
-import { PushQueue } from '../../src/control/push-queue.ts';
+import { PieceCache } from '../../src/control/xds/piece-cache.ts';
+import { PushQueue } from '../../src/control/xds/push-queue.ts';
 import type { Snapshot } from '../../src/mesh/snapshot.ts';
 import type { ProxyNode } from '../../src/translate/proxy-node.ts';
 import { fakePipeline } from './fake-pipeline.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
 import { ofKind } from '../../src/api/resource.ts';
-import { type Registrant, specOf } from '../../src/control/registration-entry.ts';
+import { type Registrant, specOf } from '../../src/control/registration/registration-entry.ts';
 
 const GROUP = `apiVersion: networking.istio.io/v1
 kind: WorkloadGroup

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { createLog } from '../../src/base/log.ts';
 import { type ControlPlane, type ControlPlaneConfig, startControlPlane } from '../../src/control/control-plane.ts';
-import { CREATE_CERTIFICATE_METHOD } from '../../src/control/xds-server.ts';
+import { CREATE_CERTIFICATE_METHOD } from '../../src/control/xds/server.ts';
 import { decode, encode } from '../../src/xds/codec.ts';
 import type { DiscoveryRequest, DiscoveryResponse } from '../../src/xds/gen/types.ts';
 import { ADS_METHOD, RESOURCE_TYPES, type ResourceShortName, resourceType } from '../../src/xds/resource-types.ts';

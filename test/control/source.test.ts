@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { FolderSource } from '../../src/control/folder-source.ts';
-import { ObjectSource } from '../../src/control/object-source.ts';
-import type { Source } from '../../src/control/source.ts';
+import { FolderSource } from '../../src/control/sources/folder-source.ts';
+import { ObjectSource } from '../../src/control/sources/object-source.ts';
+import type { Source } from '../../src/control/sources/source.ts';
 import { fakePipeline } from './fake-pipeline.ts';
 import { eventually, saveAtomically, temporaryFolder } from './rig.ts';
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { unary } from '../../src/cli/unary-grpc.ts';
-import { GrpcServer } from '../../src/control/grpc-server.ts';
+import { GrpcServer } from '../../src/control/xds/grpc-server.ts';
 import { type Observer, silentObserver } from '../../src/proxy/observer.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
 import type { GrpcStatus } from '../../src/wire/grpc-frames.ts';

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDocuments } from '../../src/api/parse-documents.ts';
-import { noteProblems, type ProxyNotes } from '../../src/control/proxy-notes.ts';
+import { noteProblems, type ProxyNotes } from '../../src/control/xds/proxy-notes.ts';
 import type { Instance } from '../../src/mesh/instance.ts';
 import { buildSnapshot } from '../../src/mesh/snapshot.ts';
 import { patchListeners } from '../../src/translate/patch-listeners.ts';

@@ -1,6 +1,6 @@
 // Who asks the admin API, and what they may: whoever can open the Unix socket is its owner and may do everything; on a TCP port a token
 // says the role, reading for `read`, changing for `write` alone. Peers that guess are slowed down.
-import { type AdminCaller, type AdminDoor, AdminError } from '../admin-http.ts';
+import { type AdminCaller, type AdminDoor, AdminError } from '../admin/http.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
 import type { AccessTokens } from './access-tokens.ts';
 import { Attempts, LOGIN_LIMIT, peerKey } from './attempts.ts';

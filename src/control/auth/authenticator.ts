@@ -5,7 +5,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { Log } from '../../base/log.ts';
 import { err, ok, type Result } from '../../base/result.ts';
 import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
-import type { Refusal } from '../audit-trail.ts';
+import type { Refusal } from '../audit/trail.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
 import type { TokenStore } from '../token-store.ts';
 import { Attempts, LOGIN_LIMIT, peerKey } from './attempts.ts';

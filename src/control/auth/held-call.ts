@@ -1,7 +1,7 @@
 // A call whose caller is not known yet, because an issuer or an API server is being asked: what it sends waits, bounded, and is given to
 // the handler that the answer brings.
 import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
-import type { GrpcHandler, GrpcServerCall } from '../grpc-server.ts';
+import type { GrpcHandler, GrpcServerCall } from '../xds/grpc-server.ts';
 
 const HELD_BYTES_MAX = 4 * 1024 * 1024;
 const HELD_MESSAGES_MAX = 256;

@@ -5,7 +5,7 @@ import { err, ok, type Result } from '../../base/result.ts';
 import { JWT } from '../../plan/jwt/jwt-status.ts';
 import { type KeySet, parseKeySet, verifySignature } from '../../plan/jwt/key-set.ts';
 import { parseToken, type Token } from '../../plan/jwt/token.ts';
-import type { FetchKeySet } from '../key-set-fetch.ts';
+import type { FetchKeySet } from '../sources/key-set-fetch.ts';
 import { type Caller, serviceAccountOf } from './caller.ts';
 
 export interface IssuerSettings {

@@ -1,7 +1,7 @@
 // Routes of the admin API that make, show and revoke proofs: join tokens for machines, access tokens for people. What is shown of one
 // is never the token.
-import { AdminError, type AdminRequest, type AdminRoute, jsonBody } from '../admin-http.ts';
-import { isResourceName } from '../instance-document.ts';
+import { AdminError, type AdminRequest, type AdminRoute, jsonBody } from '../admin/http.ts';
+import { isResourceName } from '../registration/instance-document.ts';
 import type { AccessTokens } from './access-tokens.ts';
 import { JOIN_LIFE_MS_MAX, JOIN_USES_MAX, type JoinTokens } from './join-tokens.ts';
 

@@ -2,7 +2,7 @@
 // its life and when other roots are trusted. Its key is in this process alone.
 import { isIP } from 'node:net';
 import type { Log } from '../../base/log.ts';
-import type { CertificateAuthority } from '../ca.ts';
+import type { CertificateAuthority } from '../ca/ca.ts';
 import { type TlsDoor, type TlsMaterial, tlsDoor } from './tls-door.ts';
 
 export interface ServerIdentityOptions {

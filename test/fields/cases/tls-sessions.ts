@@ -1,5 +1,5 @@
 // TLS that a listener ends: which certificates are taken back, how long a session may be taken up again, what is asked of staples.
-import '../../../src/control/reflect-metadata.ts';
+import '../../../src/control/ca/reflect-metadata.ts';
 import { once } from 'node:events';
 import { connect, type TLSSocket } from 'node:tls';
 import { BasicConstraintsExtension, cryptoProvider, X509CertificateGenerator, X509CrlGenerator, X509CrlReason } from '@peculiar/x509';
