@@ -3,7 +3,7 @@
 
 import { createLog, type Log, type LogLevel } from '../base/log.ts';
 import type { Heir } from '../proxy/bootstrap/handover.ts';
-import { ListeningSockets } from '../proxy/listening-sockets.ts';
+import { ListeningSockets } from '../proxy/listener/listening-sockets.ts';
 import { packageVersion } from './package-version.ts';
 import { type ProxyFlags, parseProxyFlags, UsageError } from './proxy-flags.ts';
 

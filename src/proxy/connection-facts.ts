@@ -3,7 +3,7 @@
 import type { StreamInfo, TlsFacts } from '../plan/stream-info.ts';
 import type { ProxyTlv } from '../wire/proxy-protocol.ts';
 import type { JsonObject, Metadata } from '../xds/gen/types.ts';
-import type { ListenerContext } from './observer.ts';
+import type { ListenerContext } from './exchange/observer.ts';
 
 export interface DownstreamFacts {
   readonly id: number;

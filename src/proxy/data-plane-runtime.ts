@@ -13,36 +13,36 @@ import type {
   RouteConfiguration,
   Secret,
 } from '../xds/gen/types.ts';
-import { Acceptance, type ConnectionOwner, type ServedConnection } from './accept.ts';
-import { AddressIndex } from './address-index.ts';
-import { BindRetry } from './bind-retry.ts';
 import { systemClock } from './clock.ts';
-import { ClusterTable } from './cluster-table.ts';
+import { ClusterTable } from './cluster/cluster-table.ts';
+import { systemDns } from './cluster/dns-lookup.ts';
 import { plainIp } from './connection-facts.ts';
 import type { ClusterView, DataPlane, DataPlaneOptions, ListenerView } from './data-plane.ts';
-import { systemDns } from './dns-lookup.ts';
+import { httpDate } from './downstream/http-date.ts';
+import { silentObserver } from './exchange/observer.ts';
+import { type HostOutcome, type HostUpdate, RouteTables } from './exchange/route-table.ts';
 import { ExtensionConfigs } from './extension-configs.ts';
-import type { ChainRuntime } from './filter-chain-runtime.ts';
 import { HttpFilterRegistry } from './filters/http-filters.ts';
-import { httpDate } from './http-date.ts';
-import { ListenerDrain } from './listener-drain.ts';
-import { ListenerRuntime, ListenerState } from './listener-runtime.ts';
-import { ListeningSockets, type SocketSource } from './listening-sockets.ts';
-import { silentObserver } from './observer.ts';
+import { Acceptance, type ConnectionOwner, type ServedConnection } from './listener/accept.ts';
+import { AddressIndex } from './listener/address-index.ts';
+import { BindRetry } from './listener/bind-retry.ts';
+import type { ChainRuntime } from './listener/filter-chain-runtime.ts';
+import { ListenerDrain } from './listener/listener-drain.ts';
+import { ListenerRuntime, ListenerState } from './listener/listener-runtime.ts';
+import { ListeningSockets, type SocketSource } from './listener/listening-sockets.ts';
+import { kernelOriginalDestination } from './listener/original-destination.ts';
+import { ownAddress } from './listener/own-address.ts';
+import { ServerFirst } from './listener/server-first.ts';
 import { Demand, type Demanded, type DemandKind } from './on-demand/demand.ts';
 import { settleDemand, tellUses, updateHosts, waitForListener } from './on-demand/plane-demand.ts';
-import { kernelOriginalDestination } from './original-destination.ts';
 import { Overload, UNLIMITED } from './overload.ts';
-import { ownAddress } from './own-address.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
-import { type HostOutcome, type HostUpdate, RouteTables } from './route-table.ts';
-import { SecretStore } from './secrets.ts';
-import { ServerFirst } from './server-first.ts';
 import { type Count, oneWorker } from './shared-counts.ts';
+import { TurnOutput } from './sockets/turn-output.ts';
 import { stable } from './stable-text.ts';
 import { StatsStore } from './stats-store.ts';
 import { TimerWheel } from './timer-wheel.ts';
-import { TurnOutput } from './turn-output.ts';
+import { SecretStore } from './transport/secrets.ts';
 
 export class DataPlaneRuntime implements DataPlane, ConnectionOwner {
   readonly stats: StatsStore;

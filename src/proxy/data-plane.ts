@@ -12,20 +12,20 @@ import type {
   RouteConfiguration,
   Secret,
 } from '../xds/gen/types.ts';
-import type { Breakers } from './circuit-breaker.ts';
 import type { Clock } from './clock.ts';
+import type { Breakers } from './cluster/circuit-breaker.ts';
+import type { DnsLookup } from './cluster/dns-lookup.ts';
 import { DataPlaneRuntime } from './data-plane-runtime.ts';
-import type { DnsLookup } from './dns-lookup.ts';
+import type { Observer } from './exchange/observer.ts';
+import type { HostOutcome, HostUpdate } from './exchange/route-table.ts';
 import type { HttpFilterFactory } from './filters/http-filter.ts';
-import type { SocketSource } from './listening-sockets.ts';
-import type { Observer } from './observer.ts';
+import type { SocketSource } from './listener/listening-sockets.ts';
+import type { OriginalDestination } from './listener/original-destination.ts';
 import type { Demanded, DemandKind } from './on-demand/demand.ts';
-import type { OriginalDestination } from './original-destination.ts';
 import type { OverloadConfig } from './overload.ts';
-import type { PeerExchange } from './peer-exchange.ts';
-import type { HostOutcome, HostUpdate } from './route-table.ts';
 import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
+import type { PeerExchange } from './transport/peer-exchange.ts';
 
 export interface HostChecks {
   readonly failed: boolean;

@@ -6,7 +6,7 @@ import { frameMessage, GRPC, GrpcUnframer, grpcStatusOf, grpcStatusOfHttp } from
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { GrpcService } from '../xds/gen/types.ts';
 import { durationMs } from '../xds/well-known.ts';
-import { upstreamProtocol } from './cluster-protocol.ts';
+import { upstreamProtocol } from './cluster/cluster-protocol.ts';
 import type { FilterTask } from './filters/http-filter.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { type SideAnswer, type SideFailure, sideCall } from './side-call.ts';

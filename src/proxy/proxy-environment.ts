@@ -3,19 +3,19 @@
 import type { Log } from '../base/log.ts';
 import type { Http1Writer } from '../wire/http1-writer.ts';
 import type { Clock } from './clock.ts';
-import type { ClusterRuntime } from './cluster-runtime.ts';
+import type { ClusterRuntime } from './cluster/cluster-runtime.ts';
+import type { Observer } from './exchange/observer.ts';
 import type { ExtensionConfigs } from './extension-configs.ts';
 import type { HttpFilterRegistry } from './filters/http-filters.ts';
-import type { Observer } from './observer.ts';
+import type { ServerFirst } from './listener/server-first.ts';
 import type { Demand } from './on-demand/demand.ts';
 import type { Overload } from './overload.ts';
-import type { PeerExchange } from './peer-exchange.ts';
-import type { SecretStore } from './secrets.ts';
-import type { ServerFirst } from './server-first.ts';
 import type { Sharing } from './shared-counts.ts';
+import type { TurnOutput } from './sockets/turn-output.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
-import type { TurnOutput } from './turn-output.ts';
+import type { PeerExchange } from './transport/peer-exchange.ts';
+import type { SecretStore } from './transport/secrets.ts';
 
 export interface ProxyEnvironment {
   readonly log: Log;

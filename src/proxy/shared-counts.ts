@@ -2,8 +2,8 @@
 // (workers/shared-sharing.ts). Whoever counts asks a Sharing for its counts when configuration is compiled.
 
 import { type BucketSize, NEVER_EMPTY, takeTokens, tokensIn } from '../plan/rate-limit/token-bucket.ts';
-import { type LimitBounds, LocalLimits, type ResourceLimits } from './circuit-breaker.ts';
-import { type Ejections, type HostState, LocalEjections, LocalHostState } from './host-state.ts';
+import { type LimitBounds, LocalLimits, type ResourceLimits } from './cluster/circuit-breaker.ts';
+import { type Ejections, type HostState, LocalEjections, LocalHostState } from './cluster/host-state.ts';
 
 /** How many there are of something that has a limit. */
 export interface Count {

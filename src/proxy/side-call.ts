@@ -4,14 +4,21 @@
 
 import { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
-import type { ClusterRuntime } from './cluster-runtime.ts';
+import type { ClusterRuntime } from './cluster/cluster-runtime.ts';
+import type { Host } from './cluster/host.ts';
+import { httpStatusOf, RESET_REASONS } from './exchange/local-reply.ts';
 import type { FilterTask } from './filters/http-filter.ts';
-import type { Host } from './host.ts';
-import { httpStatusOf, RESET_REASONS } from './local-reply.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { WheelTimer } from './timer-wheel.ts';
-import { transportVariant } from './transport-variant.ts';
-import type { OutgoingRequest, ResetCause, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from './upstream-stream.ts';
+import { transportVariant } from './transport/transport-variant.ts';
+import type {
+  OutgoingRequest,
+  ResetCause,
+  ResponseHead,
+  UpstreamClient,
+  UpstreamPool,
+  UpstreamStream,
+} from './upstream/upstream-stream.ts';
 
 export interface SideRequest {
   readonly cluster: string;

@@ -6,7 +6,7 @@ import { NetlinkSocket } from '../../src/agent/capture/netlink-socket.ts';
 import { captureProgram, DEFAULT_CAPTURE } from '../../src/agent/capture/program.ts';
 import { addAddress, addBridge, addRoute, linkIndexes, listLinks, setLinkUp } from '../../src/agent/capture/route-messages.ts';
 import type { Ruleset } from '../../src/agent/capture/ruleset.ts';
-import { kernelOriginalDestination } from '../../src/proxy/original-destination.ts';
+import { kernelOriginalDestination } from '../../src/proxy/listener/original-destination.ts';
 
 // An empty bridge is a device that leads nowhere: what is not redirected waits for an answer that never comes.
 const links = NetlinkSocket.open(0);

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLog } from '../../src/base/log.ts';
 import { createDataPlane, type DataPlane } from '../../src/proxy/data-plane.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { decodeNamed, encodeNamed } from '../../src/xds/codec.ts';
 import { fromJsonNamed } from '../../src/xds/json.ts';
 import { recordedAny } from './recorded-control.ts';

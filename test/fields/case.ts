@@ -2,7 +2,7 @@
 // one by one; a case that sees the same without a field does not prove it.
 import { createLog } from '../../src/base/log.ts';
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from '../../src/proxy/data-plane.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { setResource } from '../../src/proxy/xds/apply.ts';
 import type { Cluster, ClusterLoadAssignment, Listener, MessageTypes, RouteConfiguration, Secret } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, type ResourceType, ROUTE_TYPE, SECRET_TYPE } from '../../src/xds/resource-types.ts';

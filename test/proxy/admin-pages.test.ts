@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { PagePort } from '../../src/proxy/admin/page-port.ts';
 import { ADMIN_CONNECTIONS_MAX } from '../../src/proxy/limits.ts';
-import { ListeningSockets } from '../../src/proxy/listening-sockets.ts';
+import { ListeningSockets } from '../../src/proxy/listener/listening-sockets.ts';
 
 const withPort = async (body: string, run: (dial: () => Socket, port: PagePort) => Promise<void>): Promise<void> => {
   const pages = new PagePort(async ({ path }) => ({ status: 200, headers: {}, body: `${path} ${body}` }));

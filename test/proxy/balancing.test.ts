@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { priorityLoads } from '../../src/proxy/balance/priority-load.ts';
 import type { Clock } from '../../src/proxy/clock.ts';
-import { Host } from '../../src/proxy/host.ts';
-import { compileOutlier, OutlierDetector } from '../../src/proxy/outlier.ts';
-import { parseSans } from '../../src/proxy/peer-certificate.ts';
-import { lastForwardedFor } from '../../src/proxy/request-headers.ts';
-import { coversDnsName } from '../../src/proxy/san-match.ts';
+import { Host } from '../../src/proxy/cluster/host.ts';
+import { compileOutlier, OutlierDetector } from '../../src/proxy/cluster/outlier.ts';
+import { lastForwardedFor } from '../../src/proxy/exchange/request-headers.ts';
 import { callbackTimer, TimerWheel } from '../../src/proxy/timer-wheel.ts';
+import { parseSans } from '../../src/proxy/transport/peer-certificate.ts';
+import { coversDnsName } from '../../src/proxy/transport/san-match.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
 
 class VirtualClock implements Clock {

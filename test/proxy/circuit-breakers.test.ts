@@ -1,7 +1,7 @@
 // Circuit breakers of a live cluster: by priority, by host, by pools, what is left of them, and a retry budget that holds at every moment.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compileBreakers, LocalLimits } from '../../src/proxy/circuit-breaker.ts';
+import { compileBreakers, LocalLimits } from '../../src/proxy/cluster/circuit-breaker.ts';
 import type { CircuitBreakers } from '../../src/xds/gen/types.ts';
 import {
   eventually,

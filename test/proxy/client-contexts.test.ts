@@ -1,7 +1,7 @@
 // Contexts for connecting are shared by what they are made of.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clientContext } from '../../src/proxy/client-contexts.ts';
+import { clientContext } from '../../src/proxy/transport/client-contexts.ts';
 
 test('the same options are one context, others are another', () => {
   const first = clientContext({ minVersion: 'TLSv1.2' });

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { describe, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
-import type { Host } from '../../src/proxy/host.ts';
+import type { Host } from '../../src/proxy/cluster/host.ts';
 import type { Secret, TransportSocket } from '../../src/xds/gen/types.ts';
 import { createAuthority } from './certificates.ts';
 import {

@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { after, before, suite, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { createAuthority } from './certificates.ts';
 import { chains, hcm, listener, type Plane, startPlane, staticCluster, toCluster } from './harness.ts';
 

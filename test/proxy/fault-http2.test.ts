@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { compileLogFormat } from '../../src/plan/log-format.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { Route } from '../../src/xds/gen/types.ts';
 import { HTTP2_OUTCOMES } from './fault-outcomes-http2.ts';
 import { HTTP2_FAULTS, type Http2Fault, http2FaultCluster, startHttp2Upstream } from './fault-table-http2.ts';

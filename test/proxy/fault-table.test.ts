@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { compileLogFormat } from '../../src/plan/log-format.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { createAuthority } from './certificates.ts';
 import { issueFor, playFault, stage } from './fault-rig.ts';
 import { FAULTS, type FaultRow, type Outcome, startUpstream } from './fault-table.ts';

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { createLog } from '../../src/base/log.ts';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
 import { createDataPlane, type DataPlane, type DataPlaneOptions } from '../../src/proxy/data-plane.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { Cluster, FilterChain, HttpConnectionManager, Listener, Listener_Filter, Route, TcpProxy } from '../../src/xds/gen/types.ts';
 
 export interface Logged {

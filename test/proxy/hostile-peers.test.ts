@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { compileLogFormat } from '../../src/plan/log-format.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { eventually, httpBackend, startPlane, staticCluster } from './harness.ts';
 import {
   CLIENT,

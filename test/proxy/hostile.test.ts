@@ -2,7 +2,7 @@
 // Afterwards everything is served as before and nothing leaks.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import {
   chains,
   eventually,

@@ -1,7 +1,7 @@
 // What is logged of an HTTP/2 exchange that does not end well: the headers of both sides are still there.
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { eventually, hcm, listener, RawClient, startPlane, staticCluster, toCluster } from './harness.ts';
 import { HTTP2_CLUSTER, http2Backend, openSession } from './http2-peers.ts';
 

@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
-import { Http2Output } from '../../src/proxy/http2-output.ts';
-import { TurnOutput } from '../../src/proxy/turn-output.ts';
+import { Http2Output } from '../../src/proxy/sockets/http2-output.ts';
+import { TurnOutput } from '../../src/proxy/sockets/turn-output.ts';
 import type { Http2Connection } from '../../src/wire/http2-connection.ts';
 
 test('a connection whose machine fails while it is written costs itself alone', { timeout: 5000 }, async () => {

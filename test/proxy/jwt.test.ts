@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { JwtAuthentication, JwtRequirement, Listener } from '../../src/xds/gen/types.ts';
 import { httpBackend, type Plane, type RawResponse, startPlane, staticCluster } from './harness.ts';
 import { ask, bearing, JWT_PER_ROUTE, type JwtRequest, jwtListener, provider } from './jwt-rig.ts';

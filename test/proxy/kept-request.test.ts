@@ -1,7 +1,7 @@
 // What is kept of a request's body costs about its bytes, however it came.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { KeptRequest } from '../../src/proxy/kept-request.ts';
+import { KeptRequest } from '../../src/proxy/exchange/kept-request.ts';
 
 test('pieces of one byte and small parts of large reads are gathered, large ones kept as they are', () => {
   const kept = new KeptRequest();

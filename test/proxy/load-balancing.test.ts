@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { PlanError } from '../../src/plan/plan-error.ts';
 import { compileLbPlan } from '../../src/proxy/balance/lb-plan.ts';
 import { PeakEwma } from '../../src/proxy/balance/peak-ewma.ts';
-import { buildMembership } from '../../src/proxy/membership.ts';
+import { buildMembership } from '../../src/proxy/cluster/membership.ts';
 import { xxHash64 } from '../../src/proxy/xx-hash64.ts';
 import type { Cluster, LocalityLbEndpoints } from '../../src/xds/gen/types.ts';
 import { fetchOnce, hcm, httpBackend, listener, startPlane, staticCluster, toCluster } from './harness.ts';

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { CertificateFacts } from '../../src/plan/stream-info.ts';
-import { expectedTimeoutMs } from '../../src/proxy/attempt-timeouts.ts';
-import { mutateClientCertHeader } from '../../src/proxy/client-cert-header.ts';
-import type { HcmPlan } from '../../src/proxy/hcm-plan.ts';
-import { grpcMessage } from '../../src/proxy/local-reply.ts';
-import { type Observer, silentObserver } from '../../src/proxy/observer.ts';
+import { expectedTimeoutMs } from '../../src/proxy/exchange/attempt-timeouts.ts';
+import { mutateClientCertHeader } from '../../src/proxy/exchange/client-cert-header.ts';
+import type { HcmPlan } from '../../src/proxy/exchange/hcm-plan.ts';
+import { grpcMessage } from '../../src/proxy/exchange/local-reply.ts';
+import { type Observer, silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
 import type { Route } from '../../src/xds/gen/types.ts';
 import { eventually, fetchOnce, hcm, httpBackend, listener, RawClient, startPlane, staticCluster, toCluster } from './harness.ts';

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PlanError } from '../../src/plan/plan-error.ts';
 import { matchRoute } from '../../src/plan/route.ts';
+import { RouteTables } from '../../src/proxy/exchange/route-table.ts';
 import { Demand } from '../../src/proxy/on-demand/demand.ts';
-import { RouteTables } from '../../src/proxy/route-table.ts';
 import type { VirtualHost } from '../../src/xds/gen/types.ts';
 import { ManualClock } from './xds-fixture.ts';
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { kernelOriginalDestination } from '../../src/proxy/original-destination.ts';
+import { kernelOriginalDestination } from '../../src/proxy/listener/original-destination.ts';
 
 test('a direct connection has no other destination than its own address', async () => {
   const server = createServer();

@@ -6,10 +6,10 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { PlanError } from '../../src/plan/plan-error.ts';
 import type { Clock } from '../../src/proxy/clock.ts';
-import { Host } from '../../src/proxy/host.ts';
-import { compileOutlier, OutlierDetector } from '../../src/proxy/outlier.ts';
-import { compileErrorAnswers } from '../../src/proxy/outlier-answers.ts';
-import { OutlierStats } from '../../src/proxy/outlier-stats.ts';
+import { Host } from '../../src/proxy/cluster/host.ts';
+import { compileOutlier, OutlierDetector } from '../../src/proxy/cluster/outlier.ts';
+import { compileErrorAnswers } from '../../src/proxy/cluster/outlier-answers.ts';
+import { OutlierStats } from '../../src/proxy/cluster/outlier-stats.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
 import { TimerWheel } from '../../src/proxy/timer-wheel.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
@@ -131,7 +131,8 @@ test('a host that says it is degraded is chosen last for its time', async () => 
   const degraded = ok('a', 'x-envoy-degraded: 1\r\n');
   const view = (rig: Plane) => [...rig.plane.clusters()].flatMap((c) => [...c.hosts()])[0]?.checks.degradedByAnswer;
   await using long = await three(() => degraded, { ...EJECTS, detect_degraded_hosts: true, interval: '0.05s', base_ejection_time: '60s' });
-  assert.ok((await long.get(9)).filter((b) => b === '200a').length <= 2);
+  // Two good ones of three with an overprovisioning of 1.4 leave it 7 % (a turn each would be 20).
+  assert.ok((await long.get(60)).filter((b) => b === '200a').length < 15);
   assert.equal(view(long.rig), true);
   assert.deepEqual(told(long.rig), ['detected_degradation 1']);
   await using short = await three(() => degraded, {

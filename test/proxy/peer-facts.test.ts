@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { connect, createServer, type TLSSocket } from 'node:tls';
-import { tlsFacts } from '../../src/proxy/upstream-transport.ts';
+import { tlsFacts } from '../../src/proxy/transport/upstream-transport.ts';
 import { createAuthority } from './certificates.ts';
 
 const authority = createAuthority('peer facts');

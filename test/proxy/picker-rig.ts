@@ -1,9 +1,9 @@
 // Choosing hosts without a data plane: a cluster's configuration, its endpoints, and who is chosen how often.
 import { HostPicker, type HostWish, type PickerEnvironment } from '../../src/proxy/balance/host-picker.ts';
 import { compileLbPlan } from '../../src/proxy/balance/lb-plan.ts';
-import { pickerStats } from '../../src/proxy/cluster-stats.ts';
-import type { Host } from '../../src/proxy/host.ts';
-import { buildMembership } from '../../src/proxy/membership.ts';
+import { pickerStats } from '../../src/proxy/cluster/cluster-stats.ts';
+import type { Host } from '../../src/proxy/cluster/host.ts';
+import { buildMembership } from '../../src/proxy/cluster/membership.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
 import type { Cluster, ClusterLoadAssignment, LbEndpoint, LoadBalancingPolicy, LocalityLbEndpoints } from '../../src/xds/gen/types.ts';
 import { seeded } from './chi-square.ts';

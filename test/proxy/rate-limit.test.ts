@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { unary } from '../../src/cli/unary-grpc.ts';
 import { GrpcServer } from '../../src/control/xds/grpc-server.ts';
-import { type Observer, silentObserver } from '../../src/proxy/observer.ts';
+import { type Observer, silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
 import type { GrpcStatus } from '../../src/wire/grpc-frames.ts';
 import { decode, encode } from '../../src/xds/codec.ts';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { connect } from 'node:tls';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { FilterChain, Listener_Filter, Principal } from '../../src/xds/gen/types.ts';
 import { createAuthority } from './certificates.ts';
 import {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { fetchOnce, hcm, httpBackend, listener, RawClient, ROUTER, startPlane, staticCluster } from './harness.ts';
 import { ANY, policy, RBAC_PER_ROUTE, RBAC_TABLE, type RbacRequest, rbac, rbacListeners } from './rbac-table.ts';
 import { NO_ENVOY, startEnvoy } from './stock-envoy.ts';

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { systemClock } from '../../src/proxy/clock.ts';
-import { closeSoon } from '../../src/proxy/socket-linger.ts';
+import { closeSoon } from '../../src/proxy/sockets/socket-linger.ts';
 import { TimerWheel } from '../../src/proxy/timer-wheel.ts';
 import { eventually, hcm, httpBackend, listener, RawClient, startBackend, startPlane, staticCluster, toCluster } from './harness.ts';
 

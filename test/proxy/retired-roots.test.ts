@@ -1,7 +1,7 @@
 // What a bundle says of roots that were replaced: connections below them may stay when their certificates have ended, and no others.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { trustBundle } from '../../src/proxy/trust-bundle.ts';
+import { trustBundle } from '../../src/proxy/transport/trust-bundle.ts';
 import { createAuthority } from './certificates.ts';
 
 const der = (pem: string): Buffer[] =>

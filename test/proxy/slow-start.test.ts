@@ -6,7 +6,7 @@ import { compileBalancer } from '../../src/proxy/balance/balancer.ts';
 import { HostGroup } from '../../src/proxy/balance/host-set.ts';
 import { compileLbPlan } from '../../src/proxy/balance/lb-plan.ts';
 import { compileSlowStart } from '../../src/proxy/balance/slow-start.ts';
-import { Host } from '../../src/proxy/host.ts';
+import { Host } from '../../src/proxy/cluster/host.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 
 const host = (port: number, addedAtMs: number, weight = 1): Host => {

@@ -5,9 +5,9 @@ import type { Socket } from 'node:net';
 import { describe, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
-import { createPeerExchange } from '../../src/proxy/peer-exchange.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import { createPeerMetadata, type Peer } from '../../src/proxy/telemetry/peer-metadata.ts';
+import { createPeerExchange } from '../../src/proxy/transport/peer-exchange.ts';
 import type { ListenerFilter, TransportSocket } from '../../src/xds/gen/types.ts';
 import { createAuthority } from './certificates.ts';
 import {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { Cluster, Listener, ListenerFilter, ProxyProtocol, ProxyProtocolConfig, TransportSocket } from '../../src/xds/gen/types.ts';
 import { createAuthority } from './certificates.ts';
 import {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import type { StreamInfo } from '../../src/plan/stream-info.ts';
-import { silentObserver } from '../../src/proxy/observer.ts';
+import { silentObserver } from '../../src/proxy/exchange/observer.ts';
 import type { Cluster, Listener, Listener_Filter } from '../../src/xds/gen/types.ts';
 import {
   type Backend,

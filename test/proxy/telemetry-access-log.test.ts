@@ -7,7 +7,7 @@ import { describe, test } from 'node:test';
 import { parseProxyFlags } from '../../src/cli/proxy-flags.ts';
 import { FLAG } from '../../src/plan/response-flag.ts';
 import { StreamInfo } from '../../src/plan/stream-info.ts';
-import type { ListenerContext } from '../../src/proxy/observer.ts';
+import type { ListenerContext } from '../../src/proxy/exchange/observer.ts';
 import { LogSinks } from '../../src/proxy/telemetry/access-log.ts';
 import { compileLogFilter } from '../../src/proxy/telemetry/log-filter.ts';
 import { LogSink } from '../../src/proxy/telemetry/log-sink.ts';

@@ -5,7 +5,7 @@ import { MetricRegistry } from '../../src/base/metrics.ts';
 import { GrpcMessages } from '../../src/plan/grpc-messages.ts';
 import { FLAG } from '../../src/plan/response-flag.ts';
 import { type CertificateFacts, StreamInfo } from '../../src/plan/stream-info.ts';
-import type { ListenerContext } from '../../src/proxy/observer.ts';
+import type { ListenerContext } from '../../src/proxy/exchange/observer.ts';
 import { DOWNSTREAM_PEER } from '../../src/proxy/telemetry/parties.ts';
 import { createPeerMetadata, PEER_METADATA_HEADER, PEER_METADATA_ID_HEADER } from '../../src/proxy/telemetry/peer-metadata.ts';
 import { peerMetadataFilter } from '../../src/proxy/telemetry/peer-metadata-filter.ts';

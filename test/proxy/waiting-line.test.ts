@@ -1,11 +1,11 @@
 // The line of requests that wait for a connection: whoever comes first goes first, and whoever gives up costs nothing.
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { LocalLimits } from '../../src/proxy/circuit-breaker.ts';
-import { createClusterStats } from '../../src/proxy/cluster-stats.ts';
+import { LocalLimits } from '../../src/proxy/cluster/circuit-breaker.ts';
+import { createClusterStats } from '../../src/proxy/cluster/cluster-stats.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
-import { DISCARD, type UpstreamClient } from '../../src/proxy/upstream-stream.ts';
-import { WaitingLine } from '../../src/proxy/waiting-line.ts';
+import { DISCARD, type UpstreamClient } from '../../src/proxy/upstream/upstream-stream.ts';
+import { WaitingLine } from '../../src/proxy/upstream/waiting-line.ts';
 
 const client = (): UpstreamClient => Object.create(DISCARD);
 const limitsOf = (pendingMax: number) =>

@@ -1,10 +1,10 @@
 // A data plane without sockets for tests of what configures it: keeps what it was given, knows what that refers to.
 import { PlanError } from '../../src/plan/plan-error.ts';
-import { compileBreakers, LocalLimits } from '../../src/proxy/circuit-breaker.ts';
+import { compileBreakers, LocalLimits } from '../../src/proxy/cluster/circuit-breaker.ts';
+import { Host } from '../../src/proxy/cluster/host.ts';
 import type { ClusterView, DataPlane, ListenerView } from '../../src/proxy/data-plane.ts';
-import { Host } from '../../src/proxy/host.ts';
+import type { HostOutcome, HostUpdate } from '../../src/proxy/exchange/route-table.ts';
 import type { Demanded, DemandKind } from '../../src/proxy/on-demand/demand.ts';
-import type { HostOutcome, HostUpdate } from '../../src/proxy/route-table.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
 import type {
   Cluster,

@@ -68,6 +68,27 @@ test('rooms import only in the allowed direction', () => {
   report(problems);
 });
 
+/** The sides of the data plane: who serves clients and who calls servers meet in the exchange, and know nothing of each other. */
+const CLIENT_SIDE = ['downstream', 'listener'];
+const SERVER_SIDE = ['upstream', 'cluster'];
+
+test('in the data plane neither side imports the other', () => {
+  const problems: string[] = [];
+  const sideOf = (path: string): readonly string[] | undefined => {
+    const folder = path.startsWith('src/proxy/') ? (path.split('/')[2] ?? '') : '';
+    return [CLIENT_SIDE, SERVER_SIDE].find((side) => side.includes(folder));
+  };
+  for (const { path, imports } of files) {
+    const own = sideOf(path);
+    for (const { relative, target, line } of imports) {
+      const other = relative ? sideOf(target) : undefined;
+      if (own !== undefined && other !== undefined && own !== other)
+        problems.push(`${path}:${line} imports ${target}: clients' side and servers' side meet in exchange/`);
+    }
+  }
+  report(problems);
+});
+
 test('no import leads out of the package sources or to a missing file', () => {
   const problems: string[] = [];
   for (const file of files) {

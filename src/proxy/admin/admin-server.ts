@@ -2,7 +2,7 @@
 // (15090), safe to open to a scraper.
 import type { Address } from '../../xds/gen/types.ts';
 import { addressText } from '../connection-facts.ts';
-import { ListeningSockets } from '../listening-sockets.ts';
+import { ListeningSockets } from '../listener/listening-sockets.ts';
 import { answerAdmin } from './admin-answer.ts';
 import { type AdminContext, text } from './admin-context.ts';
 import { type PageHandler, PagePort } from './page-port.ts';

@@ -1,7 +1,7 @@
 // Choosing a host of one group: Envoy's round robin, least request (power of two choices or all) and random, and our peak EWMA.
 // With unequal weights round robin and least request run an earliest-deadline-first schedule, so shares are exact, not only likely.
 
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { compileHashBalancer } from './hash-tables.ts';
 import type { HostGroup } from './host-set.ts';
 import type { PickPolicy } from './lb-plan.ts';

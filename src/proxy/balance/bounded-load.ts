@@ -2,7 +2,7 @@
 // hand; beyond that the key goes to another host, and always to the same one, because the order in which others are asked comes from
 // the key alone, by the generator Envoy uses (MT19937). Costs nothing while the key's own host has room.
 
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 
 /** `own`: where the hash leads; `active`: requests the cluster has in hand. */
 export const boundedHost = (

@@ -2,7 +2,7 @@
 // through either proxy; but for rings whose size nobody chose. A table belongs to one host group, is built at its first use and gone
 // with it.
 
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { xxHash64 } from '../xx-hash64.ts';
 import type { Balancer } from './balancer.ts';
 import { boundedHost } from './bounded-load.ts';

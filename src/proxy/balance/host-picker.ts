@@ -2,7 +2,7 @@
 // health; a pick looks up and draws.
 
 import type { JsonObject } from '../../xds/gen/types.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { type Balancer, compileBalancer } from './balancer.ts';
 import { HealthView, type Membership } from './host-set.ts';
 import { isHashed, type LbPlan } from './lb-plan.ts';

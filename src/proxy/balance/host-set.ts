@@ -3,7 +3,7 @@
 // request; its groups are made at their first use.
 
 import type { Locality } from '../../xds/gen/types.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { type PriorityLoad, priorityLoads } from './priority-load.ts';
 import { newestOf } from './slow-start.ts';
 import type { ZoneRouting } from './zone-aware.ts';

@@ -4,7 +4,7 @@
 
 import { PlanError } from '../../plan/plan-error.ts';
 import { durationMs, parseDuration } from '../../xds/well-known.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 
 export interface PeakEwmaPlan {
   /** Time in which an answer loses all but 1/e of its weight. */

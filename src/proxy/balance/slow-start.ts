@@ -4,7 +4,7 @@
 import { PlanError } from '../../plan/plan-error.ts';
 import type { Cluster_SlowStartConfig } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 
 const MIN_WEIGHT_PERCENT = 10;
 

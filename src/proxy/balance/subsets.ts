@@ -2,7 +2,7 @@
 // criteria, with Envoy's fallbacks. Divided anew when the membership changes; views are made at their first use.
 
 import type { JsonObject } from '../../xds/gen/types.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { stable } from '../stable-text.ts';
 import type { Membership, PriorityHosts } from './host-set.ts';
 import type { SubsetPlan, SubsetSelector } from './subset-plan.ts';

@@ -3,7 +3,7 @@
 // the rest goes to localities with room to spare. Decided when health or membership changes; a request draws at most twice.
 
 import type { Locality } from '../../xds/gen/types.ts';
-import type { Host } from '../host.ts';
+import type { Host } from '../cluster/host.ts';
 import { HostGroup, type LocalityHosts, type Membership } from './host-set.ts';
 import type { ZonePlan } from './lb-plan.ts';
 import { priorityLoads } from './priority-load.ts';

@@ -2,7 +2,7 @@
 // LISTEN_FDNAMES. Their addresses are read from /proc. Takes the variables out of the environment.
 
 import { readFileSync, readlinkSync } from 'node:fs';
-import type { InheritedSocket } from '../listening-sockets.ts';
+import type { InheritedSocket } from '../listener/listening-sockets.ts';
 
 const FIRST_FD = 3;
 const FDS_MAX = 1024;

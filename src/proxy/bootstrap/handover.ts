@@ -1,7 +1,7 @@
 // Hot restart, the successor's side, and the messages of both: what the process before hands down, and how it is told that
 // its successor is ready. The channel is inherited; nothing of it can be reached by anybody else.
 
-import type { InheritedSocket } from '../listening-sockets.ts';
+import type { InheritedSocket } from '../listener/listening-sockets.ts';
 
 /** In a successor's environment; taken out at once. */
 export const HANDOVER_VARIABLE = 'SKEIN_HANDOVER';

@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Log } from '../../base/log.ts';
-import type { ListeningSockets } from '../listening-sockets.ts';
+import type { ListeningSockets } from '../listener/listening-sockets.ts';
 import { HANDOVER_VARIABLE, type HandoverMessage, type HeirMessage, readHeirMessage } from './handover.ts';
 
 export interface HotRestartOptions {

@@ -8,8 +8,8 @@ import type { AdminContext, AdminRequest, AdminResponse, DrainRequest, ServerSta
 import { type AdminServer, startAdminServer } from '../admin/admin-server.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { DataPlane } from '../data-plane.ts';
-import type { ListeningSockets } from '../listening-sockets.ts';
-import type { OriginalDestination } from '../original-destination.ts';
+import type { ListeningSockets } from '../listener/listening-sockets.ts';
+import type { OriginalDestination } from '../listener/original-destination.ts';
 import type { OverloadConfig } from '../overload.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { startWorkers } from '../workers/start-workers.ts';

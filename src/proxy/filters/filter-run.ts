@@ -2,7 +2,7 @@
 // order. It keeps only where it stands; what a verdict leads to is the exchange's.
 
 import type { HeaderBlock } from '../../wire/header-block.ts';
-import type { LocalReply } from '../local-reply.ts';
+import type { LocalReply } from '../exchange/local-reply.ts';
 import type { FilterExchange, FilterTask, FilterVerdict, HttpFilter, RequestBody } from './http-filter.ts';
 import type { CompiledHttpFilter, HttpFilterRegistry, PerRoute } from './http-filters.ts';
 

@@ -9,9 +9,9 @@ import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AnyMessage } from '../../xds/gen/types.ts';
 import type { DownstreamFacts } from '../connection-facts.ts';
-import type { ListenerContext } from '../observer.ts';
+import type { ListenerContext } from '../exchange/observer.ts';
+import type { RouteTable } from '../exchange/route-table.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
-import type { RouteTable } from '../route-table.ts';
 
 /** What a filter may see and change of one exchange. The same object for every exchange of a connection. */
 export interface FilterExchange extends RequestView {

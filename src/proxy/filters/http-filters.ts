@@ -2,11 +2,11 @@
 
 import { PlanError } from '../../plan/plan-error.ts';
 import type { AnyMessage, HttpFilter as HttpFilterConfig, RouteConfiguration, Router } from '../../xds/gen/types.ts';
+import type { ListenerContext } from '../exchange/observer.ts';
+import { checkRouteClusters } from '../exchange/route-clusters.ts';
 import { typeNameOf, unwrapConfig } from '../extension-config.ts';
 import { discoverySettings } from '../extension-configs.ts';
-import type { ListenerContext } from '../observer.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
-import { checkRouteClusters } from '../route-clusters.ts';
 import { alpnFilter } from './alpn.ts';
 import { bufferFilter } from './buffer.ts';
 import { corsFilter } from './cors.ts';

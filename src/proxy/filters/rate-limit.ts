@@ -11,7 +11,7 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import { encode } from '../../xds/codec.ts';
 import type { AnyMessage, HttpRatelimit_RateLimit, RateLimitDescriptor, RateLimitPerRoute } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
-import type { ClusterRuntime } from '../cluster-runtime.ts';
+import type { ClusterRuntime } from '../cluster/cluster-runtime.ts';
 import { compileGrpcService, type GrpcOutcome, type GrpcServicePlan, grpcUnary } from '../grpc-side-call.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { Stat } from '../stats-store.ts';

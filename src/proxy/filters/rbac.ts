@@ -3,8 +3,8 @@
 
 import { PlanError } from '../../plan/plan-error.ts';
 import type { AnyMessage, HttpRbac_RBAC, RBACPerRoute } from '../../xds/gen/types.ts';
+import type { ListenerContext } from '../exchange/observer.ts';
 import { configAs } from '../extension-config.ts';
-import type { ListenerContext } from '../observer.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { FilterExchange, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 import { MetadataNote, RbacCounts, RbacRules, statPrefix } from './rbac-rules.ts';

@@ -1,8 +1,8 @@
 // Active health checking of one cluster: a session for each host, which asks, counts answers in a row and sets the host's flags, with
 // Envoy's thresholds and intervals. With several workers one of them runs it; the others read the flags it sets.
 
-import type { Host, HostCheck } from '../host.ts';
-import { FLAG_BIT } from '../host-state.ts';
+import type { Host, HostCheck } from '../cluster/host.ts';
+import { FLAG_BIT } from '../cluster/host-state.ts';
 import type { Stat, StatsStore } from '../stats-store.ts';
 import { type TimerWheel, WheelTimer } from '../timer-wheel.ts';
 import type { HealthPlan } from './health-plan.ts';

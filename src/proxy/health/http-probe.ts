@@ -5,8 +5,8 @@ import { applyHeaderOps } from '../../plan/header-ops.ts';
 import { StreamInfo } from '../../plan/stream-info.ts';
 import { frameMessage, GRPC, GrpcUnframer } from '../../wire/grpc-frames.ts';
 import { HeaderBlock } from '../../wire/header-block.ts';
-import type { ResourceLimits } from '../circuit-breaker.ts';
-import type { OutgoingRequest, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from '../upstream-stream.ts';
+import type { ResourceLimits } from '../cluster/circuit-breaker.ts';
+import type { OutgoingRequest, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from '../upstream/upstream-stream.ts';
 import { type GrpcQuestion, type HttpQuestion, holds } from './health-plan.ts';
 import type { Finding, Probe } from './probe.ts';
 

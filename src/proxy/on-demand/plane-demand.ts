@@ -3,7 +3,7 @@
 
 import type { Socket } from 'node:net';
 import type { RouteConfiguration } from '../../xds/gen/types.ts';
-import type { HostOutcome, HostUpdate, RouteTables } from '../route-table.ts';
+import type { HostOutcome, HostUpdate, RouteTables } from '../exchange/route-table.ts';
 import type { Demand } from './demand.ts';
 
 /** What came is told to those who asked for it. */

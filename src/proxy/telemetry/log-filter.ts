@@ -15,8 +15,8 @@ import type {
   HeaderMatcher,
   MetadataFilter,
 } from '../../xds/gen/types.ts';
+import { grpcStatusOf } from '../exchange/local-reply.ts';
 import { configAs, typeNameOf } from '../extension-config.ts';
-import { grpcStatusOf } from '../local-reply.ts';
 
 export type LogPredicate = (
   info: StreamInfo,

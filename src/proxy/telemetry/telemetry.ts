@@ -6,7 +6,7 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import { H } from '../../wire/header-name.ts';
 import type { HistogramBucketSettings } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
-import type { ListenerContext, Observer } from '../observer.ts';
+import type { ListenerContext, Observer } from '../exchange/observer.ts';
 import type { StatsStore } from '../stats-store.ts';
 import { type CompiledLog, compileAccessLogs, LogSinks, writeAccessLogs } from './access-log.ts';
 import { IstioMetrics, type MetricsPlace, type TcpSeries } from './istio-metrics.ts';

@@ -2,8 +2,8 @@
 
 import { PlanError } from '../../plan/plan-error.ts';
 import type { BucketSize } from '../../plan/rate-limit/token-bucket.ts';
-import type { LimitBounds, ResourceLimits } from '../circuit-breaker.ts';
-import { type Ejections, type HostState, LocalHostState } from '../host-state.ts';
+import type { LimitBounds, ResourceLimits } from '../cluster/circuit-breaker.ts';
+import { type Ejections, type HostState, LocalHostState } from '../cluster/host-state.ts';
 import type { Bucket, Count, Sharing } from '../shared-counts.ts';
 import { stable } from '../stable-text.ts';
 import { xxHash64 } from '../xx-hash64.ts';

@@ -3,8 +3,8 @@
 // (a path, or a socket made elsewhere without the option) is one socket that all accept from.
 
 import { closeSync } from 'node:fs';
-import { type ListenAddress, type ListeningSockets, type SocketSource, socketKey } from '../listening-sockets.ts';
-import { boundPort, boundSocket, duplicate, SocketError } from '../socket-calls.ts';
+import { type ListenAddress, type ListeningSockets, type SocketSource, socketKey } from '../listener/listening-sockets.ts';
+import { boundPort, boundSocket, duplicate, SocketError } from '../sockets/socket-calls.ts';
 import type { GivenSocket } from './messages.ts';
 
 export class MainSockets implements SocketSource {

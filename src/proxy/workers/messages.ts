@@ -10,8 +10,8 @@ import type {
   RouteConfiguration,
   Secret,
 } from '../../xds/gen/types.ts';
+import type { HostUpdate } from '../exchange/route-table.ts';
 import type { DemandKind } from '../on-demand/demand.ts';
-import type { HostUpdate } from '../route-table.ts';
 import type { Totals } from './totals.ts';
 
 export type Change =

@@ -5,10 +5,10 @@ import type { HistogramBucketSettings, Node } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
 import type { DataPlaneOptions } from '../data-plane.ts';
 import { DataPlaneRuntime } from '../data-plane-runtime.ts';
-import { createPeerExchange } from '../peer-exchange.ts';
 import { createPeerMetadata } from '../telemetry/peer-metadata.ts';
 import { PEER_METADATA_TYPE_URL, peerMetadataFilter } from '../telemetry/peer-metadata-filter.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
+import { createPeerExchange } from '../transport/peer-exchange.ts';
 
 /** What every worker is told the same; a message. */
 export interface PlaneSettings {

@@ -1,7 +1,7 @@
 // What all workers know of one host: how many connections they have to it together, and what outlier detection counts and
 // decides. Who ejects holds the cluster's lock meanwhile, so that no two workers eject more hosts than they may.
 
-import { ANSWERS, type AnswerCount, type Answers, type Ejections, type HostState, type Row } from '../host-state.ts';
+import { ANSWERS, type AnswerCount, type Answers, type Ejections, type HostState, type Row } from '../cluster/host-state.ts';
 import type { SharedSlots, Slot } from './shared-slots.ts';
 import type { Signals } from './signals.ts';
 

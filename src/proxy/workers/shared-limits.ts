@@ -2,8 +2,8 @@
 // usable by any of them. A worker whose pool has no connection while others have them all asks for one; the next that falls
 // idle is closed, and its place is granted to who asked instead of being free for all.
 
-import { type ConnectionWaiter, type InHand, type LimitBounds, type ResourceLimits, retriesAllowed } from '../circuit-breaker.ts';
-import type { HostState } from '../host-state.ts';
+import { type ConnectionWaiter, type InHand, type LimitBounds, type ResourceLimits, retriesAllowed } from '../cluster/circuit-breaker.ts';
+import type { HostState } from '../cluster/host-state.ts';
 import { SharedHostState } from './shared-host-state.ts';
 import type { SharedSlots, Slot } from './shared-slots.ts';
 import type { Signals } from './signals.ts';

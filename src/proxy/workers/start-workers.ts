@@ -2,7 +2,7 @@
 // no thread is started.
 
 import type { DataPlane } from '../data-plane.ts';
-import { ListeningSockets } from '../listening-sockets.ts';
+import { ListeningSockets } from '../listener/listening-sockets.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { AllWorkers } from './all-workers.ts';
 import { MainSockets } from './main-sockets.ts';

@@ -2,8 +2,8 @@
 // them itself, and tells the main thread which it has, so that they can be handed to a successor of the process.
 
 import { closeSync } from 'node:fs';
-import { type ListenAddress, type SocketSource, socketKey } from '../listening-sockets.ts';
-import { duplicate, SocketError } from '../socket-calls.ts';
+import { type ListenAddress, type SocketSource, socketKey } from '../listener/listening-sockets.ts';
+import { duplicate, SocketError } from '../sockets/socket-calls.ts';
 import type { GivenSocket } from './messages.ts';
 
 export class WorkerSockets implements SocketSource {

@@ -15,8 +15,8 @@ import type {
   Secret,
 } from '../../xds/gen/types.ts';
 import type { ClusterView, DataPlane, ListenerView } from '../data-plane.ts';
+import type { HostOutcome, HostUpdate } from '../exchange/route-table.ts';
 import type { Demanded, DemandKind } from '../on-demand/demand.ts';
-import type { HostOutcome, HostUpdate } from '../route-table.ts';
 import type { StatsStore } from '../stats-store.ts';
 import { AbsentNames } from './absent-names.ts';
 import type { Change, ToWorker } from './messages.ts';

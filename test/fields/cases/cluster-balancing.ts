@@ -1,6 +1,6 @@
 // Whom a cluster chooses by zone, in slow start, with bounded load and by rings of a given size. Decided without sockets.
 
-import { buildMembership } from '../../../src/proxy/membership.ts';
+import { buildMembership } from '../../../src/proxy/cluster/membership.ts';
 import type { Cluster, ClusterLoadAssignment, LocalityLbEndpoints } from '../../../src/xds/gen/types.ts';
 import { endpoint, extension, lbMetadata, picker, zone } from '../../proxy/picker-rig.ts';
 import { endpoints as assigned, cluster, type FieldCase, only } from '../case.ts';

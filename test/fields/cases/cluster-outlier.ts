@@ -1,9 +1,9 @@
 // Outlier detection and circuit breakers of a cluster, over a clock of their own.
-import { type Breakers, compileBreakers, LocalLimits } from '../../../src/proxy/circuit-breaker.ts';
-import { Host } from '../../../src/proxy/host.ts';
-import { FLAG_BIT, LocalHostState } from '../../../src/proxy/host-state.ts';
-import { compileOutlier, OutlierDetector } from '../../../src/proxy/outlier.ts';
-import { compileErrorAnswers } from '../../../src/proxy/outlier-answers.ts';
+import { type Breakers, compileBreakers, LocalLimits } from '../../../src/proxy/cluster/circuit-breaker.ts';
+import { Host } from '../../../src/proxy/cluster/host.ts';
+import { FLAG_BIT, LocalHostState } from '../../../src/proxy/cluster/host-state.ts';
+import { compileOutlier, OutlierDetector } from '../../../src/proxy/cluster/outlier.ts';
+import { compileErrorAnswers } from '../../../src/proxy/cluster/outlier-answers.ts';
 import { TimerWheel } from '../../../src/proxy/timer-wheel.ts';
 import { HeaderBlock } from '../../../src/wire/header-block.ts';
 import type { CircuitBreakers, MatchPredicate, OutlierDetection } from '../../../src/xds/gen/types.ts';

@@ -1,13 +1,13 @@
 // When names are asked for again and hosts are checked again, over a clock of its own.
 
-import { compileClusterProtocol } from '../../../src/proxy/cluster-protocol.ts';
-import type { DnsAnswer, DnsLookup, DnsQuestion } from '../../../src/proxy/dns-lookup.ts';
-import { DnsResolution } from '../../../src/proxy/dns-resolution.ts';
+import { compileClusterProtocol } from '../../../src/proxy/cluster/cluster-protocol.ts';
+import type { DnsAnswer, DnsLookup, DnsQuestion } from '../../../src/proxy/cluster/dns-lookup.ts';
+import { DnsResolution } from '../../../src/proxy/cluster/dns-resolution.ts';
+import { Host } from '../../../src/proxy/cluster/host.ts';
+import { FLAG_BIT } from '../../../src/proxy/cluster/host-state.ts';
 import { HealthChecker } from '../../../src/proxy/health/health-checker.ts';
 import { compileHealth } from '../../../src/proxy/health/health-plan.ts';
-import { Host } from '../../../src/proxy/host.ts';
-import { FLAG_BIT } from '../../../src/proxy/host-state.ts';
-import { Http2Keepalive } from '../../../src/proxy/http2-keepalive.ts';
+import { Http2Keepalive } from '../../../src/proxy/sockets/http2-keepalive.ts';
 import { StatsStore } from '../../../src/proxy/stats-store.ts';
 import { TimerWheel } from '../../../src/proxy/timer-wheel.ts';
 import type { Address, Cluster } from '../../../src/xds/gen/types.ts';
