@@ -72,7 +72,7 @@ test('a machine joins with a token once, and goes on with its certificate alone'
     // The spent token beside a good certificate takes nothing from it.
     assert.equal((await attach(tls, { certificate: renewed, token }, nodeOf('vm-1'))).code, 0);
     assert.equal((await attach(tls, { token }, nodeOf('vm-1'))).code, UNAUTHENTICATED);
-    assert.ok(!rig.log.some((line) => line.includes(token.split('_')[3] ?? '?')));
+    assert.ok(!rig.log.some((line) => line.includes(token.slice(-40))));
   });
 });
 
