@@ -61,7 +61,8 @@ export class Http2Load {
       else if (status === 503 && body === 'no healthy upstream') this.#tally.noHosts();
       else if (attempts > 1 && status === 0 && code === NGHTTP2_REFUSED_STREAM) {
         this.#tally.refused++;
-        this.#request(dueAt, attempts - 1);
+        // In a later turn: one GOAWAY seldom comes alone, and those of the other sessions must have been read before the next is chosen.
+        setImmediate(() => this.#request(dueAt, attempts - 1));
       } else this.#tally.fail(`HTTP/2: ${reason}`);
     };
     try {
