@@ -117,7 +117,11 @@ const walk = (ns, pkg, path, messages, enums) => {
 };
 walk(tree, [], [], messages, enums);
 
-// Short TypeScript names; a name used by several packages is prefixed in all of them.
+// Short TypeScript names; a name used by several packages is prefixed in all of them, but in those that everybody means by it.
+const KEEPS_ITS_NAME = new Set(
+  ['core.v3.Metadata', 'core.v3.HealthCheck', 'common.mutation_rules.v3.HeaderMutation'].map((name) => `envoy.config.${name}`),
+);
+const keepsItsName = (name) => [...KEEPS_ITS_NAME].some((owner) => name === owner || name.startsWith(`${owner}.`));
 const count = new Map();
 for (const m of [...messages, ...enums]) count.set(m.path.join('_'), (count.get(m.path.join('_')) ?? 0) + 1);
 const pascal = (s) =>
@@ -132,7 +136,10 @@ for (const m of [...messages, ...enums]) {
     .filter((p) => !['envoy', 'extensions', 'config', 'type', 'filters'].includes(p) && !/^v\d/.test(p))
     .map(pascal)
     .join('');
-  tsName.set(m.name, count.get(short) > 1 ? `${prefix}${m.pkg.at(-1) === 'v3' ? '' : pascal(m.pkg.at(-1) ?? '')}_${short}` : short);
+  tsName.set(
+    m.name,
+    count.get(short) > 1 && !keepsItsName(m.name) ? `${prefix}${m.pkg.at(-1) === 'v3' ? '' : pascal(m.pkg.at(-1) ?? '')}_${short}` : short,
+  );
 }
 
 const table = { messages: {}, enums: {} };

@@ -2,6 +2,8 @@
 // Hand-written parsing: a sidecar's start-up budget has no room for a command-line library.
 // Never holds a key; the token is read when it is needed and is never printed.
 
+import type { ApplicationMetrics } from './application-metrics.ts';
+
 export interface HostPort {
   readonly host: string;
   readonly port: number;
@@ -38,6 +40,8 @@ export interface AgentConfig {
   readonly dns: DnsConfig | undefined;
   /** 15021: readiness, on every address. */
   readonly statusPort: number;
+  /** Where the application tells its metrics, or why that is not known; absent: they are not merged. */
+  readonly applicationMetrics?: ApplicationMetrics | string;
   /** 15020: merged metrics, `/quitquitquit`. */
   readonly statsPort: number;
   /** 15000: the proxy's admin API, loopback. */
@@ -56,6 +60,8 @@ export interface AgentConfig {
   readonly statusListener: 'agent' | 'proxy';
   /** Unix socket for the SPIFFE Workload API, which gives the key to whoever may open it: off when absent. */
   readonly workloadApi?: string;
+  /** The control plane is told what happens: by a proxy in this process, or by an Envoy's own streams. */
+  readonly summaries?: boolean;
   /** Life asked for a certificate, seconds; the authority may give less. */
   readonly certificateTtlS: number;
 }

@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import { WANTS_ON_DEMAND } from '../xds/client-features.ts';
 import { type AgentConfig, AgentConfigError, type DnsConfig, type HostPort } from './agent-config.ts';
+import { readApplicationMetrics } from './application-metrics.ts';
 import { readProbe } from './workload-probe.ts';
 
 export interface ParsedAgentFlags {
@@ -67,8 +68,14 @@ const FLAGS: readonly Flag[] = [
   {
     name: 'annotations',
     value: 'JSON',
-    help: 'annotations of this workload; sidecar.istio.io/statsHistogramBuckets is read',
+    help: 'annotations of this workload; sidecar.istio.io/statsHistogramBuckets and prometheus.io/* are read',
     env: 'ISTIO_METAJSON_ANNOTATIONS',
+  },
+  {
+    name: 'prometheus-annotations',
+    value: 'JSON',
+    help: "where the application tells its metrics: {scrape, port, path}; they stand on the agent's own port then",
+    env: 'ISTIO_PROMETHEUS_ANNOTATIONS',
   },
   { name: 'exec-probes', help: 'a probe of the WorkloadGroup may run commands here' },
   { name: 'bind-source', value: 'IP', help: 'source address of connections that leave the sidecar' },
@@ -78,6 +85,7 @@ const FLAGS: readonly Flag[] = [
     value: 'PATH',
     help: 'Unix socket (mode 0600) for the SPIFFE Workload API, which gives the key to the application (default: none)',
   },
+  { name: 'summaries', help: 'tell the control plane what happens, for its summaries (`skein top`, `skein edges`)' },
   { name: 'certificate-ttl', value: 'SECONDS', help: 'life asked for a certificate (default 86400)', env: 'SKEIN_CERTIFICATE_TTL' },
 ];
 
@@ -135,6 +143,7 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
     prometheusPort: flags.port('prometheus-port', 15090),
     gateway: flags.has('gateway'),
     metadata: metadataOf(flags),
+    ...applicationMetricsOf(flags),
     ...(flags.has('exec-probes') ? { execProbes: true } : {}),
     bindSource,
     appPorts: flags
@@ -143,8 +152,14 @@ const configOf = (flags: FlagValues, statusListener: AgentConfig['statusListener
       .map((v) => flags.portOf('app-port', v)),
     statusListener,
     ...(workloadApi === undefined ? {} : { workloadApi: workloadApi.replace(/^unix:(\/\/(?=\/))?/, '') }),
+    ...(flags.has('summaries') ? { summaries: true } : {}),
     certificateTtlS: flags.positive('certificate-ttl', 86_400),
   };
+};
+
+const applicationMetricsOf = (flags: FlagValues): Pick<AgentConfig, 'applicationMetrics'> => {
+  const found = readApplicationMetrics(flags.json('prometheus-annotations'), flags.json('annotations'));
+  return found === undefined ? {} : { applicationMetrics: found };
 };
 
 /** As Istio's agents send them. */

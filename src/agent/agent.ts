@@ -8,6 +8,7 @@ import type { XdsTransport } from '../xds/transport.ts';
 import { type AdminRequest, type AdminResponse, adminOverHttp } from './admin-client.ts';
 import { adsRelay } from './ads-relay.ts';
 import { type AgentConfig, identityOf } from './agent-config.ts';
+import { agentMetrics } from './agent-metrics.ts';
 import { makeBootstrap, makeNode, takesProbe, xdsSocketPath } from './bootstrap.ts';
 import { DnsServer } from './dns-server.ts';
 import { GrpcChannel } from './grpc-channel.ts';
@@ -15,8 +16,9 @@ import { type GrpcServer, serveGrpc } from './grpc-server.ts';
 import { targetOf, tokenMayTravel } from './grpc-target.ts';
 import { HealthServers } from './health-server.ts';
 import { READY_POLL_MS } from './limits.ts';
+import { MergedMetrics } from './merged-metrics.ts';
 import { Operator } from './operator.ts';
-import { ROOT_SECRET, SecretServer, WORKLOAD_SECRET } from './sds.ts';
+import { SecretServer } from './sds.ts';
 import type { SocketSource } from './socket-source.ts';
 import { WorkloadApi } from './workload-api.ts';
 import { WorkloadHealth } from './workload-health.ts';
@@ -31,7 +33,7 @@ export interface ProxyStatus {
 
 export interface Agent {
   /** For a proxy in this process. The same objects serve Envoy on `<run-dir>/xds.sock`. */
-  readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport };
+  readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport; readonly telemetry: XdsTransport };
   readonly bootstrap: Bootstrap;
   /** Ports in use, where the configuration said 0. `status` is undefined when the proxy listens there itself. */
   readonly ports: { readonly stats: number; readonly status: number | undefined; readonly dns: number | undefined };
@@ -75,8 +77,14 @@ export const startAgent = async (config: AgentConfig, log: Log = standardErrorLo
   return agent;
 };
 
+/** By which an Envoy tells what it does; under the workload's credentials, as its xDS. */
+const TELEMETRY_METHODS: readonly string[] = [
+  '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs',
+  '/envoy.service.metrics.v3.MetricsService/StreamMetrics',
+];
+
 class NodeAgent implements Agent {
-  readonly transports: { readonly ads: XdsTransport; readonly sds: XdsTransport };
+  readonly transports: Agent['transports'];
   readonly bootstrap: Bootstrap;
   readonly #config: AgentConfig;
   #standby: boolean;
@@ -134,14 +142,19 @@ class NodeAgent implements Agent {
       health: this.#probe.report,
       log: log.scope('ads'),
     });
-    this.transports = { ads, sds: this.#secrets };
+    this.transports = { ads, sds: this.#secrets, telemetry: this.#channel };
     const admin = (request: AdminRequest): Promise<AdminResponse> => this.#admin(request);
+    const metrics = new MergedMetrics({
+      admin,
+      own: () => agentMetrics(this.#identity.ends, Date.now()),
+      application: config.applicationMetrics,
+      log: (problem) => log.scope('metrics').warning("the application's metrics cannot be read", { problem }),
+    });
     this.#health = new HealthServers({
       statusPort: config.statusListener === 'agent' ? config.statusPort : undefined,
       statsPort: config.statsPort,
       notReady: () => this.#notReady(),
-      metrics: () => certificateMetrics(this.#identity.ends, Date.now()),
-      admin,
+      metrics: () => metrics.page(),
       onQuit: () => this.#quit(),
       sockets,
     });
@@ -165,9 +178,11 @@ class NodeAgent implements Agent {
   }
 
   async open(): Promise<void> {
-    const { ads, sds } = this.transports;
-    const both: XdsTransport = { open: (method, events) => (method === SDS_METHOD ? sds : ads).open(method, events) };
-    const serving = serveGrpc(xdsSocketPath(this.#config.runDir), both);
+    const { ads, sds, telemetry } = this.transports;
+    const told = this.#config.summaries === true ? TELEMETRY_METHODS : [];
+    const of = (method: string): XdsTransport => (method === SDS_METHOD ? sds : told.includes(method) ? telemetry : ads);
+    const all: XdsTransport = { open: (method, events) => of(method).open(method, events) };
+    const serving = serveGrpc(xdsSocketPath(this.#config.runDir), all);
     const { workloadApi } = this.#config;
     const workload = this.#workloadApi && workloadApi !== undefined ? serveGrpc(workloadApi, this.#workloadApi) : undefined;
     const outcome = await Promise.allSettled([serving, workload, this.#dns?.start(), this.#health.start()]);
@@ -252,14 +267,6 @@ const standardErrorLog = (): Log =>
     (line) => process.stderr.write(line),
     () => new Date(),
   );
-
-/** Under the name and labels of Istio's agent; seconds, below zero when it is over. */
-const certificateMetrics = (ends: { readonly leafMs: number; readonly rootMs: number } | undefined, nowMs: number): string => {
-  if (!ends) return '';
-  const line = (name: string, endMs: number): string =>
-    `istio_agent_cert_expiry_seconds{resource_name="${name}"} ${(endMs - nowMs) / 1000}\n`;
-  return `# TYPE istio_agent_cert_expiry_seconds gauge\n${line(WORKLOAD_SECRET, ends.leafMs)}${line(ROOT_SECRET, ends.rootMs)}`;
-};
 
 const makeChannel = (config: AgentConfig, own: () => WorkloadSecret | undefined, log: Log): GrpcChannel => {
   const given = targetOf(config);

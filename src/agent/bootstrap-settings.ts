@@ -1,5 +1,6 @@
 // What Istio's ProxyConfig says of an Envoy's start and xDS cannot change later: which statistics it keeps, tags, runtime values, the
-// tracer of connection managers that name none, where statistics are sent. Skein's own proxy takes none of it. Pure.
+// tracer of connection managers that name none, where statistics are sent. Skein's own proxy takes the tracer and the
+// service of access logs. Pure.
 
 import type { Bootstrap, Cluster, JsonObject, StatsMatcher, StatsSink, TagSpecifier } from '../xds/gen/types.ts';
 
@@ -23,15 +24,27 @@ export const bootstrapSettings = (proxyConfig: unknown, serviceName: string): Bo
   const config = object(proxyConfig);
   const tracer = tracerOf(object(config['tracing']), serviceName);
   const statsd = hostPort(config['statsdUdpAddress']);
-  const logs = hostPort(object(config['envoyAccessLogService'])['address']);
   return {
     matcher: statsMatcher(object(config['proxyStatsMatcher'])),
     tags: texts(config['extraStatTags']).map((tag) => ({ tag_name: tag, regex: `(${escaped(tag)}\\.=(.*?);\\.)` })),
     runtime: object(config['runtimeValues']) as JsonObject,
     tracing: tracer?.tracing,
     sinks: statsd === undefined ? [] : [statsdSink(statsd)],
-    clusters: [...(tracer === undefined ? [] : [tracer.cluster]), ...(logs === undefined ? [] : [logService(logs)])],
+    clusters: [...(tracer === undefined ? [] : [tracer.cluster]), ...settingsClusters(config)],
   };
+};
+
+/** Clusters that configuration from the control plane counts on. */
+const settingsClusters = (proxyConfig: unknown): readonly Cluster[] => {
+  const logs = hostPort(object(object(proxyConfig)['envoyAccessLogService'])['address']);
+  return logs === undefined ? [] : [logService(logs)];
+};
+
+/** What Skein's own proxy takes of it. */
+export const ownSettings = (proxyConfig: unknown): BootstrapSettings => {
+  const written = object(proxyConfig);
+  const { zipkin } = object(written['tracing']);
+  return bootstrapSettings({ tracing: { zipkin }, envoyAccessLogService: written['envoyAccessLogService'] }, '');
 };
 
 /** Draining, readiness and `istio_` metrics need these whatever else is kept. */

@@ -1,7 +1,7 @@
 // The proxy's bootstrap as Istio's agent writes it: who it is, where its control plane and its secrets are (our socket), its
 // admin, metrics and readiness. One value for Envoy (written as JSON) and for the proxy in this process. Pure.
 import { join } from 'node:path';
-import { TAKES_PROBES, WANTS_ON_DEMAND } from '../xds/client-features.ts';
+import { SENDS_SUMMARIES, TAKES_PROBES, WANTS_ON_DEMAND } from '../xds/client-features.ts';
 import type {
   AnyMessage,
   BindConfig,
@@ -12,9 +12,10 @@ import type {
   Listener,
   Node,
   StatsConfig,
+  StatsSink,
 } from '../xds/gen/types.ts';
 import type { AgentConfig } from './agent-config.ts';
-import { bootstrapSettings } from './bootstrap-settings.ts';
+import { type BootstrapSettings, bootstrapSettings, ownSettings } from './bootstrap-settings.ts';
 import { histogramBuckets } from './histogram-buckets.ts';
 
 export const XDS_CLUSTER = 'xds-grpc';
@@ -23,13 +24,16 @@ export const SDS_CLUSTER = 'sds-grpc';
 /** The Unix socket of ADS and SDS. */
 export const xdsSocketPath = (runDir: string): string => join(runDir, 'xds.sock');
 
+const ofProxy = ({ statusListener, metadata }: AgentConfig, cluster: string): BootstrapSettings =>
+  statusListener === 'proxy' ? bootstrapSettings(metadata['PROXY_CONFIG'], cluster) : ownSettings(metadata['PROXY_CONFIG']);
+
 export const makeBootstrap = (config: AgentConfig): Bootstrap => {
   const socket = xdsSocketPath(config.runDir);
   const adsSource: ConfigSource = { ads: {}, initial_fetch_timeout: '0s', resource_api_version: 'V3' };
   const node = makeNode(config);
   const buckets = histogramBuckets(config.metadata['ANNOTATIONS']);
-  const envoy = config.statusListener === 'proxy' ? config.metadata['PROXY_CONFIG'] : undefined;
-  const { matcher, tags, runtime, tracing, sinks, clusters } = bootstrapSettings(envoy, node.cluster ?? '');
+  const { matcher, tags, runtime, tracing, sinks, clusters } = ofProxy(config, node.cluster ?? '');
+  const allSinks = config.summaries === true && config.statusListener === 'proxy' ? [...sinks, SUMMARIES_SINK] : sinks;
   return {
     node,
     admin: { address: { socket_address: { address: '127.0.0.1', port_value: config.adminPort } }, profile_path: '/dev/null' },
@@ -46,7 +50,7 @@ export const makeBootstrap = (config: AgentConfig): Bootstrap => {
       ...(buckets.length === 0 ? {} : { histogram_bucket_settings: buckets }),
     },
     ...(tracing === undefined ? {} : { tracing }),
-    ...(sinks.length === 0 ? {} : { stats_sinks: sinks }),
+    ...(allSinks.length === 0 ? {} : { stats_sinks: allSinks }),
     dynamic_resources: {
       lds_config: adsSource,
       cds_config: adsSource,
@@ -104,6 +108,8 @@ export const makeNode = (config: AgentConfig): Node => {
       : {}),
     ...(config.metadata as JsonObject),
     ...(takesProbe(config) ? { [TAKES_PROBES]: 'true' } : {}),
+    // An Envoy is told by xDS to log to the control plane, which its bootstrap leads to.
+    ...(config.summaries === true && config.statusListener === 'proxy' ? { [SENDS_SUMMARIES]: 'true' } : {}),
   };
   return {
     id: `${kind}~${config.ips[0] ?? ''}~${name}.${namespace}~${namespace}.svc.${domain}`,
@@ -127,6 +133,17 @@ const HTTP2_OPTIONS: { readonly [name: string]: AnyMessage } = {
   'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
     '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
     explicit_http_config: { http2_protocol_options: {} },
+  },
+};
+
+const SUMMARIES_SINK: StatsSink = {
+  name: 'envoy.stat_sinks.metrics_service',
+  typed_config: {
+    '@type': 'type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig',
+    grpc_service: { envoy_grpc: { cluster_name: XDS_CLUSTER } },
+    transport_api_version: 'V3',
+    report_counters_as_deltas: true,
+    emit_tags_as_labels: true,
   },
 };
 

@@ -1,7 +1,6 @@
 // The agent's two small HTTP servers: readiness (15021) and the agent's own port (15020: readiness, merged metrics,
 // `/quitquitquit`). Answers nothing that would need the application.
 import type { PageAnswer, PageRequest } from '../wire/http1-page-server.ts';
-import type { AdminRequest, AdminResponse } from './admin-client.ts';
 import { HttpPort, type PortHandler } from './http-port.ts';
 import type { SocketSource } from './socket-source.ts';
 
@@ -11,9 +10,8 @@ export interface HealthOptions {
   readonly statsPort: number;
   /** '' when ready, else why not. */
   readonly notReady: () => string;
-  /** The agent's own, in Prometheus' text format. */
-  readonly metrics?: () => string;
-  readonly admin: (request: AdminRequest) => Promise<AdminResponse>;
+  /** The page of all metrics. */
+  readonly metrics: () => ReturnType<PortHandler>;
   readonly onQuit: () => void;
   /** Absent: bound here. */
   readonly sockets?: SocketSource | undefined;
@@ -67,10 +65,10 @@ export class HealthServers {
     return page(reason === '' ? 200 : 503, reason === '' ? 'ready\n' : `not ready: ${reason}\n`);
   }
 
-  async #agentPage(request: PageRequest, from: string): Promise<PageAnswer> {
+  async #agentPage(request: PageRequest, from: string): ReturnType<PortHandler> {
     const path = pathOf(request);
     if (path === '/healthz/ready') return this.#ready();
-    if (path === '/stats/prometheus') return this.#metrics();
+    if (path === '/stats/prometheus') return this.#options.metrics();
     if (path === '/quitquitquit') {
       if (request.method !== 'POST') return page(405, 'POST only\n');
       if (!isLoopback(from)) return page(403, 'only from this machine\n');
@@ -78,16 +76,6 @@ export class HealthServers {
       return page(200, 'OK\n');
     }
     return page(404, 'not found\n');
-  }
-
-  async #metrics(): Promise<PageAnswer> {
-    try {
-      const { status, body } = await this.#options.admin({ method: 'GET', path: '/stats/prometheus', body: '' });
-      const own = status === 200 ? (this.#options.metrics?.() ?? '') : '';
-      return page(status, `${body}${body === '' || body.endsWith('\n') ? '' : '\n'}${own}`, 'text/plain; version=0.0.4; charset=utf-8');
-    } catch (e) {
-      return page(503, `the proxy's metrics cannot be read: ${e instanceof Error ? e.message : String(e)}\n`);
-    }
   }
 }
 

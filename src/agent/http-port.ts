@@ -2,11 +2,14 @@
 // from outside. One request a connection, so that nobody is left idle when it stops accepting; every phase of it is bounded in time.
 import { createServer, type Server, type Socket } from 'node:net';
 import { type PageAnswer, PageConnection, type PageLink, type PagePhase, type PageRequest } from '../wire/http1-page-server.ts';
-import { HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_PHASE_MS, LAST_ANSWERS_MS } from './limits.ts';
+import { HTTP_BODY_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_PHASE_MS, LAST_ANSWERS_MS, PAGE_BACKLOG_BYTES_MAX } from './limits.ts';
 import type { SocketSource } from './socket-source.ts';
 
+/** Instead of a body: begins the answer in pieces, and answers how to stop it when its reader has gone. `send`: false when it must be tried again. */
+export type PageStream = (reader: { send(piece: string): boolean; end(): void }) => () => void;
+
 /** `from`: the client's address. Never rejects. */
-export type PortHandler = (request: PageRequest, from: string) => Promise<PageAnswer>;
+export type PortHandler = (request: PageRequest, from: string) => Promise<PageAnswer & { readonly stream?: PageStream }>;
 
 export class HttpPort {
   readonly #server: Server;
@@ -84,6 +87,7 @@ class Client implements PageLink {
   readonly #handler: PortHandler;
   readonly #closed: (client: Client) => void;
   #timer: NodeJS.Timeout;
+  #stop: (() => void) | undefined;
 
   constructor(socket: Socket, handler: PortHandler, closed: (client: Client) => void) {
     this.#socket = socket;
@@ -103,7 +107,17 @@ class Client implements PageLink {
   }
 
   request(request: PageRequest): void {
-    void this.#handler(request, this.#socket.remoteAddress ?? '').then((answer) => this.#connection.answer(answer));
+    void this.#handler(request, this.#socket.remoteAddress ?? '').then((answer) => {
+      if (answer.stream === undefined) this.#connection.answer(answer);
+      else if (this.#connection.begin(answer))
+        this.#stop = answer.stream({ send: (piece) => this.#send(piece), end: () => this.#connection.lastPiece() });
+    });
+  }
+
+  #send(piece: string): boolean {
+    if (this.#socket.writableLength > PAGE_BACKLOG_BYTES_MAX) return false;
+    this.#connection.piece(piece);
+    return true;
   }
 
   write(bytes: Buffer): boolean {
@@ -121,6 +135,8 @@ class Client implements PageLink {
 
   destroy(): void {
     clearTimeout(this.#timer);
+    this.#stop?.();
+    this.#stop = undefined;
     this.#socket.destroy();
     this.#closed(this);
   }

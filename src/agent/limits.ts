@@ -47,6 +47,11 @@ export const DNS_TCP_IDLE_MS = 10_000;
 /** A metrics page or admin answer taken from the proxy. */
 export const ADMIN_BODY_BYTES_MAX = 64 * 1024 * 1024;
 export const ADMIN_TIMEOUT_MS = 10_000;
+/** The application's own metrics: a page of them, and how long it may take. */
+export const APPLICATION_METRICS_BYTES_MAX = 16 * 1024 * 1024;
+export const APPLICATION_METRICS_MS = 5_000;
+/** What may wait for who reads a page of metrics. */
+export const PAGE_BACKLOG_BYTES_MAX = 256 * 1024;
 /** Operator requests in flight towards one proxy. */
 export const OPERATOR_REQUESTS_MAX = 32;
 /** How often an Envoy is asked whether it is ready: often until it is, then seldom. */
@@ -57,7 +62,7 @@ export const HTTP_BODY_BYTES_MAX = 4 * 1024;
 /** Probes and scrapers at once. */
 export const HTTP_CONNECTIONS_MAX = 128;
 /** How long such a connection may wait for a request, for the rest of one, for its answer, for a reader, for the client's end. */
-export const HTTP_PHASE_MS = { idle: 30_000, request: 10_000, answer: 60_000, write: 30_000, over: 1_000 } as const;
+export const HTTP_PHASE_MS = { idle: 30_000, request: 10_000, answer: 60_000, write: 30_000, stream: 60_000, over: 1_000 } as const;
 /** Who is being answered while the ports close has this long. */
 export const LAST_ANSWERS_MS = 500;
 

@@ -1,5 +1,6 @@
 // The operator's way into a sidecar: one stream that the agent opens to the control plane, on which the control plane asks
-// the proxy's admin API. JSON in gRPC messages: `{id, method, path, body?}` in, `{id, status, headers, body}` out.
+// the proxy's admin API. JSON in gRPC messages: `{id, method, path, body?}` in, `{id, status, headers, body}` out. An answer in pieces
+// (asked for with `stream: true`) has `more: true` in its first message, then `{id, body, more}` each, until `{id, cancel: true}` comes in.
 // Comes back by itself with back-off. Nothing else of the machine can be reached over it.
 import type { Log } from '../base/log.ts';
 import { GRPC } from '../wire/grpc-frames.ts';
@@ -22,6 +23,8 @@ export class Operator {
   #stream: XdsStream | undefined;
   #timer: NodeJS.Timeout | undefined;
   #inFlight = 0;
+  /** Answers in pieces, by the request's id: how to stop them. */
+  readonly #streams = new Map<string | number, () => void>();
   #stopped = false;
 
   constructor(options: OperatorOptions) {
@@ -36,6 +39,7 @@ export class Operator {
       },
       end: ({ code, message }) => {
         this.#stream = undefined;
+        this.#stopStreams();
         if (this.#stopped) return;
         if (code === GRPC.UNIMPLEMENTED) {
           this.#options.log.info('the control plane has no operator service', { reason: message });
@@ -50,6 +54,7 @@ export class Operator {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    this.#stopStreams();
     this.#stream?.close();
   }
 
@@ -59,23 +64,67 @@ export class Operator {
       this.#options.log.warning('operator request cannot be read');
       return;
     }
-    const { id, ...asked } = request;
+    const { id, cancel, pieces, ...asked } = request;
+    if (cancel) {
+      this.#streams.get(id)?.();
+      this.#streams.delete(id);
+      return;
+    }
     const reply = (r: AdminResponse): void => stream.send(Buffer.from(JSON.stringify({ id, ...r })));
     if (this.#inFlight >= OPERATOR_REQUESTS_MAX) return reply(problem(429, 'too many requests in flight'));
     this.#inFlight++;
     try {
-      reply(await this.#options.admin(asked));
+      const answer = await this.#options.admin(asked);
+      if (answer.stream === undefined) reply(answer);
+      else if (!pieces || this.#stream !== stream) reply(problem(406, 'this answer comes in pieces, which nobody asked for'));
+      else this.#begin(id, answer, answer.stream, stream);
     } catch (e) {
       reply(problem(502, `the proxy's admin API does not answer: ${e instanceof Error ? e.message : String(e)}`));
     } finally {
       this.#inFlight--;
     }
   }
+
+  #begin(id: string | number, { status, headers }: AdminResponse, begin: NonNullable<AdminResponse['stream']>, to: XdsStream): void {
+    const send = (message: object): void => to.send(Buffer.from(JSON.stringify({ id, ...message })));
+    let over = false;
+    send({ status, headers, body: '', more: true });
+    const stop = begin({
+      send: (body) => {
+        if (!over) send({ body, more: true });
+        return !over;
+      },
+      end: () => {
+        if (over) return;
+        over = true;
+        this.#streams.delete(id);
+        send({ body: '', more: false });
+      },
+    });
+    if (over) return;
+    this.#streams.set(id, () => {
+      over = true;
+      stop();
+    });
+  }
+
+  #stopStreams(): void {
+    for (const stop of this.#streams.values()) stop();
+    this.#streams.clear();
+  }
 }
 
 const problem = (status: number, text: string): AdminResponse => ({ status, headers: { 'content-type': 'text/plain' }, body: `${text}\n` });
 
-const parseRequest = (bytes: Uint8Array): (AdminRequest & { readonly id: string | number }) | undefined => {
+interface Asked extends AdminRequest {
+  readonly id: string | number;
+  /** It takes an answer in pieces. */
+  readonly pieces: boolean;
+  /** It wants no more of one. */
+  readonly cancel: boolean;
+}
+
+const parseRequest = (bytes: Uint8Array): Asked | undefined => {
   let value: unknown;
   try {
     value = JSON.parse(Buffer.from(bytes).toString('utf8'));
@@ -83,9 +132,11 @@ const parseRequest = (bytes: Uint8Array): (AdminRequest & { readonly id: string 
     return undefined;
   }
   if (typeof value !== 'object' || value === null) return undefined;
-  const { id, method, path, body } = value as { readonly [key: string]: unknown };
-  if ((typeof id !== 'string' && typeof id !== 'number') || typeof path !== 'string' || !/^\/[\x21-\x7e]*$/.test(path)) return undefined;
+  const { id, method, path, body, stream, cancel } = value as { readonly [key: string]: unknown };
+  if (typeof id !== 'string' && typeof id !== 'number') return undefined;
+  if (cancel === true) return { id, cancel, pieces: false, method: '', path: '', body: '' };
+  if (typeof path !== 'string' || !/^\/[\x21-\x7e]*$/.test(path)) return undefined;
   const verb = method ?? 'GET';
   if (typeof verb !== 'string' || !/^[A-Z]+$/.test(verb)) return undefined;
-  return { id, method: verb, path, body: typeof body === 'string' ? body : '' };
+  return { id, cancel: false, pieces: stream === true, method: verb, path, body: typeof body === 'string' ? body : '' };
 };

@@ -86,9 +86,9 @@ export class Family<S extends Counter | Histogram = Counter | Histogram> {
 
 /** `a="1",b="x"`; values escaped as the text format asks. */
 export const labelText = (labels: Labels): string => {
-  let out = '';
-  for (const [name, value] of labels) out += `${out === '' ? '' : ','}${name}="${escapeLabelValue(value)}"`;
-  return out;
+  const parts: string[] = [];
+  for (const [name, value] of labels) parts.push(`${name}="${escapeLabelValue(value)}"`);
+  return parts.join();
 };
 
 export const escapeLabelValue = (v: string): string =>
@@ -118,8 +118,13 @@ export class MetricRegistry {
   /** Prometheus text format 0.0.4. */
   render(wanted: (name: string) => boolean = () => true): string {
     let out = '';
-    for (const family of this.#families.values()) if (family.size > 0 && wanted(family.name)) out += renderFamily(family);
+    for (const piece of this.pieces(wanted)) out += piece;
     return out;
+  }
+
+  /** The same text in pieces of some thousand characters, for who has other things to do in between. */
+  *pieces(wanted: (name: string) => boolean = () => true): Generator<string> {
+    for (const family of this.#families.values()) if (family.size > 0 && wanted(family.name)) yield* familyPieces(family);
   }
 
   #family(name: string, help: string, kind: MetricKind, make: () => Counter | Histogram, bounds: readonly number[] = []): Family {
@@ -136,15 +141,20 @@ export class MetricRegistry {
 export const familyHead = (name: string, help: string, kind: MetricKind): string =>
   `${help === '' ? '' : `# HELP ${name} ${escapeHelp(help)}\n`}# TYPE ${name} ${kind}\n`;
 
-const renderFamily = (family: Family): string => {
+const PIECE_LENGTH = 16_384;
+
+function* familyPieces(family: Family): Generator<string> {
   const { name } = family;
   let out = familyHead(name, family.help, family.kind);
   for (const [labels, series] of family.entries()) {
     if (series instanceof Histogram) out += renderHistogram(name, labels, series);
     else out += `${name}${labels === '' ? '' : `{${labels}}`} ${formatNumber(series.value)}\n`;
+    if (out.length <= PIECE_LENGTH) continue;
+    yield out;
+    out = '';
   }
-  return out;
-};
+  yield out;
+}
 
 const renderHistogram = (name: string, labels: string, h: Histogram): string => {
   const open = `${name}_bucket{${labels}${labels === '' ? '' : ','}le="`;

@@ -64,6 +64,37 @@ export class AdminClient {
     });
   }
 
+  /**
+   * An answer in pieces: `piece` gets each as it comes. Resolves at its end, or when `signal` ends it. Throws as `json` does, and
+   * AdminCallError when the answer is cut off.
+   */
+  stream(method: string, path: string, body: unknown, piece: (text: string) => void, signal?: AbortSignal): Promise<void> {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const headers = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) };
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted === true) return resolve();
+      const sent = request({ socketPath: this.#socket, method, path, headers, agent: false }, (response) => {
+        const status = response.statusCode ?? 0;
+        const chunks: string[] = [];
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => (status < 300 ? piece(chunk) : chunks.push(chunk)));
+        response.on('error', () => undefined);
+        response.on('close', () => {
+          if (signal?.aborted === true) resolve();
+          else if (status >= 300) reject(refusal({ status, text: chunks.join('') }));
+          else if (response.complete) resolve();
+          else reject(new AdminCallError(502, 'CUT', 'the answer was cut off', []));
+        });
+      });
+      signal?.addEventListener('abort', () => {
+        sent.destroy();
+        resolve();
+      });
+      sent.on('error', (error: NodeJS.ErrnoException) => (signal?.aborted === true ? resolve() : reject(this.#unreachable(error))));
+      sent.end(text);
+    });
+  }
+
   #unreachable(error: NodeJS.ErrnoException): NoControlPlaneError {
     // Runtimes name a refused or missing socket differently; a forbidden one is worth telling apart.
     if (error.code === 'EACCES')

@@ -63,6 +63,13 @@ const runAgent = async (argv: readonly string[]): Promise<void> => {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stopAsked.resolve());
   const agent = await startAgent(config, log);
   agent.onQuit(() => stopAsked.resolve());
+  const admin = adminOverHttp(config.adminPort);
+  // As it is for the proxy in a process of ours.
+  process.on('SIGUSR1', () => {
+    admin({ method: 'POST', path: '/reopen_logs', body: '' }).catch((problem: unknown) =>
+      log.error('logs are not opened anew', { problem: problem instanceof Error ? problem.message : String(problem) }),
+    );
+  });
   const child = new EnvoyProcess({
     command: envoy,
     bootstrap: agent.bootstrap,
@@ -70,7 +77,7 @@ const runAgent = async (argv: readonly string[]): Promise<void> => {
     drainTimeS: DRAIN_TIME_S,
     drainWaitMs: drainWaitS * 1000,
     ownPorts: [config.statusPort, config.prometheusPort],
-    admin: adminOverHttp(config.adminPort),
+    admin,
     log: log.scope('envoy'),
   });
   await child.start();

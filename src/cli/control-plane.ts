@@ -26,6 +26,8 @@ interface Options extends AuthorityFlags, DoorFlags {
   readonly trustBundle: readonly string[];
   readonly debounce?: string;
   readonly registrationGrace?: string;
+  readonly telemetry: boolean;
+  readonly prometheus?: string;
   readonly logLevel: string;
 }
 
@@ -60,6 +62,8 @@ const program = (): Command =>
       '--registration-grace <duration>',
       'how long the entry of a registered workload stays without it (env PILOT_WORKLOAD_ENTRY_GRACE_PERIOD; default: 10s)',
     )
+    .option('--no-telemetry', 'keep no summaries of what sidecars tell (see `skein top`, `skein edges`)')
+    .option('--prometheus <url>', 'a Prometheus that scrapes the mesh: summaries are asked of it instead of being kept here')
     .option('--log-level <level>', LEVELS.join(', '), 'info')
     .addHelpText(
       'after',
@@ -111,6 +115,8 @@ const serve = async (options: Options): Promise<void> => {
     caDir: options.caDir,
     ...doorSettings(options),
     authority: { ...authoritySettings(options), ...signerOf(options), bundleFiles: options.trustBundle },
+    withoutTelemetry: !options.telemetry,
+    ...prometheusOf(options),
     version: packageVersion(),
     debounce: parseDebounce(options.debounce ?? process.env['SKEIN_DEBOUNCE']),
     registration: parseGrace(options.registrationGrace ?? process.env['PILOT_WORKLOAD_ENTRY_GRACE_PERIOD']),
@@ -129,6 +135,13 @@ const serve = async (options: Options): Promise<void> => {
   await stopped;
   await controlPlane.close();
   process.exit(0);
+};
+
+const prometheusOf = ({ prometheus }: Options) => {
+  if (prometheus === undefined) return {};
+  if (!/^https?:$/.test(URL.parse(prometheus)?.protocol ?? ''))
+    throw new ControlPlaneError(`--prometheus ${prometheus}: give a URL, as http://127.0.0.1:9090`);
+  return { prometheus };
 };
 
 const signerOf = ({ caSigner, caSignerRoots }: Options) => {

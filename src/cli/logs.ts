@@ -1,58 +1,111 @@
-// `skein logs`: what a replica's application or sidecar printed.
+// `skein logs`: what replicas' applications and sidecars print, as it is in their files, or only what matches.
 
-import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { readAccessLine } from '../explain/access-line.ts';
 import { findReplica } from '../local/find-replica.ts';
 import { logPath } from '../local/log-file.ts';
 import { readRun, stateFolder, statePaths } from '../local/state.ts';
+import { look, sleep, untilInterrupted } from './live-screen.ts';
+import { LogTail } from './log-tail.ts';
+import { painted, visible } from './terminal-text.ts';
 
 const HELP = `
-WORKLOAD is a name from \`skein status\` (payment-v1-0), a Workload (its first replica), either with .NAMESPACE;
-or control-plane, relay-hub, relay-host, up.
+WORKLOAD is a name from \`skein status\` (payment-v1-0), a Workload (its first replica; all with --all-replicas), either with .NAMESPACE;
+or control-plane, relay-hub, relay-host, up. Lines of several logs are marked with whose they are.
+
+Filters keep lines of the access log: with one of --status, --path-prefix and --method nothing else is shown. On a terminal control
+characters of requests are shown and not sent.
 
 Examples:
   skein logs payment-v1-0
   skein logs -f -c proxy order-service        follow the sidecar's access log
+  skein logs -f -c all --all-replicas payment-v2
+  skein logs -f -c proxy --status 5xx --path-prefix /api web-v1
   skein logs --tail 20 control-plane
 
-Exit codes: 0 printed, 1 no such workload or log, 2 wrong usage.`;
+Exit codes: 0 printed, or ended by Ctrl-C; 1 no such workload or log, 2 wrong usage.`;
 
 const FOLLOW_MS = 200;
-const CHUNK_BYTES = 64 * 1024;
 
 interface Options {
   readonly follow?: boolean;
   readonly container: string;
   readonly tail: string;
+  readonly allReplicas?: boolean;
+  readonly grep?: string;
+  readonly status: readonly string[];
+  readonly pathPrefix?: string;
+  readonly method?: string;
   readonly state?: string;
 }
+
+const CONTAINERS: Readonly<Record<string, readonly ('app' | 'proxy')[]>> = { app: ['app'], proxy: ['proxy'], all: ['app', 'proxy'] };
+const STATUS = /^(?:\d{3}|0|[1-5]xx)$/;
 
 const run = async (argv: readonly string[]): Promise<void> => {
   const program = new Command('skein logs')
     .description("Print a workload's application or sidecar log.")
-    .argument('<WORKLOAD>')
+    .argument('<WORKLOAD...>')
     .option('-f, --follow', 'keep printing what is added')
-    .option('-c, --container <NAME>', 'app or proxy', 'app')
-    .option('--tail <N>', 'only the last N lines', 'all')
+    .option('-c, --container <NAME>', 'app, proxy or all', 'app')
+    .option('--tail <N>', 'only the last N lines of each log', 'all')
+    .option('--all-replicas', 'of a Workload all replicas')
+    .option('--grep <TEXT>', 'only lines that hold this text')
+    .option(
+      '--status <CODES>',
+      'only requests that ended so: 503, 4xx,5xx',
+      (v: string, all: readonly string[]) => [...all, ...v.split(',')],
+      [],
+    )
+    .option('--path-prefix <TEXT>', 'only requests whose path begins so')
+    .option('--method <METHOD>', 'only such requests')
     .option('--state <DIR>', 'state folder (default: SKEIN_STATE or ~/.local/state/skein)')
     .addHelpText('after', HELP)
     .exitOverride();
   try {
     program.parse([...argv], { from: 'user' });
-    const { container, tail } = program.opts<Options>();
-    if (container !== 'app' && container !== 'proxy') program.error('error: -c is app or proxy');
+    const { container, tail, status } = program.opts<Options>();
+    if (!Object.hasOwn(CONTAINERS, container)) program.error('error: -c is app, proxy or all');
     if (tail !== 'all' && !/^\d+$/.test(tail)) program.error('error: --tail is a number');
+    if (!status.every((s) => STATUS.test(s))) program.error('error: --status is a code or a class, as 503 or 5xx');
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
   const options = program.opts<Options>();
-  const path = findLog(stateFolder(options.state, process.env), program.args[0] ?? '', options.container);
-  await print(path, options.tail === 'all' ? undefined : Number(options.tail), options.follow === true);
+  const root = stateFolder(options.state, process.env);
+  const files = program.args.flatMap((name) => filesOf(root, name, options));
+  await print(files, options);
 };
 
 export const command = { name: 'logs', summary: "print a workload's application or sidecar log", run };
+
+interface LogFile {
+  readonly label: string;
+  readonly path: string;
+}
+
+const filesOf = (root: string, name: string, options: Options): readonly LogFile[] => {
+  const containers = CONTAINERS[options.container] ?? [];
+  const names = options.allReplicas === true ? replicasOf(root, name) : [name];
+  return names.flatMap((n) =>
+    containers.map((container) => {
+      const path = findLog(root, n, container);
+      return { label: `${path.slice(path.lastIndexOf('/') + 1).replace(/(?:\.proxy)?\.log$/, '')} ${container}`, path };
+    }),
+  );
+};
+
+const replicasOf = (root: string, name: string): readonly string[] => {
+  const record = readRun(statePaths(root));
+  const found = record === undefined ? undefined : findReplica(record, name);
+  if (record === undefined || found?.ok !== true) return [name];
+  const { workload, namespace } = found.value;
+  const own = record.processes.filter((p) => p.workload === workload && p.namespace === namespace);
+  return [...new Set(own.map((p) => `${p.name}.${p.namespace}`))];
+};
 
 const findLog = (root: string, name: string, container: string): string => {
   const paths = statePaths(root);
@@ -71,57 +124,56 @@ const findLog = (root: string, name: string, container: string): string => {
   throw new Error(found?.ok === false ? found.error : `there is no log of "${name}" in ${paths.logs}`);
 };
 
-const print = async (path: string, tail: number | undefined, follow: boolean): Promise<void> => {
+const print = async (files: readonly LogFile[], options: Options): Promise<void> => {
   // `skein logs … | head`: whoever reads has had enough.
   process.stdout.on('error', () => process.exit(0));
-  let at = tail === undefined ? 0 : tailOffset(path, tail);
+  const wants = filterOf(options);
+  const { colours } = look();
+  const tty = process.stdout.isTTY === true;
+  let waiting = '';
+  const tails = files.map(({ label, path }) => {
+    const mark = files.length === 1 ? '' : `${painted(label, 'dim', colours)}  `;
+    const clean = tty ? (label.endsWith(' app') ? withoutControl : visible) : (text: string) => text;
+    return new LogTail(path, options.tail === 'all' ? undefined : Number(options.tail), (line) => {
+      if (wants(line)) waiting += `${mark}${clean(line)}\n`;
+    });
+  });
+  const signal = options.follow === true ? untilInterrupted() : undefined;
   for (;;) {
-    const size = statSync(path).size;
-    if (size < at) at = 0; // rotated
-    at = await copy(path, at, size);
-    if (!follow) return;
-    await new Promise((resolve) => setTimeout(resolve, FOLLOW_MS));
+    for (const tail of tails) {
+      tail.read();
+      if (signal === undefined) tail.flush();
+      const text = waiting;
+      waiting = '';
+      if (text !== '') await new Promise<void>((resolve) => process.stdout.write(text, () => resolve()));
+    }
+    if (signal === undefined || signal.aborted) return;
+    await sleep(FOLLOW_MS, signal);
+    if (signal.aborted) return;
   }
 };
 
-const copy = async (path: string, from: number, to: number): Promise<number> => {
-  const fd = openSync(path, 'r');
-  try {
-    const chunk = Buffer.alloc(CHUNK_BYTES);
-    let at = from;
-    while (at < to) {
-      const count = readSync(fd, chunk, 0, Math.min(chunk.length, to - at), at);
-      if (count <= 0) break;
-      at += count;
-      const bytes = Buffer.from(chunk.subarray(0, count));
-      await new Promise<void>((resolve) => process.stdout.write(bytes, () => resolve()));
-    }
-    return at;
-  } finally {
-    closeSync(fd);
-  }
+const filterOf = ({ grep, status, pathPrefix, method }: Options): ((line: string) => boolean) => {
+  const ofRequests = status.length > 0 || pathPrefix !== undefined || method !== undefined;
+  return (line) => {
+    if (grep !== undefined && !line.includes(grep)) return false;
+    if (!ofRequests) return true;
+    const request = readAccessLine(line, '');
+    if (request === undefined) return false;
+    const { code } = request;
+    if (status.length > 0 && !status.some((s) => (s.endsWith('xx') ? Math.floor(code / 100) === Number(s[0]) : code === Number(s))))
+      return false;
+    return (
+      (pathPrefix === undefined || request.path.startsWith(pathPrefix)) && (method === undefined || request.method === method.toUpperCase())
+    );
+  };
 };
 
-const tailOffset = (path: string, lines: number): number => {
-  const fd = openSync(path, 'r');
-  try {
-    const chunk = Buffer.alloc(CHUNK_BYTES);
-    const size = statSync(path).size;
-    let at = size;
-    let seen = 0;
-    while (at > 0) {
-      const length = Math.min(chunk.length, at);
-      at -= length;
-      readSync(fd, chunk, 0, length, at);
-      for (let i = length - 1; i >= 0; i--) {
-        // The newline that ends the file ends the last line, it does not begin another.
-        if (chunk[i] !== 10 || at + i === size - 1) continue;
-        seen++;
-        if (seen === lines) return at + i + 1;
-      }
-    }
-    return lines === 0 ? size : 0;
-  } finally {
-    closeSync(fd);
-  }
-};
+/** An application may colour its log; whatever else would drive the terminal is shown. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the beginning of a colour
+const COLOUR = /(\u001b\[[\d;]*m)/;
+const withoutControl = (line: string): string =>
+  line
+    .split(COLOUR)
+    .map((part, i) => (i % 2 === 1 ? part : part.split('\t').map(visible).join('\t')))
+    .join('');

@@ -19,6 +19,11 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   validate: { summary: 'check configuration in files without a control plane', load: () => import('./validate.ts') },
   get: { summary: 'print stored and watched configuration objects', load: () => import('./get.ts') },
   delete: { summary: 'remove applied configuration objects', load: () => import('./delete.ts') },
+  top: { summary: 'show what is busy, what fails and what is slow, now', load: () => import('./top.ts') },
+  stat: { summary: 'show golden signals of workloads, services and routes', load: () => import('./stat.ts') },
+  edges: { summary: 'show who calls whom, over mutual TLS or not', load: () => import('./edges.ts') },
+  tap: { summary: 'show requests as they end, live', load: () => import('./tap.ts') },
+  trace: { summary: "show one request's way through the mesh as a waterfall", load: () => import('./trace.ts') },
   logs: { summary: "print a workload's application or sidecar log", load: () => import('./logs.ts') },
   explain: { summary: 'say why a request ended as it did, or what a response flag means', load: () => import('./explain.ts') },
   authz: { summary: 'ask whether a request would be let in, and which rule decides', load: () => import('./authz.ts') },
@@ -38,11 +43,17 @@ const COMMANDS: { readonly [name: string]: Entry } = {
   'control-plane': { summary: 'run the control plane', load: () => import('./control-plane.ts') },
   proxy: { summary: 'run a sidecar or gateway: agent and proxy, or `-c FILE` as Envoy', load: () => import('./proxy.ts') },
   agent: { summary: 'run the agent beside a proxy of your choice: `agent … -- envoy`', load: () => import('./agent.ts') },
+  prometheus: { summary: "give Prometheus the mesh's metrics: targets, configuration, a way in", load: () => import('./prometheus.ts') },
   ratelimit: { summary: 'run the shared rate-limit server over Redis', load: () => import('./ratelimit.ts') },
   capture: { summary: 'program or show traffic redirection in this network namespace', load: () => import('./capture.ts') },
 };
 
-const SERVERS: ReadonlySet<string> = new Set(['up', 'control-plane', 'proxy', 'agent', 'ratelimit']);
+/** What `skein proxy` itself must not load. */
+const PROXY_CLIENTS: { readonly [name: string]: Entry } = {
+  'log-level': { summary: 'show or set what a running sidecar logs', load: () => import('./proxy-log-level.ts') },
+};
+
+const SERVERS: ReadonlySet<string> = new Set(['up', 'control-plane', 'proxy', 'agent', 'ratelimit', 'prometheus']);
 
 const usage = (): string => {
   const width = Math.max(...Object.keys(COMMANDS).map((n) => n.length)) + 2;
@@ -67,21 +78,23 @@ const usage = (): string => {
 };
 
 const main = async (): Promise<void> => {
-  const [name, ...argv] = process.argv.slice(2);
+  const [name, ...rest] = process.argv.slice(2);
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(usage());
     process.exitCode = name === undefined ? 2 : 0;
     return;
   }
   const alias = name === '--version' || name === '-V' ? 'version' : name;
-  const entry = Object.hasOwn(COMMANDS, alias) ? COMMANDS[alias] : undefined;
+  const client = alias === 'proxy' && Object.hasOwn(PROXY_CLIENTS, rest[0] ?? '') ? PROXY_CLIENTS[rest[0] ?? ''] : undefined;
+  const argv = client === undefined ? rest : rest.slice(1);
+  const entry = client ?? (Object.hasOwn(COMMANDS, alias) ? COMMANDS[alias] : undefined);
   if (!entry) {
     process.stderr.write(`skein: there is no command "${name}". Run \`skein --help\` for the list.\n`);
     process.exitCode = 2;
     return;
   }
   // A reader that goes away (`skein get vs | head`) ends a command without a word, but never a server.
-  if (!SERVERS.has(alias)) {
+  if (client !== undefined || !SERVERS.has(alias)) {
     process.stdout.on('error', (error) => {
       if (readerGone(error)) process.exit(0);
       throw error;

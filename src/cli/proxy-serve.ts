@@ -36,6 +36,8 @@ export interface ServeOptions {
   readonly drainTimeS: number;
   readonly log: Log;
   readonly transports: ReadonlyMap<string, XdsTransport>;
+  /** Of the control plane, where it is told what happens. */
+  readonly summaries?: XdsTransport | undefined;
   readonly sockets: ListeningSockets;
   /** What was handed down; undefined for a process that was started by itself. */
   readonly heir: Heir | undefined;
@@ -43,6 +45,8 @@ export interface ServeOptions {
   attach(server: ProxyServer, stop: () => void): Companion;
 }
 
+/** Views show what happened up to so long ago. */
+const SUMMARIES_MS = 5_000;
 /** A successor has this long to be ready. */
 const READY_WITHIN_MS = 60_000;
 
@@ -71,6 +75,7 @@ export const serve = async (options: ServeOptions): Promise<void> => {
   });
   process.on('SIGUSR2', () => void restart.request());
   const server = makeServer(options, restart, () => stopAsked.resolve());
+  process.on('SIGUSR1', () => void server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
   const companion = options.attach(server, () => stopAsked.resolve());
   server.start();
   if (heir === undefined) await server.openAdmin();
@@ -83,7 +88,6 @@ export const serve = async (options: ServeOptions): Promise<void> => {
     for (const { key, name } of sockets.unused)
       log.warning('a descriptor that was handed down is not used', { address: key, name: name ?? '' });
   });
-  process.on('SIGUSR1', () => void server.admin({ method: 'POST', path: '/reopen_logs', body: '' }));
   if (flags.mode === 'init_only') {
     await server.whenLive();
     stopAsked.resolve();
@@ -158,6 +162,7 @@ const makeServer = (options: ServeOptions, hotRestart: HotRestart, quit: () => v
     drainGradually: flags.drainStrategy === 'gradual',
     logFlushMs: flags.logFlushMs,
     rotateMetricsMs: durationMs(process.env['METRIC_ROTATION_INTERVAL']),
+    summaries: options.summaries && { transport: options.summaries, everyMs: SUMMARIES_MS },
     rejectUnknownFields: flags.rejectUnknownDynamicFields,
     originalDestination: kernelOriginalDestination,
     quit,

@@ -60,6 +60,7 @@ const runProxy = async (argv: readonly string[]): Promise<void> => {
     drainTimeS: AGENT_DRAIN_TIME_S,
     log,
     transports,
+    summaries: config.summaries === true ? agent.transports.telemetry : undefined,
     sockets,
     heir,
     // A token in a file is read again by whoever comes next.
@@ -162,6 +163,7 @@ const helpText = async (): Promise<string> => {
   return `${[
     'Usage: skein proxy -c FILE [OPTIONS]      run a bootstrap, in the place of `envoy -c FILE`',
     '       skein proxy --xds ADDRESS [OPTIONS]  run agent and proxy of one workload',
+    '       skein proxy log-level PROXY [LEVEL]  show or set what a running sidecar logs (--help of its own)',
     '',
     'Options of both (other flags of Envoy are accepted and change nothing):',
     '  -c, --config-path FILE        Envoy bootstrap, JSON or YAML',

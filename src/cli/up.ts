@@ -30,6 +30,8 @@ interface Options extends AuthorityFlags {
   readonly state?: string;
   readonly ingress: string;
   readonly user?: string;
+  readonly telemetry: boolean;
+  readonly prometheus?: string;
 }
 
 const HELP = `
@@ -53,6 +55,8 @@ const run = async (argv: readonly string[]): Promise<void> => {
     .option('--proxy <KIND>', 'sidecar: skein or envoy', 'skein')
     .option('--state <DIR>', 'state folder (default: SKEIN_STATE or ~/.local/state/skein)')
     .option('--ingress <HOST:PORT>', "where the ingress gateway's first port is reachable", '127.0.0.1:8080')
+    .option('--no-telemetry', 'sidecars tell the control plane nothing of their traffic: no `skein top`, `skein edges`, `skein trace`')
+    .option('--prometheus <URL>', 'a Prometheus that scrapes the mesh: summaries are asked of it')
     .option('--user <NAME>', 'applications run as this user (root only; default: who called sudo)')
     .addHelpText('after', HELP)
     .exitOverride();
@@ -71,7 +75,14 @@ const run = async (argv: readonly string[]): Promise<void> => {
   if (options.detach === true) await detach(argv, paths);
   else
     await foreground(
-      { directory, ingress, proxy: options.proxy, user: options.user, controlPlaneFlags: authorityArguments(options) },
+      {
+        directory,
+        ingress,
+        proxy: options.proxy,
+        user: options.user,
+        summaries: options.telemetry,
+        controlPlaneFlags: [...authorityArguments(options), ...telemetryArguments(options)],
+      },
       paths,
     );
 };
@@ -102,13 +113,19 @@ interface Plan {
   readonly proxy: 'skein' | 'envoy';
   readonly user: string | undefined;
   readonly controlPlaneFlags: readonly string[];
+  readonly summaries: boolean;
 }
+
+const telemetryArguments = ({ telemetry, prometheus }: Options): readonly string[] => [
+  ...(telemetry ? [] : ['--no-telemetry']),
+  ...(prometheus === undefined ? [] : ['--prometheus', prometheus]),
+];
 
 const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
 };
 
-const foreground = async ({ directory, ingress, proxy, user, controlPlaneFlags }: Plan, paths: StatePaths): Promise<void> => {
+const foreground = async ({ directory, ingress, proxy, user, controlPlaneFlags, summaries }: Plan, paths: StatePaths): Promise<void> => {
   const startedAt = Date.now();
   const folder = join(directory, 'mesh');
   if (!existsSync(folder)) throw new Error(`${folder} does not exist: a mesh is a directory with a folder "mesh" of YAML files`);
@@ -134,6 +151,7 @@ const foreground = async ({ directory, ingress, proxy, user, controlPlaneFlags }
     ingress,
     env: process.env,
     controlPlaneFlags,
+    summaries,
     readMesh: () => readMeshFolder(folder),
     progress: print,
   });

@@ -10,6 +10,7 @@ import { OperatorHub } from './admin/operator-hub.ts';
 import { startAdminPort, startAdminServer } from './admin/server.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { auditFolder } from './audit/chain-files.ts';
+import { RequestDenials } from './audit/request-denials.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { AuditTrail } from './audit/trail.ts';
 import { AccessTokens } from './auth/access-tokens.ts';
@@ -24,6 +25,7 @@ import { caMetrics, caRoutes } from './ca/routes.ts';
 import { generationNumber } from './generation-number.ts';
 import { ControlMetrics } from './metric-registry.ts';
 import { Model } from './model.ts';
+import { modelMetrics } from './model-metrics.ts';
 import type { Pipeline } from './pipeline.ts';
 import { InstanceRegistry } from './registration/instance-registry.ts';
 import { RegistrationStore } from './registration/registration-store.ts';
@@ -35,6 +37,8 @@ import { LastGoodTexts } from './sources/last-good.ts';
 import { MeshSettingsFile } from './sources/mesh-settings-file.ts';
 import { ObjectSource } from './sources/object-source.ts';
 import { lockState } from './state-lock.ts';
+import { ControlTelemetry } from './telemetry/control-telemetry.ts';
+import { telemetryRoutes } from './telemetry/routes.ts';
 import { TokenStore } from './token-store.ts';
 import { AdsService } from './xds/ads-service.ts';
 import { startXdsServer, type XdsServer } from './xds/server.ts';
@@ -62,6 +66,10 @@ export interface ControlPlaneConfig {
   readonly caDir: string | undefined;
   /** Lives, rotation and trust of the certificate authority; defaults when absent. */
   readonly authority?: AuthoritySettings;
+  /** What proxies tell is not taken and not kept. */
+  readonly withoutTelemetry?: boolean;
+  /** URL of a Prometheus that scrapes the mesh: summaries are its. */
+  readonly prometheus?: string;
   readonly version: string;
   readonly debounce: { readonly quietMs: number; readonly maxMs: number };
   /** How long the entries of workloads that are away stay; Istio's times when absent. */
@@ -214,6 +222,7 @@ const assemble = async (
   model.subscribe((generation) =>
     audit.generation(generation, (r) => (entries.find(r) ? 'registered' : objects.holds(r) ? 'applied' : 'file')),
   );
+  modelMetrics(model, metrics, now, config.version);
   model.start();
   settings.start(() => model.invalidate());
   closers.push(() => settings.close());
@@ -230,6 +239,21 @@ const assemble = async (
     refused: (refusal) => audit.refused(refusal),
   });
   const operators = new OperatorHub();
+  const telemetry =
+    config.withoutTelemetry === true
+      ? undefined
+      : new ControlTelemetry({
+          stateDir,
+          prometheus: config.prometheus,
+          instances,
+          trustDomain,
+          metrics,
+          log: log.scope('telemetry'),
+          now,
+        });
+  closers.push(() => telemetry?.close());
+  const denials = new RequestDenials((entry) => auditLog.add(entry), now);
+  if (telemetry) telemetry.requests.onAdd = (request) => denials.seen(request);
   const own = await doorIdentity([...config.xds, ...(config.adminPorts ?? [])], config.serverNames ?? [], {
     ca,
     trustDomain,
@@ -253,6 +277,7 @@ const assemble = async (
       metrics,
       log: log.scope('xds'),
       refused: (refusal) => audit.refused(refusal),
+      ...(telemetry ? { telemetry: telemetry.streams } : {}),
     });
     servers.push(server);
     closers.push(() => server.close());
@@ -287,7 +312,7 @@ const assemble = async (
     about,
     shutdown: asked.resolve,
   });
-  const routes = audit.routes([...meshRoutes, ...caRoutes(ca, now), ...auditRoutes(stateDir, auditLog)]);
+  const routes = audit.routes([...meshRoutes, ...caRoutes(ca, now), ...auditRoutes(stateDir, auditLog), ...telemetryRoutes(telemetry)]);
   const admin = await startAdminServer(config.adminSocket ?? join(stateDir, 'admin.sock'), routes, log.scope('admin'));
   closers.push(() => admin.close());
   const door = audit.door(tokenDoor(accessTokens, metrics, now));

@@ -34,6 +34,8 @@ export const EMPTY_ASSIGNMENTS_MAX = 2000;
 export const OPERATOR_REPLY_BYTES_MAX = 64 * 1024 * 1024;
 /** A request to a sidecar's admin API through its agent. */
 export const OPERATOR_TIMEOUT_MS = 10_000;
+/** An answer in pieces from which nothing comes for so long is over. */
+export const OPERATOR_SILENCE_MS = 30_000;
 export const OPERATOR_REQUESTS_MAX = 64;
 /** Listeners of the event stream; a dashboard and a few CLIs. */
 export const EVENT_CLIENTS_MAX = 64;

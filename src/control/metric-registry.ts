@@ -1,56 +1,67 @@
-// The control plane's own metrics, under istiod's names, in Prometheus' text format.
-
-const CONVERGENCE_BUCKETS_S = [0.1, 0.5, 1, 3, 5, 10, 20, 30] as const;
+// The control plane's own metrics, under istiod's names, in Prometheus' text format. Numbers that stand somewhere else already are read when
+// the page is asked for.
+import { type Counter, type Labels as LabelList, MetricRegistry } from '../base/metrics.ts';
+import { TOLD } from './metric-help.ts';
 
 type Labels = Readonly<Record<string, string>>;
+type Read = () => number | Iterable<readonly [labels: Labels, value: number]>;
 
-const series = (name: string, labels: Labels): string => {
-  const inside = Object.entries(labels)
-    .map(([k, v]) => `${k}="${v.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`)
-    .join(',');
-  return inside === '' ? name : `${name}{${inside}}`;
-};
+/** Of one name: labels here are the mesh's own, but their number may follow what is written or connects. */
+const SERIES_MAX = 2000;
 
 export class ControlMetrics {
-  readonly #counters = new Map<string, Map<string, number>>();
-  readonly #gauges = new Map<string, () => number>();
-  readonly #buckets = new Array<number>(CONVERGENCE_BUCKETS_S.length + 1).fill(0);
-  #convergenceSumS = 0;
+  readonly #registry = new MetricRegistry();
+  readonly #gauges = new Map<string, Read>();
 
-  count(name: string, labels: Labels = {}, by = 1): void {
-    const family = this.#counters.get(name) ?? new Map<string, number>();
-    const key = series(name, labels);
-    this.#counters.set(name, family.set(key, (family.get(key) ?? 0) + by));
+  constructor() {
+    for (const [name, { plain, bounds }] of Object.entries(TOLD)) {
+      if (plain === true) this.#counter(name, {});
+      if (bounds !== undefined && name !== 'pilot_xds_push_time') this.#registry.histogram(name, helpOf(name), bounds).series();
+    }
   }
 
-  gauge(name: string, read: () => number): void {
+  count(name: string, labels: Labels = {}, by = 1): void {
+    const series = this.#counter(name, labels);
+    if (series !== undefined) series.value += by;
+  }
+
+  gauge(name: string, read: Read): void {
     this.#gauges.set(name, read);
+  }
+
+  /** Into a histogram that metric-help.ts names. */
+  observe(name: string, value: number, labels: Labels = {}): void {
+    const { help, bounds = [] } = TOLD[name] ?? { help: '' };
+    this.#registry.histogram(name, help, bounds).series(listOf(labels)).observe(value);
   }
 
   /** From the moment a generation was made to the proxy's last acknowledgement of it. */
   converged(ms: number): void {
-    const seconds = ms / 1000;
-    const at = CONVERGENCE_BUCKETS_S.findIndex((bound) => seconds <= bound);
-    const index = at < 0 ? CONVERGENCE_BUCKETS_S.length : at;
-    this.#buckets[index] = (this.#buckets[index] ?? 0) + 1;
-    this.#convergenceSumS += seconds;
+    this.observe('pilot_proxy_convergence_time', ms / 1000);
   }
 
   text(): string {
-    const lines: string[] = [];
-    for (const [name, read] of this.#gauges) lines.push(`# TYPE ${name} gauge`, `${name} ${read()}`);
-    for (const [name, family] of this.#counters) {
-      lines.push(`# TYPE ${name} counter`);
-      for (const [key, value] of family) lines.push(`${key} ${value}`);
+    for (const [name, read] of this.#gauges) {
+      const family = this.#registry.gauge(name, helpOf(name));
+      const value = read();
+      const kept = new Set<unknown>();
+      for (const [labels, number] of typeof value === 'number' ? [[{}, value] as const] : value) {
+        if (kept.size >= SERIES_MAX) break;
+        const series = family.series(listOf(labels));
+        series.value = number;
+        kept.add(series);
+      }
+      family.keepOnly(kept);
     }
-    const name = 'pilot_proxy_convergence_time';
-    lines.push(`# TYPE ${name} histogram`);
-    let total = 0;
-    for (const [i, bound] of [...CONVERGENCE_BUCKETS_S, '+Inf'].entries()) {
-      total += this.#buckets[i] ?? 0;
-      lines.push(`${name}_bucket{le="${bound}"} ${total}`);
-    }
-    lines.push(`${name}_sum ${this.#convergenceSumS}`, `${name}_count ${total}`);
-    return `${lines.join('\n')}\n`;
+    return this.#registry.render();
+  }
+
+  #counter(name: string, labels: Labels): Counter | undefined {
+    const family = this.#registry.counter(name, helpOf(name));
+    return family.size < SERIES_MAX || Object.keys(labels).length === 0 ? family.series(listOf(labels)) : undefined;
   }
 }
+
+const helpOf = (name: string): string => TOLD[name]?.help ?? `${name.replace(/^skein_/, '').replaceAll('_', ' ')}.`;
+
+const listOf = (labels: Labels): LabelList => Object.entries(labels);

@@ -13,11 +13,13 @@ export interface LaunchSettings {
   readonly directory: string;
   readonly proxy: 'skein' | 'envoy';
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Sidecars tell the control plane what happens, unless this says no. */
+  readonly summaries?: boolean;
 }
 
 export const sidecarCommand = (
   { plan, name, address, runDir, logFile }: SidecarRequest,
-  { paths, proxy, env }: LaunchSettings,
+  { paths, proxy, env, summaries }: LaunchSettings,
 ): Command => {
   const labels = Object.entries(plan.labels)
     .map(([key, value]) => `${key}=${value}`)
@@ -26,6 +28,7 @@ export const sidecarCommand = (
     ...['--name', name, '--namespace', plan.namespace, '--service-account', plan.serviceAccount, '--workload', plan.name],
     ...['--ip', address.address, '--xds', `unix:${paths.xdsSocket}`, '--token-fd', '3', '--run-dir', runDir],
     ...(labels === '' ? [] : ['--labels', labels]),
+    ...(summaries === false ? [] : ['--summaries']),
     ...(plan.kind === 'gateway' ? ['--gateway', '--no-dns'] : ['--bind-source', address.address]),
     ...plan.ports.flatMap(({ port }) => (plan.kind === 'gateway' ? [] : ['--app-port', String(port)])),
   ];

@@ -171,7 +171,11 @@ const atStart = (config: MeshProxyConfigSpec): Readonly<Record<string, string>> 
 };
 
 /** Annotations that a proxy has to know before it is configured. */
-const READ_AT_START: readonly string[] = ['sidecar.istio.io/statsHistogramBuckets'];
+const READ_AT_START: readonly string[] = [
+  'sidecar.istio.io/statsHistogramBuckets',
+  'prometheus.istio.io/merge-metrics',
+  ...['scrape', 'scheme', 'port', 'path'].map((name) => `prometheus.io/${name}`),
+];
 
 const annotationsAtStart = (annotations: Readonly<Record<string, string>>): Readonly<Record<string, string>> => {
   const read = Object.fromEntries(Object.entries(annotations).filter(([name]) => READ_AT_START.includes(name)));

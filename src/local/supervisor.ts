@@ -32,6 +32,8 @@ export interface SupervisorOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Given to the control plane as they are. */
   readonly controlPlaneFlags?: readonly string[];
+  /** Sidecars tell the control plane what happens, unless this says no. */
+  readonly summaries?: boolean;
   readMesh(): MeshFolder;
   /** The control plane's command line. Tests give their own. */
   controlPlane?(paths: StatePaths): Command;

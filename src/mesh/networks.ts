@@ -6,6 +6,7 @@ import type { Resource } from '../api/resource.ts';
 import type { MeshNetworksSpec } from '../api/specs.ts';
 import { NETWORK_LABEL } from './backend.ts';
 import { inRange } from './cidr.ts';
+import { hostOf } from './service-kubernetes.ts';
 
 export interface NetworkEntrance {
   /** One of the two: an address, or the host of a service of the mesh whose endpoints are the gateways. */
@@ -23,27 +24,52 @@ export interface Placed {
 export interface Networks {
   /** By network. Empty: there is only one. */
   readonly entrances: ReadonlyMap<string, readonly NetworkEntrance[]>;
-  /** Where something is: by its label, its namespace's label, its address, its registry; empty where nothing says it. */
+  /** Where something is: by its label, its namespace's, the root namespace's, its address, its registry; empty where nothing says it. */
   of(place: Placed, registry: string): string;
 }
 
 export const ONE_NETWORK: Networks = { entrances: new Map(), of: () => '' };
 
+const GATEWAY_PORT_LABEL = 'networking.istio.io/gatewayPort';
+const GATEWAY_PORT = 15443;
+
+type KubernetesService = Resource<'Service'>;
+
+/** It says by its label which network it is the way into. */
+export const isEntrance = (r: KubernetesService): boolean => (r.labels[NETWORK_LABEL] ?? '') !== '';
+
+/** `services`: those that are entrances. */
 export const buildNetworks = (
   configMaps: readonly Resource<'ConfigMap'>[],
   namespaces: readonly Resource<'Namespace'>[],
+  services: readonly KubernetesService[],
   rootNamespace: string,
 ): Networks => {
   const text = configMaps.find((r) => r.namespace === rootNamespace && r.name === NETWORKS_OBJECT)?.spec.data?.[NETWORKS_KEY];
-  if (text === undefined) return ONE_NETWORK;
-  const { networks, findings } = readMeshNetworks(text);
-  return findings.failed ? ONE_NETWORK : networksOf(networks, new Map(namespaces.map((n) => [n.name, n.labels[NETWORK_LABEL] ?? ''])));
+  if (text === undefined && services.length === 0) return ONE_NETWORK;
+  const { networks, findings } = readMeshNetworks(text ?? '{}');
+  const byNamespace = new Map(namespaces.map((n) => [n.name, n.labels[NETWORK_LABEL] ?? '']));
+  return networksOf(findings.failed ? {} : networks, byNamespace, services, rootNamespace);
+};
+
+/** Where it is reached from outside; where nothing says that of a balancer, its endpoints stand in. */
+const entrancesOf = ({ name, namespace, labels, spec }: KubernetesService): readonly NetworkEntrance[] => {
+  const written = Number(labels[GATEWAY_PORT_LABEL]);
+  const port = Number.isInteger(written) && written > 0 && written < 65_536 ? written : GATEWAY_PORT;
+  const addresses = spec.externalIPs ?? [];
+  if (addresses.length > 0) return addresses.map((address) => ({ address, service: '', port }));
+  return spec.type === 'LoadBalancer' ? [{ address: '', service: hostOf(name, namespace), port }] : [];
 };
 
 /** Addresses whose range is remembered. */
 const ADDRESSES_MAX = 100_000;
 
-const networksOf = (spec: MeshNetworksSpec, byNamespace: ReadonlyMap<string, string>): Networks => {
+const networksOf = (
+  spec: MeshNetworksSpec,
+  byNamespace: ReadonlyMap<string, string>,
+  services: readonly KubernetesService[],
+  rootNamespace: string,
+): Networks => {
   const entrances = new Map<string, readonly NetworkEntrance[]>();
   const ranges: { readonly range: string; readonly network: string }[] = [];
   const registries = new Map<string, string>();
@@ -58,7 +84,13 @@ const networksOf = (spec: MeshNetworksSpec, byNamespace: ReadonlyMap<string, str
       if (fromRegistry !== '' && !registries.has(fromRegistry)) registries.set(fromRegistry, network);
     }
   }
+  for (const service of services) {
+    const network = service.labels[NETWORK_LABEL] ?? '';
+    const found = entrancesOf(service);
+    if (found.length > 0) entrances.set(network, [...(entrances.get(network) ?? []), ...found]);
+  }
   if (entrances.size === 0) return ONE_NETWORK;
+  const cluster = byNamespace.get(rootNamespace) ?? '';
   // The narrowest range that holds an address speaks for it.
   ranges.sort((a, b) => Number(b.range.split('/')[1]) - Number(a.range.split('/')[1]));
   const known = new Map<string, string>();
@@ -73,6 +105,11 @@ const networksOf = (spec: MeshNetworksSpec, byNamespace: ReadonlyMap<string, str
   return {
     entrances,
     of: ({ labels, namespace, address }, registry) =>
-      labels[NETWORK_LABEL] || byNamespace.get(namespace) || byRange(address) || (registries.get(registry) ?? ''),
+      labels[NETWORK_LABEL] ||
+      byNamespace.get(namespace) ||
+      // The label of the root namespace is about what the cluster runs.
+      (registry === 'Kubernetes' && cluster) ||
+      byRange(address) ||
+      (registries.get(registry) ?? ''),
   };
 };

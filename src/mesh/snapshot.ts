@@ -14,7 +14,7 @@ import { buildGateways, type GatewayRule } from './gateways.ts';
 import { CLUSTER_DOMAIN } from './host.ts';
 import type { Instance } from './instance.ts';
 import { type KeySets, NO_KEY_SETS } from './key-sets.ts';
-import { buildNetworks, type Networks } from './networks.ts';
+import { buildNetworks, isEntrance, type Networks } from './networks.ts';
 import { buildPeerAuthentication, type PeerAuthenticationIndex } from './peer-authentication.ts';
 import { buildRequestAuthentication, type RequestAuthenticationIndex } from './request-authentication.ts';
 import { buildSecrets, type SecretIndex } from './secrets.ts';
@@ -103,6 +103,7 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
   const sidecars = ofKind(resources, 'Sidecar');
   const configMaps = ofKind(resources, 'ConfigMap');
   const namespaces = ofKind(resources, 'Namespace');
+  const entrances = ofKind(resources, 'Service').filter(isEntrance);
   const snapshot: Snapshot = {
     meshConfig,
     services,
@@ -114,7 +115,7 @@ export const buildSnapshot = (input: SnapshotInput): { readonly snapshot: Snapsh
     gateways: part('Gateway', (list) => buildGateways(list)),
     peerAuthentication: part('PeerAuthentication', (list) => buildPeerAuthentication(list, root)),
     secrets: memo.use('secrets', [ofKind(resources, 'Secret'), configMaps], () => buildSecrets(ofKind(resources, 'Secret'), configMaps)),
-    networks: memo.use('networks', [configMaps, namespaces, root], () => buildNetworks(configMaps, namespaces, root)),
+    networks: memo.use('networks', [configMaps, namespaces, entrances, root], () => buildNetworks(configMaps, namespaces, entrances, root)),
     authorization: part('AuthorizationPolicy', (list) => buildAuthorization(list, root)),
     requestAuthentication: part('RequestAuthentication', (list) => buildRequestAuthentication(list, root)),
     keySets: input.keySets ?? NO_KEY_SETS,

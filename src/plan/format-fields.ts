@@ -1,5 +1,6 @@
 // The operators without arguments, as tables: what each prints of a StreamInfo. '' and absence are "not set".
 import type { Operator, OperatorValue } from './format-operator.ts';
+import { upstreamWireReceived, upstreamWireSent, wireReceived, wireSent } from './message-sizes.ts';
 import type { CertificateFacts, StreamInfo, TlsFacts } from './stream-info.ts';
 
 type Field = (info: StreamInfo) => OperatorValue;
@@ -38,12 +39,12 @@ export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
   REQUEST_HEADERS_BYTES: (info) => info.requestHeadersBytes,
   RESPONSE_HEADERS_BYTES: (info) => info.responseHeadersBytes,
   RESPONSE_TRAILERS_BYTES: (info) => info.responseTrailersBytes,
-  UPSTREAM_WIRE_BYTES_SENT: (info) => info.upstreamWireBytesSent,
-  UPSTREAM_WIRE_BYTES_RECEIVED: (info) => info.upstreamWireBytesReceived,
+  UPSTREAM_WIRE_BYTES_SENT: upstreamWireSent,
+  UPSTREAM_WIRE_BYTES_RECEIVED: upstreamWireReceived,
   UPSTREAM_HEADER_BYTES_SENT: (info) => info.upstreamHeaderBytesSent,
   UPSTREAM_HEADER_BYTES_RECEIVED: (info) => info.upstreamHeaderBytesReceived,
-  DOWNSTREAM_WIRE_BYTES_SENT: (info) => info.downstreamWireBytesSent,
-  DOWNSTREAM_WIRE_BYTES_RECEIVED: (info) => info.downstreamWireBytesReceived,
+  DOWNSTREAM_WIRE_BYTES_SENT: wireSent,
+  DOWNSTREAM_WIRE_BYTES_RECEIVED: wireReceived,
   DOWNSTREAM_HEADER_BYTES_SENT: (info) => info.downstreamHeaderBytesSent,
   DOWNSTREAM_HEADER_BYTES_RECEIVED: (info) => info.downstreamHeaderBytesReceived,
   // In a response's headers: until its head came.

@@ -21,7 +21,7 @@ export class LineBuffer {
 
   literal(bytes: Uint8Array): void {
     const n = bytes.length;
-    this.#reserve(n);
+    this.reserve(n);
     const to = this.bytes;
     const at = this.length;
     for (let i = 0; i < n; i++) to[at + i] = bytes[i] as number;
@@ -31,7 +31,7 @@ export class LineBuffer {
   /** Characters above 255 as UTF-8, all others as one byte. */
   raw(text: string): void {
     const n = text.length;
-    this.#reserve(n);
+    this.reserve(n);
     const to = this.bytes;
     const at = this.length;
     for (let i = 0; i < n; i++) {
@@ -48,7 +48,7 @@ export class LineBuffer {
   /** A JSON string, quotes and all. */
   json(text: string): void {
     const n = text.length;
-    this.#reserve(n + 2);
+    this.reserve(n + 2);
     const to = this.bytes;
     const start = this.length;
     let at = start;
@@ -67,7 +67,7 @@ export class LineBuffer {
 
   /** Bytes of a header's value. */
   value(from: Buffer, start: number, end: number): void {
-    this.#reserve(end - start + 2);
+    this.reserve(end - start + 2);
     const to = this.bytes;
     let at = this.length;
     if (this.quoted) to[at++] = QUOTE;
@@ -90,7 +90,7 @@ export class LineBuffer {
     }
     let digits = 1;
     for (let bound = 10; digits < 10 && n >= bound; bound *= 10) digits++;
-    this.#reserve(digits);
+    this.reserve(digits);
     let at = this.length + digits;
     this.length = at;
     let rest = n;
@@ -102,11 +102,12 @@ export class LineBuffer {
   }
 
   #utf8(text: string): void {
-    this.#reserve(text.length * 3);
+    this.reserve(text.length * 3);
     this.length += this.bytes.write(text, this.length, 'utf8');
   }
 
-  #reserve(bytes: number): void {
+  /** Makes room for so many bytes more. */
+  reserve(bytes: number): void {
     const needed = this.length + bytes;
     if (needed <= this.bytes.length) return;
     const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2));

@@ -42,10 +42,7 @@ export const compileSubstitutionWriter = (
 ): LogWriter => {
   if (format === undefined) return compileLogWriter({ text: DEFAULT_TEXT_FORMAT }, false, path, process);
   const omitEmpty = format.omit_empty_values === true;
-  // The formatters Istio names stand for operators that are built in here.
-  format.formatters?.forEach((f, i) => {
-    if (!BUILT_IN_FORMATTERS.has(f.name ?? '')) throw new PlanError(`${path}.formatters[${i}]`, `${f.name} is not supported`);
-  });
+  checkFormatters(format.formatters, path);
   if (format.json_format !== undefined) return compileLogWriter({ json: format.json_format }, omitEmpty, `${path}.json_format`, process);
   const source = format.text_format_source;
   const text =
@@ -55,6 +52,12 @@ export const compileSubstitutionWriter = (
   if (text === undefined) throw new PlanError(path, 'text_format, text_format_source (inline) or json_format is required');
   return compileLogWriter({ text }, omitEmpty, `${path}.text_format`, process);
 };
+
+/** The formatters Istio names stand for operators that are built in here; throws PlanError for any other. */
+export const checkFormatters = (formatters: SubstitutionFormatString['formatters'], path: string): void =>
+  formatters?.forEach((f, i) => {
+    if (!BUILT_IN_FORMATTERS.has(f.name ?? '')) throw new PlanError(`${path}.formatters[${i}]`, `${f.name} is not supported`);
+  });
 
 /** `compileLogWriter` where one text is wanted. */
 export const compileLogFormat = (format: LogFormat, omitEmpty: boolean, path = 'log_format', process: ProcessFacts = NO_FACTS): LogLine =>

@@ -19,6 +19,7 @@ import { compileRetry } from './retry.ts';
 import { compileHostRewrite, compilePathRewrite } from './rewrite.ts';
 import type { PathCriterion } from './route-criteria.ts';
 import type { CompiledRoute, ConnectPlan, DirectResponsePlan, MirrorPlan, RedirectPlan } from './route-plan.ts';
+import { compileRouteTracing } from './tracing/route-tracing.ts';
 
 /** Envoy's route timeout when none is set. */
 const ROUTE_TIMEOUT_MS = 15_000;
@@ -34,7 +35,7 @@ export interface ActionContext {
 export const compileAction = (route: Route, matched: PathCriterion, context: ActionContext, path: string): CompiledRoute => {
   if (route.filter_action !== undefined) throw new PlanError(`${path}.filter_action`, 'is not supported');
   if (route.route !== undefined) return compileForward(route, route.route, matched, context, `${path}.route`);
-  const none = withoutForwarding(route);
+  const none = withoutForwarding(route, path);
   if (route.redirect !== undefined) {
     const redirectPath = `${path}.redirect`;
     const pathRewrite = compilePathRewrite(route.redirect, matched, redirectPath);
@@ -50,7 +51,7 @@ export const compileAction = (route: Route, matched: PathCriterion, context: Act
   throw new PlanError(path, 'one of route, redirect, direct_response, non_forwarding_action is required');
 };
 
-const withoutForwarding = (route: Route): CompiledRoute => ({
+const withoutForwarding = (route: Route, path: string): CompiledRoute => ({
   name: route.name ?? '',
   action: 'non-forwarding',
   redirect: undefined,
@@ -79,7 +80,8 @@ const withoutForwarding = (route: Route): CompiledRoute => ({
   rateLimits: [],
   metadata: route.metadata,
   decorator: route.decorator?.propagate === false ? undefined : route.decorator?.operation,
-  tracing: route.tracing,
+  operation: route.decorator?.operation ?? '',
+  tracing: compileRouteTracing(route.tracing, `${path}.tracing`),
   bufferLimitBytes: undefined,
   statPrefix: route.stat_prefix ?? '',
 });
@@ -105,7 +107,7 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
   const duration = action.max_stream_duration;
   const hostRewrite = compileHostRewrite(action, path);
   return {
-    ...withoutForwarding(route),
+    ...withoutForwarding(route, path),
     action: action.weighted_clusters === undefined ? 'cluster' : 'weighted',
     timeoutMs: durationMs(action.timeout) ?? ROUTE_TIMEOUT_MS,
     idleTimeoutMs: durationMs(action.idle_timeout),
@@ -254,7 +256,7 @@ const compileDirect = (route: Route, bytesMax: number, path: string): DirectResp
 
 /** The route that answers 301 to https where the virtual host requires TLS. */
 export const HTTPS_REDIRECT: CompiledRoute = {
-  ...withoutForwarding({}),
+  ...withoutForwarding({}, ''),
   action: 'redirect',
   redirect: { status: 301, scheme: 'https', host: '', port: 0, path: '', stripQuery: false, keepHost: true },
 };

@@ -1,12 +1,13 @@
 // What a compiled route configuration says: plain data and compiled functions, made once, shared by all requests.
 
 import type { HeaderBlock } from '../wire/header-block.ts';
-import type { AnyMessage, JsonObject, Metadata, Route_Tracing } from '../xds/gen/types.ts';
+import type { AnyMessage, JsonObject, Metadata } from '../xds/gen/types.ts';
 import type { HeaderOps } from './header-ops.ts';
 import type { RateLimitPolicy } from './rate-limit/policy.ts';
 import type { RequestView } from './request-view.ts';
 import type { RetryPlan } from './retry.ts';
 import type { StreamInfo } from './stream-info.ts';
+import type { RouteTracing } from './tracing/route-tracing.ts';
 
 export interface VirtualHostPlan {
   readonly name: string;
@@ -118,7 +119,10 @@ export interface CompiledRoute {
   readonly metadata: Metadata | undefined;
   /** Told to the next hop; undefined: nothing is. */
   readonly decorator: string | undefined;
-  readonly tracing: Route_Tracing | undefined;
+  /** What it is called in traces; told to the next hop or not. */
+  readonly operation: string;
+  /** undefined: as the listener says. */
+  readonly tracing: RouteTracing | undefined;
   readonly bufferLimitBytes: number | undefined;
   readonly statPrefix: string;
 }

@@ -114,6 +114,8 @@ export class StreamInfo {
   uniqueId = '';
   traceId = '';
   spanId = '';
+  /** The span of whoever called, where a trace goes on here. */
+  parentSpanId = '';
 
   // TLS facts; undefined on plain text.
   downstreamTls: TlsFacts | undefined = undefined;
@@ -259,6 +261,7 @@ export class StreamInfo {
     this.uniqueId = '';
     this.traceId = '';
     this.spanId = '';
+    this.parentSpanId = '';
     this.downstreamTls = undefined;
     this.upstreamTls = undefined;
     this.ja3Fingerprint = '';

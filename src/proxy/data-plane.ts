@@ -11,6 +11,7 @@ import type {
   Locality,
   RouteConfiguration,
   Secret,
+  Tracing_Http,
 } from '../xds/gen/types.ts';
 import type { Clock } from './clock.ts';
 import type { Breakers } from './cluster/circuit-breaker.ts';
@@ -155,6 +156,10 @@ export interface DataPlaneOptions {
   readonly localCluster?: { readonly name: string; readonly locality: Locality };
   /** node.cluster of the bootstrap: who asks, for rate limits. */
   readonly nodeCluster?: string;
+  /** node.id and the zone of its locality: tags of spans. */
+  readonly tracedNode?: { readonly id: string; readonly zone: string };
+  /** The tracer of listeners that name none (bootstrap tracing.http). */
+  readonly tracer?: Tracing_Http | undefined;
   readonly stats?: StatsStore;
   /** Limits of the process; absent: the descriptors'. */
   readonly overload?: OverloadConfig;

@@ -69,6 +69,31 @@ export const ADMIN_BODY_BYTES_MAX = 64 * 1024;
 /** Operators and scrapers connected at once. */
 export const ADMIN_CONNECTIONS_MAX = 256;
 /** How long an admin connection may wait for a request, for the rest of one, for its answer, for a reader, for the client's end. */
-export const ADMIN_PHASE_MS = { idle: 300_000, request: 10_000, answer: 60_000, write: 30_000, over: 1_000 } as const;
+export const ADMIN_PHASE_MS = { idle: 300_000, request: 10_000, answer: 60_000, write: 30_000, stream: 60_000, over: 1_000 } as const;
 /** Who is being answered while another process takes over has this long. */
 export const LAST_ANSWERS_MS = 500;
+
+/** Of one sidecar, at a time. */
+export const TAPS_MAX = 8;
+/** Exchanges a second that a tap is shown. */
+export const TAP_RATE_DEFAULT = 100;
+export const TAP_RATE_MAX = 1000;
+export const TAP_COUNT_MAX = 1_000_000;
+export const TAP_SECONDS_DEFAULT = 600;
+export const TAP_SECONDS_MAX = 3600;
+/** Entries of a list in what a tap asks for. */
+export const TAP_NAMES_MAX = 32;
+/** Of what it shows: headers of each head, and characters of each value. */
+export const TAP_HEADERS_MAX = 64;
+export const TAP_VALUE_CHARS_MAX = 512;
+/** What waits for a reader of an answer in pieces; more is dropped. */
+export const ANSWER_BACKLOG_BYTES_MAX = 256 * 1024;
+
+/** Spans that wait for a collector. */
+export const SPANS_QUEUED = 4096;
+export const SPAN_QUEUE_BYTES = 8 * 1024 * 1024;
+export const SPAN_BATCH_BYTES = 512 * 1024;
+/** How long a span may wait for others. */
+export const SPAN_FLUSH_MS = 1000;
+/** Collectors that listeners have named and that are remembered. */
+export const TRACERS_MAX = 64;

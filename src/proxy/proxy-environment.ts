@@ -14,6 +14,7 @@ import type { Sharing } from './shared-counts.ts';
 import type { TurnOutput } from './sockets/turn-output.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { TimerWheel } from './timer-wheel.ts';
+import type { Tracers } from './tracing/tracers.ts';
 import type { PeerExchange } from './transport/peer-exchange.ts';
 import type { SecretStore } from './transport/secrets.ts';
 
@@ -44,6 +45,9 @@ export interface ProxyEnvironment {
   cluster(name: string): ClusterRuntime | undefined;
   /** There is such a cluster, warm or not. */
   knowsCluster(name: string): boolean;
+  readonly tracers: Tracers;
+  /** Who reports spans. */
+  readonly tracedNode: { readonly id: string; readonly zone: string };
   /** node.cluster of the bootstrap. */
   readonly nodeCluster: string;
   /** Stands for a loopback client in x-forwarded-for: this machine's own address. */

@@ -64,6 +64,27 @@ export const serviceLog = (logged: Logged): AccessLog => {
       });
 };
 
+/** The way to the control plane, in every bootstrap that our agent writes. */
+const CONTROL_PLANE = 'xds-grpc';
+const TRACE_HEADERS = ['traceparent', 'b3', 'x-b3-traceid', 'x-b3-spanid', 'content-type'];
+
+/** Everything, for the control plane's summaries: of a proxy that cannot sum up itself. */
+export const summariesLog = (logged: 'http' | 'tcp'): AccessLog => {
+  const common_config = {
+    log_name: 'skein-summaries',
+    grpc_service: { envoy_grpc: { cluster_name: CONTROL_PLANE } },
+    transport_api_version: 'V3',
+    buffer_flush_interval: '1s',
+  };
+  if (logged === 'tcp') return log('envoy.tcp_grpc_access_log', `${GRPC_LOGS}.TcpGrpcAccessLogConfig`, { common_config });
+  return log('envoy.access_loggers.http_grpc', `${GRPC_LOGS}.HttpGrpcAccessLogConfig`, {
+    common_config,
+    additional_request_headers_to_log: TRACE_HEADERS,
+    additional_response_headers_to_log: ['grpc-status'],
+    additional_response_trailers_to_log: ['grpc-status'],
+  });
+};
+
 /** Undefined: the provider takes no logs, or its service is not in the mesh. */
 export const providerLog = (snapshot: Snapshot, provider: ExtensionProvider): AccessLog | undefined => {
   const { envoyFileAccessLog: file, envoyHttpAls: http, envoyTcpAls: tcp, envoyOtelAls: otel } = provider;

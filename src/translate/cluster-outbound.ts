@@ -25,8 +25,6 @@ export interface Outbound {
   readonly endpoints: readonly ClusterLoadAssignment[];
 }
 
-export const outboundClusters = (c: Context): Outbound => build(c, c.services, outboundCluster, outbound);
-
 /** Those of one service in scope. */
 export const clustersOf = (c: Context, host: string): Outbound => {
   const service = c.service(host);

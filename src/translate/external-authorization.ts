@@ -10,7 +10,7 @@ import type {
   BufferSettings,
   GrpcService,
   HttpExtAuthz_ExtAuthz,
-  HttpService,
+  HttpExtAuthz_HttpService,
   HttpStatus,
   Matcher_ListStringMatcher,
   MetadataMatcher,
@@ -108,7 +108,7 @@ const overHttp = (settings: HttpAuthorizer, cluster: string, host: string, provi
     allowed_client_headers: headerList(settings.headersToDownstreamOnDeny),
     allowed_client_headers_on_success: headerList(settings.headersToDownstreamOnAllow),
   });
-  const http: HttpService = {
+  const http: HttpExtAuthz_HttpService = {
     server_uri: { uri: `http://${host}`, cluster, timeout: settings.timeout ?? TIMEOUT_DEFAULT },
     ...((settings.pathPrefix ?? '') === '' ? {} : { path_prefix: settings.pathPrefix }),
     ...(added.length === 0 ? {} : { authorization_request: { headers_to_add: added.map(([key, value]) => ({ key, value })) } }),

@@ -17,15 +17,13 @@ const METRICS: Readonly<Record<string, string>> = {
   GRPC_RESPONSE_MESSAGES: 'response_messages_total',
 };
 
-/** `computes`: labels may be expressions; `leftOut` is told each label that cannot be set. */
-export const statsConfig = (side: Side, choice: MetricChoice, computes: boolean, leftOut: (label: string) => void): PluginConfig => {
+export const statsConfig = (side: Side, choice: MetricChoice): PluginConfig => {
   const metrics = choice.overrides.map((o): MetricConfig => {
     const set = [...o.tags].filter((t): t is [string, string] => t[1] !== undefined);
     const removed = [...o.tags].filter(([, value]) => value === undefined).map(([label]) => label);
-    if (!computes) for (const [label] of set) leftOut(label);
     return {
       name: METRICS[o.metric] ?? o.metric,
-      ...(set.length === 0 || !computes ? {} : { dimensions: Object.fromEntries(set) }),
+      ...(set.length === 0 ? {} : { dimensions: Object.fromEntries(set) }),
       ...(removed.length === 0 ? {} : { tags_to_remove: removed }),
       ...(o.disabled ? { drop: true } : {}),
     };

@@ -4,8 +4,9 @@ import type { MeshConfig, MeshProxyConfig } from '../api/mesh-config/mesh-config
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { WorkloadTelemetry } from '../mesh/telemetry.ts';
 import { mergeLogging, mergeMetrics, mergeTracing, type TelemetryMode } from '../mesh/telemetry-merge.ts';
+import { SENDS_SUMMARIES } from '../xds/client-features.ts';
 import type { AccessLog, HttpConnectionManager_Tracing, PluginConfig } from '../xds/gen/types.ts';
-import { CEL_FILTER, celFilter, filtered, type Logged, meshLog, providerLog, serviceLog, UNTAKEN } from './access-log.ts';
+import { CEL_FILTER, celFilter, filtered, type Logged, meshLog, providerLog, serviceLog, summariesLog, UNTAKEN } from './access-log.ts';
 import { announcesStats, countsMetrics, type Side } from './istio-filters.ts';
 import { statsConfig } from './metrics.ts';
 import type { Note } from './note.ts';
@@ -64,10 +65,11 @@ export const nodeTelemetry = (snapshot: Snapshot, node: ProxyNode): NodeTelemetr
   const logs = (side: Side, logged: Logged): readonly Log[] => logsBy(logged)(side);
   const tracing = memo<Side, Tracing>((side) => tracingFor(base, side));
   const stats = memo<Side, readonly PluginConfig[]>((side) => statsFor(base, side));
+  const told = (logged: 'http' | 'tcp'): readonly AccessLog[] => (node.metadata[SENDS_SUMMARIES] === 'true' ? [summariesLog(logged)] : []);
   const unlogged = snapshot.meshConfig.disableEnvoyListenerLog === true;
   return {
-    accessLogs: memo<Side, readonly AccessLog[]>((side) => logs(side, 'http').map((l) => filtered(l.log, l.filters))),
-    tcpLogs: memo<Side, readonly AccessLog[]>((side) => logs(side, 'tcp').map((l) => filtered(l.log, l.filters))),
+    accessLogs: memo<Side, readonly AccessLog[]>((side) => [...logs(side, 'http').map((l) => filtered(l.log, l.filters)), ...told('http')]),
+    tcpLogs: memo<Side, readonly AccessLog[]>((side) => [...logs(side, 'tcp').map((l) => filtered(l.log, l.filters)), ...told('tcp')]),
     listenerLogs: memo<Side, readonly AccessLog[]>((side) =>
       unlogged ? [] : logs(side, 'listener').map((l) => filtered(l.log, [UNTAKEN, ...l.filters])),
     ),
@@ -180,11 +182,7 @@ const statsFor = (b: Base, side: Side): readonly PluginConfig[] => {
   }
   return mergeMetrics(b.telemetry.metrics, defaultMetrics(b), modeOf(side))
     .filter((choice) => !choice.disabled && isPrometheus(b.mesh, choice.provider))
-    .map((choice) =>
-      statsConfig(side, choice, b.node.isSkein !== true, (label) =>
-        b.untold('metrics', `does not set label ${label}: it computes no expressions`),
-      ),
-    );
+    .map((choice) => statsConfig(side, choice));
 };
 
 /** Noted at the object that said it last; what the mesh's settings ask of all is not noted. */

@@ -96,8 +96,8 @@ const asksForClusters = (filter: Listener_Filter): Listener_Filter => {
   return asks ? { ...filter, typed_config: { ...typed, on_demand: { odcds_config: ADS, timeout: TIMEOUT } } } : filter;
 };
 
-/** Clusters of services that something other than a route or a TCP proxy calls. */
-export const neededClusters = (listeners: readonly Listener[]): readonly string[] => {
+/** Clusters of services that something other than a route or a TCP proxy calls, in listeners and parts of them. */
+export const neededClusters = (listeners: readonly object[]): readonly string[] => {
   const found = new Set<string>();
   const walk = (value: unknown): void => {
     if (typeof value === 'string') {

@@ -1,4 +1,4 @@
-// EnvoyFilter on clusters: merged and removed where they stand, added at the end.
+// EnvoyFilter on clusters: merged and removed where they stand; others are added.
 
 import type { Cluster, TransportSocket } from '../xds/gen/types.ts';
 import { INBOUND_PASSTHROUGH } from './names.ts';
@@ -16,7 +16,18 @@ export const patchClusters = (
   set: PatchSet,
 ): readonly Cluster[] => {
   if (!set.has('CLUSTER')) return clusters;
-  const out = clusters.flatMap((c) => patchCluster(c, contextOf(c, node), hosts(c.name ?? ''), set) ?? []);
+  return clusters.flatMap((c) => patchCluster(c, contextOf(c, node), hosts(c.name ?? ''), set) ?? []);
+};
+
+/** Those that patches add, behind `clusters`. `isKnown`: the proxy has one of that name beside these. */
+export const addClusters = (
+  clusters: readonly Cluster[],
+  node: ProxyNode,
+  isKnown: (cluster: string) => boolean,
+  set: PatchSet,
+): readonly Cluster[] => {
+  if (!set.has('CLUSTER')) return clusters;
+  const out = [...clusters];
   const names = new Set(out.map((c) => c.name));
   const contexts: readonly PatchContext[] = node.kind === 'router' ? ['GATEWAY'] : ['SIDECAR_OUTBOUND', 'SIDECAR_INBOUND'];
   for (const context of contexts) {
@@ -24,7 +35,7 @@ export const patchClusters = (
       const { name = '' } = p.value as Cluster;
       // One for both directions is an outbound one.
       if (p.operation !== 'ADD' || (context === 'SIDECAR_INBOUND' && p.match.context !== context)) continue;
-      if (name === '' || names.has(name)) continue;
+      if (name === '' || names.has(name) || isKnown(name)) continue;
       set.note(p);
       names.add(name);
       out.push(p.value as Cluster);

@@ -142,6 +142,11 @@ export class PatchSet {
     return this.#byTarget.get(target) ?? NONE;
   }
 
+  /** What all of them bring. */
+  get values(): readonly Message[] {
+    return [...this.#byTarget.values()].flat().map((r) => r.value);
+  }
+
   /** It changed something. */
   note(ready: ReadyPatch): void {
     this.#applied.add(ready.patch);

@@ -166,7 +166,8 @@ export class HeadReader {
     while (i < end && TOKEN_LOWER[buf[i] as number] !== 0) i++;
     if (i - at > METHOD_BYTES_MAX) return this.#fail(codecError('method too long'));
     if (i >= end) return HEAD_MORE;
-    if (buf[i] !== SP || i === at) return this.#badByte(buf[i] as number, 'no method at the start of the request');
+    if (i === at) return this.#fail(codecError('no method at the start of the request'));
+    if (buf[i] !== SP) return this.#badByte(buf[i] as number, 'method has bytes it must not have');
     const methodEnd = i;
     const targetStart = ++i;
     while (i < end && TARGET_BYTE[buf[i] as number] === 1) i++;

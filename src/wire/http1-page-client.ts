@@ -5,10 +5,17 @@ import type { PageAnswer, PageRequest } from './http1-page-server.ts';
 import { Http1Parser, type Http1Problem, type Http1Sink } from './http1-parser.ts';
 
 /** To be written as it is. */
-export const pageRequestBytes = ({ method, path, body }: PageRequest, host: string): Buffer => {
+export const pageRequestBytes = (
+  { method, path, body }: PageRequest,
+  host: string,
+  headers: { readonly [name: string]: string } = {},
+): Buffer => {
   if (!/^[A-Z]+$/.test(method) || !/^\/[\x21-\x7e]*$/.test(path)) throw new Error('the request line cannot be written');
   const length = body === '' && method === 'GET' ? '' : `content-length: ${Buffer.byteLength(body)}\r\n`;
-  return Buffer.from(`${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n${length}\r\n${body}`);
+  const more = Object.entries(headers)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
+  return Buffer.from(`${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n${more}${length}\r\n${body}`);
 };
 
 export class PageReader implements Http1Sink {

@@ -19,8 +19,8 @@ export interface PageAnswer {
   readonly body: string;
 }
 
-/** What the connection waits for: a request's first byte, its last, its answer, a client that reads, the end. */
-export type PagePhase = 'idle' | 'request' | 'answer' | 'write' | 'over';
+/** What the connection waits for: a request's first byte, its last, its answer, a client that reads, an answer's next piece, the end. */
+export type PagePhase = 'idle' | 'request' | 'answer' | 'write' | 'stream' | 'over';
 
 export interface PageLink {
   /** `answer` must follow, now or later. */
@@ -47,6 +47,7 @@ export class PageConnection implements Http1Sink {
   readonly #parser: Http1Parser;
   #phase: PagePhase = 'idle';
   #last = false;
+  #chunked = false;
   #headOnly = false;
   #body: Buffer[] = [];
   #bodyBytes = 0;
@@ -64,6 +65,10 @@ export class PageConnection implements Http1Sink {
   /** It is not in the middle of an answer: it may be closed without one being lost that was promised. */
   get waits(): boolean {
     return this.#phase === 'idle' || this.#phase === 'request';
+  }
+
+  get streams(): boolean {
+    return this.#phase === 'stream';
   }
 
   receive(chunk: Buffer): void {
@@ -104,6 +109,34 @@ export class PageConnection implements Http1Sink {
     this.#out = Buffer.from(lines.join('\r\n') + (this.#headOnly ? '' : body));
     this.#outAt = 0;
     this.#write();
+  }
+
+  /** An answer in pieces begins: `piece` as often as wanted, then `lastPiece`. False: nobody waits for an answer. */
+  begin({ status, headers }: Omit<PageAnswer, 'body'>): boolean {
+    if (this.#phase !== 'answer') return false;
+    // Its end is the connection's for who does not know chunks.
+    this.#chunked = this.#parser.versionMinor > 0;
+    this.#last = true;
+    const lines = [`HTTP/1.1 ${status} ${STATUS_REASONS[status] ?? 'Unknown'}`];
+    for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value.replace(/[^\x20-\x7e]/g, ' ')}`);
+    lines.push('connection: close');
+    if (this.#chunked) lines.push('transfer-encoding: chunked');
+    lines.push('\r\n');
+    this.#enter('stream');
+    this.#link.write(Buffer.from(lines.join('\r\n')));
+    return true;
+  }
+
+  piece(text: string): void {
+    if (this.#phase !== 'stream' || this.#headOnly || text === '') return;
+    this.#link.phase('stream');
+    this.#link.write(Buffer.from(this.#chunked ? `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n` : text));
+  }
+
+  lastPiece(): void {
+    if (this.#phase !== 'stream') return;
+    if (this.#chunked && !this.#headOnly) this.#link.write(Buffer.from('0\r\n\r\n'));
+    this.#over();
   }
 
   onHead(parser: Http1Parser): void {

@@ -27,3 +27,6 @@ export const LISTENERS_ON_DEMAND = 'skein.on_demand';
 
 /** Key of a node's metadata by which an agent says that it runs the probe of its WorkloadGroup, which it takes as Istio's ProxyConfig. */
 export const TAKES_PROBES = 'SKEIN_PROBES';
+
+/** In a node's metadata: it tells the control plane what happens, and its counters are differences. */
+export const SENDS_SUMMARIES = 'SKEIN_SUMMARIES';

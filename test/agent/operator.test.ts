@@ -52,6 +52,45 @@ test('operator requests reach the proxy in the process and answers go back, also
   });
 });
 
+test('an answer in pieces goes back piece by piece until it is cancelled, or the stream is lost', async () => {
+  await withAgent({}, async ({ control, agent }) => {
+    const stopped: string[] = [];
+    let send: (piece: string) => boolean = () => false;
+    let end = (): void => undefined;
+    agent.onAdminRequest(async ({ path }) => ({
+      status: 200,
+      headers: { 'content-type': 'application/x-ndjson' },
+      body: '',
+      stream: (reader) => {
+        send = (piece) => reader.send(piece);
+        end = () => reader.end();
+        return () => stopped.push(path);
+      },
+    }));
+    const { call, replies } = await control.operators.next();
+    const ask = (value: unknown): void => void call.write(Buffer.from(JSON.stringify(value)));
+    ask({ id: 1, method: 'POST', path: '/tap', stream: true });
+    const head = { id: 1, status: 200, headers: { 'content-type': 'application/x-ndjson' }, body: '', more: true };
+    assert.deepEqual(await replies.next(), head);
+    send('one\n');
+    assert.deepEqual(await replies.next(), { id: 1, body: 'one\n', more: true });
+    ask({ id: 1, cancel: true });
+    ask({ id: 2, method: 'POST', path: '/tap' });
+    assert.equal((await replies.next()).status, 406, 'who asks for a whole answer gets none that never ends');
+    assert.deepEqual(stopped, ['/tap']);
+    assert.equal(send('late'), false);
+    ask({ id: 3, method: 'POST', path: '/again', stream: true });
+    assert.equal((await replies.next()).id, 3);
+    end();
+    assert.deepEqual(await replies.next(), { id: 3, body: '', more: false });
+    ask({ id: 4, method: 'POST', path: '/lost', stream: true });
+    assert.equal((await replies.next()).id, 4);
+    control.kill();
+    for (const until = Date.now() + 3000; stopped.length < 2 && Date.now() < until; ) await new Promise((r) => setTimeout(r, 10));
+    assert.deepEqual(stopped, ['/tap', '/lost']);
+  });
+});
+
 test('without a proxy in the process the admin port is asked', async () => {
   const admin = createServer((req, res) => {
     res.setHeader('x-from', 'admin');

@@ -60,3 +60,12 @@ test('fields of a Service that nothing here can serve say what can', () => {
   );
   assert.ok(found.some((m) => m.includes('write an AuthorizationPolicy')));
 });
+
+test('a Service as a cluster shows it is taken; what does nothing here is told', () => {
+  const spec =
+    '{type: LoadBalancer, loadBalancerIP: 192.0.2.1, loadBalancerClass: a/b, externalIPs: [192.0.2.2], sessionAffinity: ClientIP, ' +
+    'sessionAffinityConfig: {clientIP: {timeoutSeconds: 10800}}, internalTrafficPolicy: Cluster, externalTrafficPolicy: Local, ports: [{port: 80, name: http}]}';
+  const found = problemsOf('Service', 'v1', spec);
+  assert.equal(found.length, 5, found.join('\n'));
+  for (const line of found) assert.match(line, /^warning /);
+});

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { compare, type Difference, type Outcome } from './compare.ts';
+import { compareConnections, connectionEntries, enoughEntries } from './connection-log.ts';
 import type { SentResult } from './host-worker.ts';
 import { ADDRESS, besideProcess, inNewNamespace, plugIn } from './network.ts';
 import { type Running, start, Worker } from './processes.ts';
@@ -83,6 +84,16 @@ const replayVectors = async (scenario: Scenario, cell: Cell, place: Place, { cle
     const next = scenario.vectors[i + 1];
     const tolerance = { nondeterministic: scenario.nondeterministic ?? '', beforePause: next !== undefined && 'sleep' in next };
     for (const difference of compare(vector.request, vector.expected, outcome, tolerance)) found.push({ vector: i, difference });
+  }
+  for (const difference of compareConnections(scenario, await connectionLogs(scenario, proxies))) found.push({ vector: -1, difference });
+};
+
+/** What was logged beside the vectors' requests. */
+const connectionLogs = async (scenario: Scenario, proxies: readonly Proxy[]): Promise<Record<string, Record<string, unknown>[]>> => {
+  const out: Record<string, Record<string, unknown>[]> = {};
+  for (const until = performance.now() + LOG_MS; ; await pause(25)) {
+    for (const { name, logFile } of proxies) out[name] = connectionEntries(logEntries(logFile));
+    if (enoughEntries(scenario, out) || performance.now() > until) return out;
   }
 };
 

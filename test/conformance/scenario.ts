@@ -71,6 +71,8 @@ export interface Scenario {
   readonly nodeMetadata?: Readonly<Record<string, unknown>>;
   readonly nondeterministic?: string;
   readonly vectors: readonly Vector[];
+  /** Access log entries without a request's id, by proxy. */
+  readonly connectionLog?: Readonly<Record<string, readonly Readonly<Record<string, unknown>>[]>>;
   readonly rejectedByProxy?: unknown;
 }
 export interface RecordedXds {

@@ -41,6 +41,7 @@ const CHANGES: readonly (readonly [string, string, unknown])[] = [
   ['POST', '/v1/access-tokens', { role: 'write' }],
   ['DELETE', '/v1/access-tokens/000000000000', undefined],
   ['POST', '/v1/proxies/default/x/admin/quitquitquit', undefined],
+  ['POST', '/v1/proxies/default/x/admin/tap', {}],
   ['POST', '/v1/shutdown', undefined],
 ];
 

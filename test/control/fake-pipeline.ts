@@ -87,7 +87,7 @@ export const fakePipeline = (): Pipeline =>
     parseDocuments,
     parseMeshConfig: () => ({ ok: true, value: { config: { trustDomain: 'cluster.local', extensionProviders: [] }, problems: [] } }),
     buildSnapshot: ({ resources }: { readonly resources: readonly Resource[] }) => ({
-      snapshot: { ...NO_CAUSES, resources },
+      snapshot: { ...NO_CAUSES, services: { all: [] }, resources },
       problems: resources
         .filter((r) => (r.spec as Spec).value === 'snapshot-error')
         .map((r) => ({ code: 'INVALID', severity: 'error', file: r.origin.file, line: 1, column: 1, path: '', message: 'bad together' })),

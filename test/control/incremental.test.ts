@@ -10,11 +10,15 @@ import { ProxyConfigs } from '../../src/control/xds/proxy-resources.ts';
 import type { Instance } from '../../src/mesh/instance.ts';
 import type { Snapshot } from '../../src/mesh/snapshot.ts';
 import type { ProxyNode } from '../../src/translate/proxy-node.ts';
+import { CLUSTER_TYPE } from '../../src/xds/resource-types.ts';
 
 const HOSTS = ['a', 'b', 'c'] as const;
 const header = (kind: string, name: string, api = 'networking.istio.io/v1', namespace = 'shop'): string =>
   `apiVersion: ${api}\nkind: ${kind}\nmetadata: {name: ${name}, namespace: ${namespace}}\n`;
 const security = 'security.istio.io/v1';
+
+const patchFile = (app: string, patch: string): string =>
+  `${header('EnvoyFilter', app, 'networking.istio.io/v1alpha3')}spec: {workloadSelector: {labels: {app: ${app}}}, configPatches: [${patch}]}\n`;
 
 /** By name of a file: what it may hold, in two or more ways. */
 const FILES: Readonly<Record<string, readonly string[]>> = {
@@ -97,13 +101,22 @@ const FILES: Readonly<Record<string, readonly string[]>> = {
     (range) =>
       `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata: {meshNetworks: '{networks: {n1: {endpoints: [{fromCidr: ${range}}], gateways: [{address: 192.0.2.1, port: 15443}]}, n2: {endpoints: [{fromCidr: 10.1.1.0/24}]}}}'}\n`,
   ),
+  entrance: ['192.0.2.7', '192.0.2.8'].map(
+    (address) =>
+      `apiVersion: v1\nkind: Service\nmetadata: {name: east, namespace: istio-system, labels: {topology.istio.io/network: n2}}\nspec: {externalIPs: [${address}], ports: [{port: 15443, name: tls}]}\n`,
+  ),
   telemetry: ['0', '50'].map(
     (p) => `${header('Telemetry', 'mesh', 'telemetry.istio.io/v1', 'istio-system')}spec: {tracing: [{randomSamplingPercentage: ${p}}]}\n`,
   ),
-  patch: ['5s', '6s'].map(
-    (t) =>
-      `${header('EnvoyFilter', 'c', 'networking.istio.io/v1alpha3')}spec: {workloadSelector: {labels: {app: c}}, configPatches: [{applyTo: CLUSTER, match: {context: SIDECAR_OUTBOUND}, patch: {operation: MERGE, value: {connect_timeout: ${t}}}}]}\n`,
+  patch: ['5s', '6s'].map((t) =>
+    patchFile('c', `{applyTo: CLUSTER, match: {context: SIDECAR_OUTBOUND}, patch: {operation: MERGE, value: {connect_timeout: ${t}}}}`),
   ),
+  'patch-part': [
+    '{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND}, patch: {operation: INSERT_FIRST, value: {name: first, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer, max_request_bytes: 9}}}}',
+    '{applyTo: VIRTUAL_HOST, match: {context: SIDECAR_OUTBOUND}, patch: {operation: MERGE, value: {request_headers_to_remove: [x]}}}',
+    '{applyTo: CLUSTER, patch: {operation: ADD, value: {name: "outbound|80|v1|a.shop.svc.cluster.local", connect_timeout: 3s}}}',
+    '{applyTo: CLUSTER, match: {cluster: {service: b.shop.svc.cluster.local}}, patch: {operation: REMOVE}}',
+  ].map((patch) => patchFile('b', patch)),
 };
 
 const instance = (app: string, version: string, address: string, ready: boolean): Instance => ({
@@ -163,6 +176,25 @@ class Mesh {
     return PIPELINE.buildSnapshot({ resources, instances, meshConfig: config, memo }).snapshot;
   }
 }
+
+/** Counts what is made: pieces by name, parts of them by name. */
+const counting = (made: string[], parts: string[]): ProxyConfigs =>
+  new ProxyConfigs({
+    translatePieces: (kind, piece) =>
+      PIPELINE.translatePieces(kind, (name, make) =>
+        piece(name, (snapshot, of, part) => {
+          made.push(name);
+          const counted: typeof part =
+            part &&
+            ((partName, given, makePart) =>
+              part(partName, given, (...from) => {
+                parts.push(partName);
+                return makePart(...from);
+              }));
+          return make(snapshot, of, counted);
+        }),
+      ),
+  });
 
 const bytesOf = (configs: ProxyConfigs, snapshot: Snapshot, of: ProxyNode): Record<string, Record<string, string>> =>
   Object.fromEntries(
@@ -229,29 +261,16 @@ describe('incremental configuration', () => {
     const mesh = new Mesh();
     for (const file of ['service-a', 'service-b', 'route-a', 'rule-a']) apply(mesh, { file, way: 0 });
     for (const app of HOSTS) apply(mesh, { app, version: 'v1', state: 'ready' });
-    const made: string[] = [];
+    const names: string[] = [];
     const parts: string[] = [];
-    const configs = new ProxyConfigs({
-      translatePieces: (kind, piece) =>
-        PIPELINE.translatePieces(kind, (name, make) =>
-          piece(name, (snapshot, of, part) => {
-            made.push(name.replace(/ .*/, ''));
-            const counted: typeof part =
-              part &&
-              ((partName, given, makePart) =>
-                part(partName, given, (...of) => {
-                  parts.push(partName);
-                  return makePart(...of);
-                }));
-            return make(snapshot, of, counted);
-          }),
-        ),
-    });
+    const configs = counting(names, parts);
+    let made: readonly string[] = [];
     const all = (): readonly string[] => {
-      made.length = 0;
+      names.length = 0;
       parts.length = 0;
       const snapshot = mesh.snapshot(mesh.memo);
       for (const of of NODES.slice(0, 3)) configs.resources(snapshot, of);
+      made = names.map((name) => name.replace(/ .*/, ''));
       return made;
     };
     assert.deepEqual(
@@ -278,24 +297,7 @@ describe('incremental configuration', () => {
     for (const file of ['service-a', 'service-b', 'gateway', 'route-gateway', 'rule-a']) apply(mesh, { file, way: 0 });
     for (const app of HOSTS) apply(mesh, { app, version: 'v1', state: 'ready' });
     const made: string[] = [];
-    const configs = new ProxyConfigs({
-      translatePieces: (kind, piece) =>
-        PIPELINE.translatePieces(kind, (name, make) =>
-          piece(name, (snapshot, of, part) => {
-            made.push(name);
-            return make(
-              snapshot,
-              of,
-              part &&
-                ((partName, given, makePart) =>
-                  part(partName, given, (...from) => {
-                    made.push(partName);
-                    return makePart(...from);
-                  })),
-            );
-          }),
-        ),
-    });
+    const configs = counting(made, made);
     const gateway = NODES.find((n) => n.kind === 'router');
     assert.ok(gateway);
     const again = (): readonly string[] => {
@@ -312,5 +314,47 @@ describe('incremental configuration', () => {
       afterEndpoint.includes('b.shop.svc.cluster.local') && !afterEndpoint.includes('a.shop.svc.cluster.local'),
       afterEndpoint.join(),
     );
+  });
+
+  test('what patches do not reach is made once with proxies that have none; what they reach, service by service', () => {
+    const mesh = new Mesh();
+    for (const file of ['service-a', 'service-b', 'route-a', 'rule-a', 'patch-part', 'patch']) apply(mesh, { file, way: 0 });
+    for (const app of HOSTS) apply(mesh, { app, version: 'v1', state: 'ready' });
+    const made: string[] = [];
+    const parts: string[] = [];
+    const configs = counting(made, parts);
+    const again = (...nodes: readonly ProxyNode[]): readonly string[] => {
+      made.length = 0;
+      parts.length = 0;
+      for (const of of nodes) configs.resources(mesh.snapshot(mesh.memo), of);
+      return made.filter((name) => !/^(?:names|agent|patched)$/.test(name)).map((name) => name.replace(/^(routes) .*/, '$1'));
+    };
+    const [a, b, c] = NODES;
+    assert.ok(a && b && c);
+    assert.deepEqual(again(a, b), ['outbound', 'listening', 'routes', 'own', 'own patched']);
+    assert.deepEqual(again(c), ['outbound patched', 'own patched'], 'clusters are all that its patch reaches');
+    apply(mesh, { app: 'b', version: 'v2', state: 'ready' });
+    assert.deepEqual(again(c), ['outbound patched', 'listening'], 'listeners look at endpoints');
+    assert.deepEqual(parts, ['b.shop.svc.cluster.local']);
+    apply(mesh, { file: 'patch', way: 1 });
+    again(c);
+    assert.deepEqual(parts.sort(), ['a.shop.svc.cluster.local', 'b.shop.svc.cluster.local'], 'a patch that changes reaches all again');
+  });
+
+  test('a sidecar that asks for what it needs goes on asking where a patch is about what comes in', () => {
+    const mesh = new Mesh();
+    for (const file of ['service-a', 'service-b', 'route-a', 'rule-a']) apply(mesh, { file, way: 0 });
+    const asking = { ...(NODES[1] as ProxyNode), onDemand: true, isSkein: true };
+    const clusters = (way: number): readonly string[] => {
+      apply(mesh, { file: 'patch-part', way });
+      const { contents } = new ProxyConfigs(PIPELINE).resources(mesh.snapshot(new Memo()), asking);
+      return [...(contents.get(CLUSTER_TYPE.url)?.resources.keys() ?? [])].filter((name) => name.startsWith('outbound|80||'));
+    };
+    assert.deepEqual(clusters(0), []);
+    assert.deepEqual(clusters(1), ['outbound|80||a.shop.svc.cluster.local', 'outbound|80||b.shop.svc.cluster.local']);
+    const authorizer =
+      '{applyTo: HTTP_FILTER, match: {context: SIDECAR_INBOUND}, patch: {operation: INSERT_FIRST, value: {name: z, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz, grpc_service: {envoy_grpc: {cluster_name: "outbound|80||a.shop.svc.cluster.local"}}}}}}';
+    mesh.save('more', patchFile('b', authorizer).replace('name: b', 'name: more'));
+    assert.deepEqual(clusters(0), ['outbound|80||a.shop.svc.cluster.local'], 'what a patch calls is there at once');
   });
 });

@@ -60,6 +60,9 @@ spec:
   - applyTo: LISTENER
     match: {context: SIDECAR_INBOUND}
     patch: {operation: MERGE, value: {filter_chains: [{filters: []}]}}
+  - applyTo: NETWORK_FILTER
+    match: {context: GATEWAY, listener: {filterChain: {filter: {name: a.b}}}}
+    patch: {operation: MERGE, value: {name: a.b}}
 ---
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -92,6 +95,7 @@ spec:
   servers:
   - {port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}
   - {port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: door-cert}, hosts: ["*"]}
+  - {port: {number: 9443, name: tcp, protocol: TCP}, bind: 10.0.0.9, hosts: ["*"]}
 `;
 
 const meshObjects = PIPELINE.parseDocuments('mesh.yaml', mesh, {}).resources;
@@ -146,6 +150,13 @@ const CASES: readonly (readonly [string, string, string, string, string])[] = [
     '0.0.0.0_443',
     'Error adding/updating listener(s) 0.0.0.0_443: Failed to load incomplete private key',
     '- {port: {number: 443',
+  ],
+  [
+    'an address that a gateway binds',
+    'router',
+    '10.0.0.9_9443',
+    "Error adding/updating listener(s) 10.0.0.9_9443: cannot bind '10.0.0.9:9443': Cannot assign requested address",
+    '- {port: {number: 9443',
   ],
 ];
 

@@ -98,6 +98,7 @@ import {
   managerSuppress,
   managerUpgrade,
 } from './cases/http-manager.ts';
+import { HTTP_MUTATION_CASES } from './cases/http-mutations.ts';
 import { http2Keepalive, http2Settings, http2Window, schemes } from './cases/http2.ts';
 import { ISTIO_CASES } from './cases/istio-filters.ts';
 import { buffers, limitActions, limitConnectionRate, localLimit } from './cases/limits.ts';
@@ -115,6 +116,7 @@ import {
   pipes,
   statPrefix,
 } from './cases/listeners.ts';
+import { LOG_SERVICE_CASES } from './cases/log-services.ts';
 import {
   logConnections,
   logDurations,
@@ -226,6 +228,7 @@ import {
 } from './cases/tls.ts';
 
 import { TLS_SESSION_CASES } from './cases/tls-sessions.ts';
+import { TRACING_CASES } from './cases/tracing.ts';
 
 export const CASES: readonly FieldCase[] = [
   rbacRules,
@@ -327,6 +330,7 @@ export const CASES: readonly FieldCase[] = [
   originalDestinationFilter,
   filtersTime,
   filtersGoOn,
+  ...HTTP_MUTATION_CASES,
   pipes,
   statPrefix,
   names,
@@ -335,6 +339,7 @@ export const CASES: readonly FieldCase[] = [
   logOtherFilters,
   logDurations,
   logFormats,
+  ...LOG_SERVICE_CASES,
   logText,
   logConnections,
   logExpressions,
@@ -458,4 +463,5 @@ export const CASES: readonly FieldCase[] = [
   ...PROCESS_CASES,
   ...POLICY_EDGE_CASES,
   ...TLS_SESSION_CASES,
+  ...TRACING_CASES,
 ];

@@ -137,7 +137,8 @@ export class Mesh {
     cpSync(folder ?? join(ROOT, 'examples/shop'), this.dir, { recursive: true });
     mkdirSync(join(this.dir, 'test'));
     cpSync(join(ROOT, 'test/integration/echo.ts'), join(this.dir, 'test/echo.ts'));
-    for (const file of ['load.ts', 'load-result.ts']) cpSync(join(ROOT, 'test/integration', file), join(this.dir, 'test', file));
+    for (const file of ['load.ts', 'load-result.ts', 'counted-load.ts'])
+      cpSync(join(ROOT, 'test/integration', file), join(this.dir, 'test', file));
     if (folder === undefined) writeFileSync(join(this.dir, 'mesh/extra.yaml'), EXTRA);
     this.#uid = uid;
     if (uid !== undefined) spawnSync('chown', ['-R', `${uid}:${uid}`, base]);

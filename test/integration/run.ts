@@ -1,11 +1,13 @@
-// npm run test:integration [-- --proxy skein|envoy|rootless] [--only PATTERN]: the shop as a user runs it, on real namespaces.
+// npm run test:integration [-- --proxy skein|envoy|rootless|networks|traces] [--only PATTERN]: the shop as a user runs it, on real namespaces.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { envoyBinary } from '../conformance/proxies.ts';
 import { ROOT, removeAll } from './mesh.ts';
+import { networkChecks } from './network-checks.ts';
 import { type Kind, shopChecks } from './shop-checks.ts';
 import { Suite } from './suite.ts';
+import { traceChecks } from './trace-checks.ts';
 
 const NOBODY = 65_534;
 
@@ -52,5 +54,13 @@ for (const { kind, needs, whyNot } of kinds) {
   const reason = namespaces ? whyNot() : 'this machine forbids network namespaces';
   if (reason === undefined) await shopChecks(suite, kind);
   else suite.skip(`the shop, ${kind.title}`, namespaces ? needs : 'namespaces', reason);
+}
+if (values.proxy === undefined || values.proxy === 'networks') {
+  if (isRoot && namespaces) await networkChecks(suite, envoyBinary(), (name) => `networks: ${name}`);
+  else suite.skip('two networks', 'namespaces', 'only root may make their namespaces and routes');
+}
+if (values.proxy === undefined || values.proxy === 'traces') {
+  if (namespaces) await traceChecks(suite);
+  else suite.skip('traces', 'namespaces', 'this machine forbids network namespaces');
 }
 suite.finish();

@@ -1,13 +1,17 @@
 // What a user of the example shop sees, in order, for one kind of sidecar. Whatever happens, the mesh is gone afterwards.
 import { configurationChecks } from './configuration-checks.ts';
+import { ejectionChecks } from './ejection-checks.ts';
 import { hostNetwork, nftTables, processesIn } from './host-network.ts';
 import { callerKillCheck, controlPlaneKillCheck, envoyAgentKillCheck, replicaKillChecks } from './kill-checks.ts';
+import { liveViewChecks } from './live-view-checks.ts';
 import { commandChecks, recoveryCheck, refusalChecks, runtimeGatewayCheck } from './local-checks.ts';
 import { Mesh, type MeshSettings } from './mesh.ts';
 import { policyChecks } from './policy-checks.ts';
+import { prometheusChecks } from './prometheus-checks.ts';
 import { recipeChecks } from './recipe-checks.ts';
 import { securityChecks } from './security-checks.ts';
 import { eventually, expect, type Named, type Suite } from './suite.ts';
+import { summaryChecks } from './summary-checks.ts';
 import { proxiesInSync, trafficChecks } from './traffic-checks.ts';
 
 export interface Kind extends MeshSettings {
@@ -66,6 +70,10 @@ const runningChecks = async (suite: Suite, mesh: Mesh, kind: Kind, named: Named)
   await securityChecks(suite, mesh, named, { istioMetrics: kind.parts !== 'envoy' });
   await policyChecks(suite, mesh, named);
   if (kind.parts !== 'base') await recipeChecks(suite, mesh, named);
+  if (kind.parts === 'all') await prometheusChecks(suite, mesh, named);
+  if (kind.parts === 'all') await ejectionChecks(suite, mesh, named);
+  if (kind.parts !== 'base') await summaryChecks(suite, mesh, named, kind.parts === 'envoy');
+  if (kind.parts !== 'base') await liveViewChecks(suite, mesh, named, kind.parts === 'envoy');
   await configurationChecks(suite, mesh, named);
   if (kind.parts === 'envoy') await envoyAgentKillCheck(suite, mesh, named);
   if (kind.parts === 'all') {

@@ -10,7 +10,7 @@ import { MetricRegistry } from '../../src/base/metrics.ts';
 import { handleAdmin } from '../../src/proxy/admin/admin-api.ts';
 import type { AdminContext, AdminResponse } from '../../src/proxy/admin/admin-context.ts';
 import { startAdminServer, startMetricsServer } from '../../src/proxy/admin/admin-server.ts';
-import { prometheusName } from '../../src/proxy/admin/stats-page.ts';
+import { prometheusName } from '../../src/proxy/admin/prometheus-names.ts';
 import { HistogramStat } from '../../src/proxy/stats-store.ts';
 import { ResourceStore } from '../../src/proxy/xds/resource-store.ts';
 import type { Bootstrap } from '../../src/xds/gen/types.ts';
@@ -207,6 +207,12 @@ describe('other pages', () => {
     assert.equal(get('/logging?level=debug', 'POST').status, 200);
     assert.equal(log.level.value, 'debug');
     assert.equal(get('/logging?level=loud', 'POST').status, 400);
+    assert.equal(get('/logging?level=error').status, 405);
+    assert.equal(get('/logging').body, 'active loggers:\n  all: debug\n', 'who may read may look');
+    assert.equal(get('/logging?paths=http:error', 'POST').status, 400);
+    assert.equal(get('/logging?http=error', 'POST').status, 400);
+    assert.equal(log.level.value, 'debug', 'a logger that is not here sets nothing');
+    assert.equal(get('/logging?paths=all:error', 'POST').body, 'active loggers:\n  all: error\n');
   });
 
   test('stats: filter, usedonly, JSON', () => {
@@ -245,8 +251,8 @@ describe('other pages', () => {
     );
     const page = get('/stats/prometheus?usedonly&filter=rq_time').body;
     assert.ok(
-      page.startsWith(
-        '# TYPE envoy_http_downstream_rq_time histogram\nenvoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix="p",le="0.5"} 1\n',
+      page.includes(
+        '\n# TYPE envoy_http_downstream_rq_time histogram\nenvoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix="p",le="0.5"} 1\n',
       ),
       page,
     );

@@ -1,6 +1,6 @@
 // Certificates for tests: one authority and leaves with SPIFFE ids, made in the process (P-256, one hour). A few lines of DER
 // instead of a library, so that a test of TLS does not rest on the code that issues certificates in production.
-import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject, sign, X509Certificate } from 'node:crypto';
 
 export interface LeafNames {
   readonly uri?: string;
@@ -18,6 +18,8 @@ export interface TestAuthority {
   issue(names: LeafNames): { certificate: string; key: string };
   /** An authority that this one has signed; its leaves come with its certificate behind theirs. */
   intermediate(name: string): TestAuthority;
+  /** A list, valid for an hour, that takes back these certificates (PEM, the first of each). */
+  takesBack(...certificates: string[]): string;
 }
 
 const tlv = (tag: number, ...parts: Uint8Array[]): Buffer => {
@@ -76,7 +78,7 @@ const certificate = (
 
 const AUTHORITY = [
   extension('2.5.29.19', true, sequence(Buffer.from([1, 1, 255]))),
-  extension('2.5.29.15', true, tlv(3, Buffer.from([2, 4]))),
+  extension('2.5.29.15', true, tlv(3, Buffer.from([1, 6]))),
 ];
 
 export const createAuthority = (name: string): TestAuthority => {
@@ -103,5 +105,13 @@ const authority = (name: string, key: KeyObject, ownPem: string, behind: string)
     const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const own = certificate(below, name, pair.publicKey, key, AUTHORITY);
     return authority(below, pair.privateKey, own, own + behind);
+  },
+  takesBack: (...certificates) => {
+    const since = time(new Date(Date.now() - 60_000));
+    const entries = certificates.map((text) => sequence(tlv(2, Buffer.from(new X509Certificate(text).serialNumber, 'hex')), since));
+    const list = entries.length === 0 ? [] : [sequence(...entries)];
+    const until = time(new Date(Date.now() + HOUR_MS));
+    const body = sequence(tlv(2, Buffer.from([1])), ECDSA_SHA256, organisation(name), since, until, ...list);
+    return pem('X509 CRL', sequence(body, ECDSA_SHA256, tlv(3, Buffer.from([0]), sign('sha256', body, key))));
   },
 });

@@ -5,9 +5,9 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Cluster, Listener } from '../../src/xds/gen/types.ts';
+import type { Bootstrap, Cluster, Listener } from '../../src/xds/gen/types.ts';
 
-const ENVOY = process.env['ENVOY'] ?? 'envoy';
+export const ENVOY = process.env['ENVOY'] ?? 'envoy';
 export const NO_ENVOY = spawnSync(ENVOY, ['--version']).status !== 0 && 'no Envoy here: set ENVOY or put `envoy` into PATH';
 
 export interface EnvoyLogged {
@@ -50,11 +50,12 @@ const logged = ({ clusters, listeners }: Resources, path: string): unknown => {
     },
   };
   const copy = JSON.parse(JSON.stringify(listeners)) as {
-    filter_chains?: { filters?: { typed_config?: { stat_prefix?: string; http_filters?: unknown; access_log?: unknown } }[] }[];
+    filter_chains?: { filters?: { typed_config?: { stat_prefix?: string; http_filters?: unknown; access_log?: unknown[] } }[] }[];
   }[];
   for (const listener of copy)
     for (const chain of listener.filter_chains ?? [])
-      for (const filter of chain.filters ?? []) if (filter.typed_config?.http_filters !== undefined) filter.typed_config.access_log = [log];
+      for (const { typed_config: config } of chain.filters ?? [])
+        if (config?.http_filters !== undefined) config.access_log = [...(config.access_log ?? []), log];
   return { clusters, listeners: copy };
 };
 
@@ -75,13 +76,15 @@ const stop = async (child: ChildProcess, folder: string): Promise<void> => {
   rmSync(folder, { recursive: true, force: true });
 };
 
-export const startEnvoy = async (resources: Resources): Promise<StockEnvoy> => {
+/** `more`: of the bootstrap. */
+export const startEnvoy = async (resources: Resources, more: Partial<Bootstrap> = {}): Promise<StockEnvoy> => {
   const folder = mkdtempSync(join(tmpdir(), 'stock-envoy-'));
   const [config, admin, accessLog] = [join(folder, 'envoy.json'), join(folder, 'admin'), join(folder, 'access')];
   writeFileSync(accessLog, '');
   const bootstrap = {
     admin: { address: { socket_address: { address: '127.0.0.1', port_value: 0 } } },
     static_resources: logged(resources, accessLog),
+    ...more,
   };
   writeFileSync(config, JSON.stringify(bootstrap));
   const args = ['-c', config, '--use-dynamic-base-id', '--concurrency', '1', '-l', 'error', '--admin-address-path', admin];

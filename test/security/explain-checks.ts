@@ -151,6 +151,7 @@ function* live(context: SecurityContext, proxy: ProxyKind): Iterable<SecurityChe
     await badToken(mesh, context);
     return '1 denial';
   });
+  yield check('what sidecars have denied is in the audit log: who, where, why', deniedInAudit);
   yield check('the audit log knows what was seeded, and misses a line that is removed', (mesh) => audited(mesh, context));
 }
 
@@ -209,6 +210,31 @@ spec:
     await explains(mesh, 'a bad signature', caller, words, { kind: 'RequestAuthentication', name: 'seed-tokens', line: 7 });
   });
 };
+
+interface Denial {
+  readonly door: string;
+  readonly at?: string;
+  readonly who: string;
+  readonly code: string;
+  readonly reason: string;
+}
+
+const deniedInAudit = (mesh: Mesh): Promise<string> =>
+  whileTextApplied(mesh, policy('seed-audit', SELECT.trimEnd()), async () => {
+    await answers(mesh, await replica(mesh, 'order-service'), { status: 403 }, `${PAYMENT}/version`);
+    return await eventually('the denial is in the audit log', 20_000, async () => {
+      const { out } = await mesh.skein('audit', 'show', '--type', 'denial', '-o', 'json');
+      const told = (JSON.parse(out) as Denial[]).filter((entry) => entry.door === 'sidecar');
+      const wanted = told.filter(
+        (e) =>
+          e.code === '403' &&
+          e.reason.startsWith('rbac_access_denied_matched_policy[') &&
+          /^payment-.*\.production$/.test(e.at ?? '') &&
+          e.who.endsWith('/ns/production/sa/order-service'),
+      );
+      return wanted.length > 0 ? `${wanted.length} of this caller, ${told.length} in all` : undefined;
+    });
+  });
 
 const replica = async (mesh: Mesh, app: string): Promise<string> => (await mesh.workload(app)).name;
 

@@ -6,6 +6,7 @@ import { checks as explained } from './explain-checks.ts';
 import { checks as hostilePeers } from './hostile-peer-checks.ts';
 import { checks as jwt } from './jwt-checks.ts';
 import { checks as recipes } from './recipe-checks.ts';
+import { checks as revocation } from './revocation-checks.ts';
 import { checks as rotation } from './rotation-checks.ts';
 
-export const checksOf = (): readonly Checks[] => [recipes, compromised, hostilePeers, edge, jwt, explained, rotation];
+export const checksOf = (): readonly Checks[] => [recipes, compromised, hostilePeers, edge, jwt, explained, rotation, revocation];

@@ -81,6 +81,44 @@ test('an endpoint says its network itself, needs no address then, and a service 
   assert.deepEqual(reached(entry(`${HERE}, {network: named, serviceAccount: db}`)), { '10.244.0.7:5432': 1 });
 });
 
+const labelled = (spec: string, labels = 'topology.istio.io/network: far'): string => `apiVersion: v1
+kind: Service
+metadata: {name: east, namespace: istio-system, labels: {${labels}}}
+spec: {selector: {app: east}, ports: [{name: tls, port: 15443, targetPort: 8443}], ${spec}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: east, namespace: istio-system, labels: {app: east}}
+spec: {address: 192.0.2.9}
+---
+`;
+
+test('a Service with the label of a network is the way into it, where it is reached from outside', () => {
+  const far = '{address: 10.1.0.5, network: far, serviceAccount: db}';
+  const via = (service: string): unknown => reached(service + entry(`${HERE}, ${far}`), { NETWORK: 'near' });
+  const direct = { '10.244.0.7:5432': 1, '10.1.0.5:5432': 1 };
+  assert.deepEqual(via(labelled('externalIPs: [192.0.2.5]')), { '10.244.0.7:5432': 1, '192.0.2.5:15443': 1 });
+  const port = 'topology.istio.io/network: far, networking.istio.io/gatewayPort: "8443"';
+  assert.deepEqual(via(labelled('externalIPs: [192.0.2.5]', port)), { '10.244.0.7:5432': 1, '192.0.2.5:8443': 1 });
+  assert.deepEqual(via(labelled('type: LoadBalancer')), { '10.244.0.7:5432': 1, '192.0.2.9:8443': 1 });
+  assert.deepEqual(via(labelled('type: ClusterIP')), direct);
+  assert.deepEqual(via(labelled('externalIPs: [192.0.2.5]', 'a: b')), direct);
+  assert.deepEqual(via(NETWORKS + labelled('externalIPs: [192.0.2.5]').replaceAll('name: east', 'name: label')), {
+    '10.244.0.7:5432': 3,
+    '192.0.2.2:15443': 1,
+    '192.0.2.3:15443': 1,
+    '192.0.2.5:15443': 1,
+  });
+});
+
+test('the label of the root namespace is about everything that the cluster runs, and about nothing else', () => {
+  const root = 'apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system, labels: {topology.istio.io/network: near}}\n---\n';
+  const far = '{address: 10.1.0.5, network: far, serviceAccount: db}';
+  const yaml = root + labelled('externalIPs: [192.0.2.5]') + entry(`${HERE}, ${far}`);
+  assert.deepEqual(reached(yaml), { '10.244.0.7:5432': 1, '192.0.2.5:15443': 1 }, 'the caller is at home there');
+  assert.deepEqual(reached(yaml, { NETWORK: 'far' }), { '10.244.0.7:5432': 1, '10.1.0.5:5432': 1 }, 'no entry is in the cluster');
+});
+
 test('a proxy that asks for some networks hears of no others', () => {
   assert.deepEqual(reached(NETWORKS + entry(`${HERE}, ${THERE}`), { REQUESTED_NETWORK_VIEW: 'near' }), { '10.244.0.7:5432': 2 });
 });

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { patchClusters } from '../../src/translate/patch-clusters.ts';
+import { addClusters, patchClusters } from '../../src/translate/patch-clusters.ts';
 import { mergeMessages, packedTypes } from '../../src/translate/patch-merge.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 import { nodeOf, one, type PatchText } from './patch-fixture.ts';
@@ -17,8 +17,11 @@ const CLUSTERS: readonly Cluster[] = [
   { name: 'InboundPassthroughCluster' },
 ];
 
-const patched = (patch: PatchText, clusters = CLUSTERS): readonly Cluster[] =>
-  patchClusters(clusters, nodeOf(), () => ['mine.default.svc.cluster.local'], one(patch));
+const patched = (patch: PatchText, clusters = CLUSTERS): readonly Cluster[] => {
+  const set = one(patch);
+  const left = patchClusters(clusters, nodeOf(), () => ['mine.default.svc.cluster.local'], set);
+  return addClusters(left, nodeOf(), (name) => name === 'outbound|80||known.default.svc.cluster.local', set);
+};
 const names = (list: readonly Cluster[]): string => list.map((c) => c.name).join(' ');
 const left = (match: Readonly<Record<string, unknown>>): string => names(patched({ applyTo: 'CLUSTER', operation: 'REMOVE', match }));
 
@@ -33,6 +36,8 @@ test('clusters are merged, removed and added', () => {
     'new',
   );
   assert.equal(patched({ applyTo: 'CLUSTER', operation: 'ADD', value: { name: OUTBOUND } }).length, CLUSTERS.length);
+  const known = { name: 'outbound|80||known.default.svc.cluster.local' };
+  assert.equal(patched({ applyTo: 'CLUSTER', operation: 'ADD', value: known }).length, CLUSTERS.length, 'it stands elsewhere');
   assert.deepEqual(patched({ applyTo: 'CLUSTER', operation: 'REPLACE', value: { name: 'new' } }), CLUSTERS);
 });
 

@@ -275,7 +275,9 @@ test('what our own proxy cannot do is left out and noted at the object', () => {
     extensionProviders: [...PROMETHEUS.extensionProviders, ENVOY, { name: 'als', envoyHttpAls: service }, { name: 'z', zipkin: service }],
   };
   const t = telemetry(spec, mesh, node);
-  assert.deepEqual(t.stats('outbound')[0]?.metrics, [{ name: 'requests_total', tags_to_remove: ['response_flags'], drop: true }]);
+  assert.deepEqual(t.stats('outbound')[0]?.metrics, [
+    { name: 'requests_total', dimensions: { method: 'request.method' }, tags_to_remove: ['response_flags'], drop: true },
+  ]);
   assert.deepEqual(
     t.accessLogs('outbound').map((l) => [l.name, l.filter]),
     [['envoy.access_loggers.file', undefined]],
@@ -286,7 +288,7 @@ test('what our own proxy cannot do is left out and noted at the object', () => {
       .notes()
       .map((n) => n.path)
       .sort(),
-    ['spec.accessLogging', 'spec.accessLogging', 'spec.metrics', 'spec.tracing'],
+    ['spec.accessLogging', 'spec.accessLogging', 'spec.tracing'],
   );
 });
 

@@ -28,6 +28,7 @@ const CONTEXT = [
   'x-request-id',
   'traceparent',
   'tracestate',
+  'baggage',
   'x-b3-traceid',
   'x-b3-spanid',
   'x-b3-parentspanid',

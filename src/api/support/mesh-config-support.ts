@@ -11,7 +11,6 @@ const OF_ENVOY = [
   'defaultConfig.runtimeValues',
   'defaultConfig.statsdUdpAddress',
   'enableEnvoyAccessLogService',
-  'defaultConfig.tracing.zipkin',
   'defaultConfig.tracing.datadog',
   'defaultConfig.proxyHeaders.preserveHttp1HeaderCase',
 ];

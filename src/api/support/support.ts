@@ -168,27 +168,12 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
   AuthorizationPolicy: { supported: ['**'], warned: waypoints },
   Service: {
     supported: [
-      '{type,clusterIP,clusterIPs,selector,sessionAffinity,internalTrafficPolicy,externalTrafficPolicy}.**',
+      '{type,clusterIP,clusterIPs,selector,sessionAffinity,sessionAffinityConfig,internalTrafficPolicy,externalTrafficPolicy}.**',
       '{ipFamilies,ipFamilyPolicy,healthCheckNodePort,allocateLoadBalancerNodePorts}.**',
       'ports.{name,port,targetPort,protocol,appProtocol,nodePort}',
-      '{publishNotReadyAddresses,externalName,trafficDistribution}',
+      '{publishNotReadyAddresses,externalName,trafficDistribution,externalIPs,loadBalancerIP,loadBalancerClass}',
     ],
     refused: [
-      {
-        path: 'sessionAffinity',
-        values: ['ClientIP'],
-        message: 'sessionAffinity is not supported; write a DestinationRule with consistentHash',
-      },
-      {
-        path: 'sessionAffinityConfig',
-        message:
-          'sessionAffinityConfig is not supported; write a DestinationRule with consistentHash, or label the Service istio.io/persistent-session',
-      },
-      { path: 'externalIPs', message: 'externalIPs are not served; write a ServiceEntry with those addresses' },
-      ...['loadBalancerIP', 'loadBalancerClass'].map((path) => ({
-        path,
-        message: `${path} is not supported: nothing here balances load from outside but a Gateway`,
-      })),
       {
         path: 'loadBalancerSourceRanges',
         message: 'loadBalancerSourceRanges are not enforced; write an AuthorizationPolicy with remoteIpBlocks for the gateway',
@@ -197,7 +182,21 @@ export const support: Readonly<Record<Kind, KindSupport>> = {
     ],
     warned: [
       { path: 'type', values: ['NodePort', 'LoadBalancer'], message: 'is read as ClusterIP: only a gateway is reachable from outside' },
-      { path: 'ports.nodePort', message: 'has no effect: only a gateway is reachable from outside' },
+      ...['ports.nodePort', 'loadBalancerIP', 'loadBalancerClass'].map((path) => ({
+        path,
+        message: 'has no effect: only a gateway is reachable from outside',
+      })),
+      {
+        path: 'externalIPs',
+        message:
+          'have no effect but at a gateway between networks (label topology.istio.io/network): write a ServiceEntry with those addresses',
+      },
+      {
+        path: 'sessionAffinity',
+        values: ['ClientIP'],
+        message:
+          'has no effect, as on sidecars of Istio: write a DestinationRule with consistentHash, or label the Service istio.io/persistent-session',
+      },
       { path: 'ports.protocol', values: ['UDP'], message: 'UDP is not proxied' },
     ],
   },

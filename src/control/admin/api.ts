@@ -23,6 +23,8 @@ import { eventStream } from './event-stream.ts';
 import { explainRoutes } from './explain-routes.ts';
 import { AdminError, type AdminReply, type AdminRequest, type AdminRoute, jsonBody } from './http.ts';
 import type { OperatorHub } from './operator-hub.ts';
+import { PieceStream } from './piece-stream.ts';
+import { prometheusRoutes } from './prometheus-targets.ts';
 
 export interface AdminApiOptions extends ApplyOptions {
   readonly ads: AdsService;
@@ -66,6 +68,7 @@ export const adminRoutes = (o: AdminApiOptions): readonly AdminRoute[] => [
   { method: 'POST', pattern: '/v1/tokens', handle: (r) => mintToken(r, o) },
   ...proofRoutes(o),
   ...explainRoutes(o),
+  ...prometheusRoutes(o),
   { method: 'GET', pattern: '/v1/events', handle: () => eventStream(o.events) },
   {
     method: 'POST',
@@ -107,13 +110,19 @@ const statusDocument = (o: AdminApiOptions): unknown => {
   };
 };
 
+/** Of a sidecar's admin API: answered in pieces for as long as somebody reads. */
+const IN_PIECES: ReadonlySet<string> = new Set(['tap']);
+
 const tunnel = async (request: AdminRequest, o: AdminApiOptions): Promise<AdminReply> => {
   const [namespace = '', name = '', path = ''] = request.parameters;
   const asked = { method: request.method, path: `/${path}${request.url.search}` };
-  const reply = await o.operators.request(namespace, name, request.body === '' ? asked : { ...asked, body: request.body });
+  const pieces = IN_PIECES.has(path) ? new PieceStream() : undefined;
+  const reply = await o.operators.request(namespace, name, request.body === '' ? asked : { ...asked, body: request.body }, pieces);
   if (reply.ok) {
     const type = Object.entries(reply.value.headers).find(([k]) => k.toLowerCase() === 'content-type')?.[1] ?? 'text/plain';
     if (!/^[ -~]*$/.test(type)) throw new AdminError(502, 'BAD_REPLY', `the agent of ${name}.${namespace} answered with a broken header`);
+    const { cancel } = reply.value;
+    if (cancel !== undefined && pieces !== undefined) return pieces.reply(type, cancel);
     return { status: reply.value.status, text: reply.value.body, headers: { 'content-type': type } };
   }
   const who = `${name}.${namespace}`;
@@ -136,6 +145,9 @@ const apply = async (request: AdminRequest, o: AdminApiOptions): Promise<AdminRe
   if (!isResourceName(namespace)) throw new AdminError(400, 'INVALID', 'namespace must be a lower-case DNS name');
   if (!dryRun) await o.keySets.prepare(wantedKeys(documents, namespace, o));
   const result = applyDocuments(documents, { namespace, dryRun }, o);
+  if (result.ok) for (const { kind } of result.value.applied) o.metrics.count('galley_validation_passed', { resource: kind });
+  else
+    for (const { code, severity } of result.error) if (severity === 'error') o.metrics.count('galley_validation_failed', { reason: code });
   if (result.ok) return { status: 200, json: result.value };
   return {
     status: 422,

@@ -1,8 +1,10 @@
 // Reach into a running sidecar's admin API: requests travel over the stream that the workload's agent has opened, so no
 // sidecar port is exposed and only an authenticated agent answers. JSON messages, as UTF-8 bytes:
 // `{id, method, path, body?}` to the agent, `{id, status, headers, body}` back. One stream per replica; the newest wins.
+// With `stream: true` the agent may answer in pieces: `more: true` in the first message, then `{id, body, more}` until `more` is false or
+// `{id, cancel: true}` has been sent.
 import { err, ok, type Result } from '../../base/result.ts';
-import { OPERATOR_REPLY_BYTES_MAX, OPERATOR_REQUESTS_MAX, OPERATOR_TIMEOUT_MS } from '../limits.ts';
+import { OPERATOR_REPLY_BYTES_MAX, OPERATOR_REQUESTS_MAX, OPERATOR_SILENCE_MS, OPERATOR_TIMEOUT_MS } from '../limits.ts';
 
 export interface OperatorRequest {
   readonly method: string;
@@ -18,8 +20,19 @@ export interface OperatorReply {
 
 export type OperatorFailure = 'not-connected' | 'timeout' | 'busy' | 'disconnected';
 
+/** Who reads an answer in pieces. */
+export interface PieceReader {
+  piece(text: string): void;
+  /** '' when the answer is whole. */
+  end(failure: '' | OperatorFailure): void;
+}
+
+/** The head of an answer in pieces, or a whole one. */
+export type StreamedReply = OperatorReply & { readonly cancel?: () => void };
+
 interface Waiting {
-  readonly resolve: (result: Result<OperatorReply, OperatorFailure>) => void;
+  readonly reader?: PieceReader;
+  readonly resolve: (result: Result<StreamedReply, OperatorFailure>) => void;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -27,36 +40,83 @@ interface Waiting {
 export class OperatorSession {
   readonly #send: (bytes: Uint8Array) => void;
   readonly #waiting = new Map<number, Waiting>();
+  readonly #streams = new Map<number, { readonly reader: PieceReader; timer: NodeJS.Timeout }>();
   #ids = 0;
 
   constructor(send: (bytes: Uint8Array) => void) {
     this.#send = send;
   }
 
-  request(request: OperatorRequest): Promise<Result<OperatorReply, OperatorFailure>> {
-    if (this.#waiting.size >= OPERATOR_REQUESTS_MAX) return Promise.resolve(err('busy'));
+  /** With `reader` the answer may come in pieces; it then has `cancel`. */
+  request(request: OperatorRequest, reader?: PieceReader): Promise<Result<StreamedReply, OperatorFailure>> {
+    if (this.#waiting.size + this.#streams.size >= OPERATOR_REQUESTS_MAX) return Promise.resolve(err('busy'));
     const id = ++this.#ids;
     return new Promise((resolve) => {
       const timer = setTimeout(() => this.#settle(id, err('timeout')), OPERATOR_TIMEOUT_MS);
-      this.#waiting.set(id, { resolve, timer });
-      this.#send(Buffer.from(JSON.stringify({ id, ...request })));
+      this.#waiting.set(id, { resolve, timer, ...(reader === undefined ? {} : { reader }) });
+      this.#send(Buffer.from(JSON.stringify({ id, ...request, ...(reader === undefined ? {} : { stream: true }) })));
     });
   }
 
   /** False when the agent does not keep to the protocol: its stream is then ended. */
   received(bytes: Uint8Array): boolean {
     if (bytes.length > OPERATOR_REPLY_BYTES_MAX) return false;
-    const reply = parseReply(bytes);
+    const value = parseObject(bytes);
+    const streamed = typeof value?.['id'] === 'number' ? this.#streams.get(value['id']) : undefined;
+    if (value !== undefined && streamed !== undefined) return this.#piece(value['id'] as number, streamed, value);
+    // What came after it had been cancelled.
+    if (typeof value?.['more'] === 'boolean' && value['status'] === undefined) return true;
+    const reply = parseReply(value);
     if (!reply) return false;
-    this.#settle(reply.id, ok(reply));
+    const reader = this.#waiting.get(reply.id)?.reader;
+    if (value?.['more'] !== true || reader === undefined) this.#settle(reply.id, ok(reply));
+    else this.#begin(reply, reader);
     return true;
   }
 
   close(): void {
     for (const id of [...this.#waiting.keys()]) this.#settle(id, err('disconnected'));
+    for (const id of [...this.#streams.keys()]) this.#ended(id, 'disconnected');
   }
 
-  #settle(id: number, result: Result<OperatorReply, OperatorFailure>): void {
+  #begin(reply: OperatorReply & { readonly id: number }, reader: PieceReader): void {
+    const { id } = reply;
+    this.#streams.set(id, { reader, timer: this.#silence(id) });
+    const cancel = (): void => {
+      const stream = this.#streams.get(id);
+      if (stream === undefined) return;
+      clearTimeout(stream.timer);
+      this.#streams.delete(id);
+      this.#send(Buffer.from(JSON.stringify({ id, cancel: true })));
+    };
+    this.#settle(id, ok({ ...reply, cancel }));
+  }
+
+  #piece(id: number, stream: { readonly reader: PieceReader; timer: NodeJS.Timeout }, value: Fields): boolean {
+    if (typeof value['body'] !== 'string' || typeof value['more'] !== 'boolean') return false;
+    clearTimeout(stream.timer);
+    stream.timer = this.#silence(id);
+    if (value['body'] !== '') stream.reader.piece(value['body']);
+    if (!value['more']) this.#ended(id, '');
+    return true;
+  }
+
+  #silence(id: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#send(Buffer.from(JSON.stringify({ id, cancel: true })));
+      this.#ended(id, 'timeout');
+    }, OPERATOR_SILENCE_MS);
+  }
+
+  #ended(id: number, failure: '' | OperatorFailure): void {
+    const stream = this.#streams.get(id);
+    if (stream === undefined) return;
+    clearTimeout(stream.timer);
+    this.#streams.delete(id);
+    stream.reader.end(failure);
+  }
+
+  #settle(id: number, result: Result<StreamedReply, OperatorFailure>): void {
     const waiting = this.#waiting.get(id);
     if (!waiting) return;
     this.#waiting.delete(id);
@@ -82,21 +142,31 @@ export class OperatorHub {
     if (this.#sessions.get(key) === session) this.#sessions.delete(key);
   }
 
-  request(namespace: string, name: string, request: OperatorRequest): Promise<Result<OperatorReply, OperatorFailure>> {
+  request(
+    namespace: string,
+    name: string,
+    request: OperatorRequest,
+    reader?: PieceReader,
+  ): Promise<Result<StreamedReply, OperatorFailure>> {
     const session = this.#sessions.get(`${namespace}/${name}`);
-    return session ? session.request(request) : Promise.resolve(err('not-connected'));
+    return session ? session.request(request, reader) : Promise.resolve(err('not-connected'));
   }
 }
 
-const parseReply = (bytes: Uint8Array): (OperatorReply & { readonly id: number }) | undefined => {
-  let value: unknown;
+type Fields = Partial<Readonly<Record<'id' | 'status' | 'headers' | 'body' | 'more', unknown>>>;
+
+const parseObject = (bytes: Uint8Array): Fields | undefined => {
   try {
-    value = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    return typeof value === 'object' && value !== null ? (value as Fields) : undefined;
   } catch {
     return undefined;
   }
-  if (typeof value !== 'object' || value === null) return undefined;
-  const { id, status, headers, body } = value as Partial<Record<'id' | 'status' | 'headers' | 'body', unknown>>;
+};
+
+const parseReply = (value: Fields | undefined): (OperatorReply & { readonly id: number }) | undefined => {
+  if (value === undefined) return undefined;
+  const { id, status, headers, body } = value;
   if (typeof id !== 'number' || typeof status !== 'number' || status < 200 || status > 599) return undefined;
   const text = typeof body === 'string' ? body : body === undefined ? '' : JSON.stringify(body);
   return { id, status, headers: stringFields(headers), body: text };

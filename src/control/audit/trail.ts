@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { type Resource, resourceKey } from '../../api/resource.ts';
 import { type AdminCaller, type AdminDoor, AdminError, type AdminReply, type AdminRequest, type AdminRoute } from '../admin/http.ts';
 import type { Generation } from '../model.ts';
+import { Allowance } from './allowance.ts';
 import type { AuditLog } from './audit-log.ts';
 import { diffObjects } from './object-diff.ts';
 
@@ -37,13 +38,13 @@ export class AuditTrail {
   #resources: readonly Resource[] = [];
   /** Where the objects that are known came from: asked when one is gone. */
   readonly #origins = new WeakMap<Resource, ReturnType<OriginOf>>();
-  #tokens = BURST;
-  #tokensAtMs = 0;
+  readonly #refusals: Allowance;
   #suppressed = 0;
 
   constructor(log: AuditLog, now: () => number) {
     this.#log = log;
     this.#now = now;
+    this.#refusals = new Allowance(BURST, PER_SECOND, now());
   }
 
   started(facts: Readonly<Record<string, string | number>>): void {
@@ -97,14 +98,10 @@ export class AuditTrail {
   }
 
   refused(refusal: Refusal): void {
-    const now = this.#now();
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#tokensAtMs) / 1000) * PER_SECOND);
-    this.#tokensAtMs = now;
-    if (this.#tokens < 1) {
+    if (!this.#refusals.take(this.#now())) {
       this.#suppressed++;
       return;
     }
-    this.#tokens--;
     const suppressed = this.#suppressed;
     this.#suppressed = 0;
     const { door, who, reason, code } = refusal;

@@ -192,6 +192,16 @@ export class AdsService {
     return node && nodeMismatch(node, caller, this.#options.replicas) === undefined ? node : undefined;
   }
 
+  /** The node that the caller may speak for; without a caller, on an insecure port, the one it says. */
+  speaker(node: Node, caller: TokenHolder | undefined): ProxyNode | undefined {
+    const parsed = this.#options.pipeline.parseNode(node);
+    if (!parsed || /\p{Cc}/u.test(parsed.id)) return undefined;
+    if (!caller) return parsed;
+    const { replicas } = this.#options;
+    if (nodeMismatch(parsed, caller, replicas) !== undefined) return undefined;
+    return proven(parsed, caller, replicaOf(parsed, caller, replicas));
+  }
+
   /** A node that was never seen costs milliseconds: it waits for its turn, and who is gone by then costs none. */
   #opened(connection: AdsConnection): void {
     this.#connections.add(connection);
@@ -205,9 +215,14 @@ export class AdsService {
     const generation = this.#options.model.current;
     const resources = this.#resources(node, generation);
     if (!resources || !generation) return;
+    const { metrics, now } = this.#options;
+    const startedAtMs = performance.now();
+    metrics.observe('pilot_proxy_queue_time', Math.max(0, now() - Math.max(generation.madeAtMs, connection.connectedAtMs)) / 1000);
     try {
       connection.retarget(resources, generation.madeAtMs);
+      metrics.observe('pilot_xds_push_time', (performance.now() - startedAtMs) / 1000, { type: 'all' });
     } catch (error) {
+      metrics.count('pilot_xds_push_errors');
       this.#failed(connection, error);
     }
   }
@@ -254,6 +269,7 @@ export class AdsService {
     metrics.count('pilot_xds_pushes', { type: type.toLowerCase() });
     if (kind === 'ack') return;
     metrics.count('pilot_total_xds_rejects', { type: type.toLowerCase() });
+    if (REJECTS.has(type)) metrics.count(`pilot_xds_${type.toLowerCase()}_reject`);
     log.warning('a proxy refused its configuration', { node: connection.node?.id, type, problem: message });
     this.#publish(connection, 'nack', `${type}: ${message}`);
   }
@@ -265,6 +281,9 @@ export class AdsService {
     this.#options.events.publish(detail === undefined ? event : { ...event, detail });
   }
 }
+
+/** Types whose refusals istiod counts by a name of their own. */
+const REJECTS: ReadonlySet<string> = new Set(['CDS', 'EDS', 'LDS', 'RDS']);
 
 const nameOf = (node: ProxyNode): string => `${node.name}.${node.namespace}`;
 

@@ -122,9 +122,10 @@ export class ProxyConfigs {
   };
 
   /** In place of its resources stand encoded ones, which `#one` takes as they are; in place of routes, encoded messages. */
-  #keepPart({ clusters, endpoints, secrets, routes }: PartResources): object {
+  #keepPart({ clusters, endpoints, secrets, routes, ...others }: PartResources): object {
     const names = endpointNames(clusters);
     return {
+      ...others,
       ...(clusters && { clusters: clusters.map((r) => this.#one(CLUSTER_TYPE, r, names)) }),
       ...(endpoints && { endpoints: endpoints.map((r) => this.#one(ENDPOINT_TYPE, r)) }),
       ...(secrets && { secrets: secrets.map((r) => this.#one(SECRET_TYPE, r)) }),

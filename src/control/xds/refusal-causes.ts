@@ -202,7 +202,8 @@ const gateways = ({ type, words, resource }: RefusedResource, { node, snapshot }
     );
     const onPort = servers.findIndex((s) => String(s.port.number) === port);
     const at = type === 'SDS' ? credential : servers.length === 1 ? 0 : onPort;
-    const weight = POSSIBLE + (at === -1 ? 0 : 1) + (about ? WORDS - 2 : 0);
+    const binds = at !== -1 && /cannot bind|address already in use/i.test(words);
+    const weight = POSSIBLE + (at === -1 ? 0 : 1) + (binds ? WORDS : about ? WORDS - 2 : 0);
     return { resource: gateway, path: at === -1 ? 'metadata.name' : `spec.servers[${at}]`, weight };
   });
 };

@@ -18,6 +18,7 @@ import type { TlsDoor } from '../auth/tls-door.ts';
 import type { CertificateAuthority } from '../ca/ca.ts';
 import { OPERATOR_REPLY_BYTES_MAX, XDS_REQUEST_BYTES_MAX } from '../limits.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
+import type { OpenTelemetryStream } from '../telemetry/receivers.ts';
 import type { TokenStore } from '../token-store.ts';
 import type { StreamProtocol } from './ads-connection.ts';
 import type { AdsService } from './ads-service.ts';
@@ -40,6 +41,8 @@ export interface XdsServerOptions {
   readonly log: Log;
   /** Told of everybody who is not served. */
   readonly refused?: (refusal: Refusal) => void;
+  /** By method: streams by which proxies tell what they did. */
+  readonly telemetry?: ReadonlyMap<string, OpenTelemetryStream>;
 }
 
 export interface XdsServer {
@@ -107,6 +110,7 @@ const methodsOf = (options: Door): ReadonlyMap<string, GrpcMethod> => {
     if (whole !== undefined) discovery(whole, { delta: false, onlyType: type.url });
     if (delta !== undefined) discovery(delta, { delta: true, onlyType: type.url });
   }
+  for (const [method, open] of options.telemetry ?? []) methods.set(method, (call) => serveTelemetry(call, open, options));
   methods.set(OPERATOR_METHOD, (call) => serveOperator(call, options));
   methods.set(CREATE_CERTIFICATE_METHOD, (call) => serveCertificate(call, options));
   return methods;
@@ -116,6 +120,7 @@ const methodsOf = (options: Door): ReadonlyMap<string, GrpcMethod> => {
 const asCaller = (call: GrpcServerCall, joins: boolean, options: Door, serve: (caller: Caller | undefined) => GrpcHandler): GrpcHandler => {
   const admit = (found: Result<Caller | undefined, GrpcStatus>): GrpcHandler => {
     if (found.ok && (found.value !== undefined || options.insecure)) return serve(found.value);
+    if (joins) options.metrics.count('citadel_server_authentication_failure_count');
     if (found.ok) options.refused?.({ door: 'xds', who: whoIs(undefined, call), reason: 'no proof of an identity' });
     call.end(found.ok ? { code: GRPC.UNAUTHENTICATED, message: 'a workload token is required (authorization: Bearer …)' } : found.error);
     return ENDED;
@@ -178,6 +183,22 @@ const serveDiscovery = (call: GrpcServerCall, protocol: StreamProtocol, options:
     };
   });
 
+/** A proxy speaks for itself. */
+const serveTelemetry = (call: GrpcServerCall, open: OpenTelemetryStream, options: Door): GrpcHandler =>
+  asCaller(call, false, options, (caller) => {
+    const stream = open((node) => options.ads.speaker(node, caller));
+    const stop = endWithProof(call, caller, options);
+    return {
+      ...ENDED,
+      message: (bytes) => {
+        const problem = stream.message(bytes);
+        if (problem) call.end(problem);
+      },
+      halfClosed: () => call.end({ code: GRPC.OK, message: '' }),
+      closed: stop,
+    };
+  });
+
 const serveOperator = (call: GrpcServerCall, options: Door): GrpcHandler =>
   asCaller(call, false, options, (caller) => {
     const own = caller && options.ads.replicaOf(caller, call.metadata('x-skein-node') ?? '');
@@ -234,7 +255,10 @@ const createCertificate = async (
   bytes: Uint8Array,
   options: Door,
 ): Promise<Result<Uint8Array, GrpcStatus>> => {
-  if (!caller) return err({ code: GRPC.UNAUTHENTICATED, message: 'a certificate request needs a workload token' });
+  if (!caller) {
+    options.metrics.count('citadel_server_authentication_failure_count');
+    return err({ code: GRPC.UNAUTHENTICATED, message: 'a certificate request needs a workload token' });
+  }
   const { namespace, serviceAccount, name } = caller;
   if (!options.csrs.take(`${namespace}/${serviceAccount}/${name}/${peerKey(call.peer.address)}`)) {
     options.metrics.count('skein_csrs_limited');
@@ -245,13 +269,19 @@ const createCertificate = async (
     const identity = { trustDomain: options.trustDomain(), namespace, serviceAccount };
     const replica = name === '' ? undefined : `${namespace}/${name}`;
     const signed = await options.ca.sign(csr ?? '', identity, Math.max(0, validity_duration ?? 0) * 1000, replica);
-    if (signed.ok) return ok(encode('istio.v1.auth.IstioCertificateResponse', { cert_chain: [...signed.value] }));
+    if (signed.ok) {
+      options.metrics.count('citadel_server_success_cert_issuance_count');
+      return ok(encode('istio.v1.auth.IstioCertificateResponse', { cert_chain: [...signed.value] }));
+    }
+    options.metrics.count('citadel_server_csr_sign_err_count', { error: signed.error.kind });
     options.log.warning('a certificate request was refused', { namespace, serviceAccount, problem: signed.error.message });
     return err({
       code: REFUSED[signed.error.kind],
       message: signed.error.message,
     });
   } catch (error) {
+    if (error instanceof CodecError) options.metrics.count('citadel_server_csr_parsing_err_count');
+    else options.metrics.count('citadel_server_csr_sign_err_count', { error: 'internal' });
     if (error instanceof CodecError)
       return err({ code: GRPC.INVALID_ARGUMENT, message: `malformed certificate request: ${error.message}` });
     options.log.error('signing failed', { problem: error instanceof Error ? error.message : String(error) });

@@ -43,6 +43,17 @@ export class CelHeaders {
   }
 }
 
+/** A value as text, as Envoy prints it. */
+export const celText = (value: unknown): string => {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return String(Number.isInteger(value) ? value : Number(value.toPrecision(6)));
+  if (typeof value === 'boolean') return String(value);
+  if (value === null) return 'NULL';
+  if (value instanceof CelTime) return new Date(value.ms).toISOString();
+  if (value instanceof CelDuration) return `${value.ms / 1000}s`;
+  return Array.isArray(value) ? 'list value' : 'map value';
+};
+
 type Attribute = (facts: CelFacts) => unknown;
 
 const text = (value: string): string | undefined => (value === '' ? undefined : value);

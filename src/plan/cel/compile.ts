@@ -4,7 +4,7 @@
 
 import { PlanError } from '../plan-error.ts';
 import { compileFullMatch } from '../regex.ts';
-import { CEL_ATTRIBUTES, CEL_UNKNOWN, CelDuration, type CelFacts, CelHeaders, CelTime } from './attributes.ts';
+import { CEL_ATTRIBUTES, CEL_UNKNOWN, CelDuration, type CelFacts, CelHeaders, CelTime, celText } from './attributes.ts';
 import { type CelNode, parseCel } from './parse.ts';
 
 type Value = (facts: CelFacts) => unknown;
@@ -14,6 +14,46 @@ export const compileCel = (expression: string, path: string): ((facts: CelFacts)
   const value = compile(parseCel(expression, path), path);
   return (facts) => value(facts) === true;
 };
+
+/** The value of an expression as Istio's metrics read it: unlike a filter of access logs it may also add texts and make a text of a value. */
+export const compileCelValue = (node: CelNode, path: string): Value => compile(withTexts(node), path);
+
+/** What only this use knows stands under names that cannot be written. */
+const withTexts = (node: CelNode): CelNode => {
+  switch (node.kind) {
+    case 'literal':
+      return node;
+    case 'name':
+      return CEL_UNKNOWN.has(node.name) ? NOTHING : node;
+    case 'member':
+      if (node.of.kind === 'name' && CEL_UNKNOWN.has(`${node.of.name}.${node.name}`)) return NOTHING;
+      return { ...node, of: withTexts(node.of) };
+    case 'index':
+      return { ...node, of: withTexts(node.of), at: withTexts(node.at) };
+    case 'list':
+      return { ...node, items: node.items.map(withTexts) };
+    case 'unary':
+      return { ...node, of: withTexts(node.of) };
+    case 'binary': {
+      const [left, right] = [withTexts(node.left), withTexts(node.right)];
+      return node.op === '+' ? { kind: 'call', name: ADD, on: undefined, args: [left, right] } : { ...node, left, right };
+    }
+    case 'choice': {
+      const [when, then, otherwise] = [withTexts(node.when), withTexts(node.then), withTexts(node.otherwise)];
+      return { kind: 'choice', when, then, otherwise };
+    }
+    case 'call':
+      return {
+        ...node,
+        name: node.name === 'string' ? TEXT : node.name,
+        on: node.on && withTexts(node.on),
+        args: node.args.map(withTexts),
+      };
+  }
+};
+const ADD = '+';
+const TEXT = '(string)';
+const NOTHING: CelNode = { kind: 'name', name: '(nothing)' };
 
 const compile = (node: CelNode, path: string): Value => {
   switch (node.kind) {
@@ -167,6 +207,8 @@ const FUNCTIONS: Readonly<Record<string, { readonly takes: number; readonly appl
       return Array.isArray(value) ? value.length : isMap(value) && !(value instanceof CelHeaders) ? Object.keys(value).length : undefined;
     },
   },
+  [ADD]: { takes: 2, apply: ([a, b]) => (typeof a === 'string' && typeof b === 'string' ? a + b : OPERATORS['+']?.(a, b)) },
+  [TEXT]: { takes: 1, apply: ([value]) => (isScalar(value) ? celText(value) : undefined) },
   int: { takes: 1, apply: ([value]) => numeric(value, Math.trunc) },
   uint: { takes: 1, apply: ([value]) => numeric(value, (n) => (n < 0 ? undefined : Math.trunc(n))) },
   double: { takes: 1, apply: ([value]) => numeric(value, (n) => n) },
@@ -179,6 +221,8 @@ const FUNCTIONS: Readonly<Record<string, { readonly takes: number; readonly appl
     },
   },
 };
+const isScalar = (value: unknown): boolean =>
+  ['string', 'number', 'boolean'].includes(typeof value) || value instanceof CelDuration || value instanceof CelTime;
 const numeric = (value: unknown, apply: (n: number) => number | undefined): number | undefined => {
   const n = typeof value === 'string' && /^-?\d+(\.\d+)?$/.test(value) ? Number(value) : value;
   return typeof n === 'number' ? apply(n) : undefined;

@@ -3,12 +3,23 @@
 
 import { handleAdmin } from './admin-api.ts';
 import { type AdminContext, type AdminRequest, type AdminResponse, text } from './admin-context.ts';
+import { prometheusStream } from './stats-page.ts';
 
 const COUNTED: ReadonlySet<string> = new Set(['/clusters', '/stats', '/stats/prometheus']);
 
+const TAP = /^\/tap(?:\?|$)/;
+
+/** The one page that may be long has its pieces made while they are read. */
+const handle = (context: AdminContext, request: AdminRequest): AdminResponse => {
+  const { pathname, searchParams } = new URL(request.path, 'http://admin');
+  if (request.pieces !== true || request.method !== 'GET' || pathname !== '/stats/prometheus') return handleAdmin(context, request);
+  return prometheusStream(context, searchParams);
+};
+
 export const answerAdmin = async (context: AdminContext, request: AdminRequest): Promise<AdminResponse> => {
   const { workers, dataPlane, log } = context;
-  if (workers === undefined) return handleAdmin(context, request);
+  if (context.tap !== undefined && request.method === 'POST' && TAP.test(request.path)) return context.tap(request);
+  if (workers === undefined) return handle(context, request);
   const { pathname } = new URL(request.path, 'http://admin');
   if (!COUNTED.has(pathname)) {
     const level = log.level.value;
@@ -29,7 +40,7 @@ export const answerAdmin = async (context: AdminContext, request: AdminRequest):
       referencedSecrets: () => dataPlane.referencedSecrets(),
       extensions: () => dataPlane.extensions(),
     };
-    return handleAdmin({ ...context, dataPlane: summed, metrics }, request);
+    return handle({ ...context, dataPlane: summed, metrics }, request);
   } catch (problem) {
     const reason = problem instanceof Error ? problem.message : String(problem);
     log.error('an admin page cannot be added up', { path: pathname, reason });

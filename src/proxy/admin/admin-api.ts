@@ -39,7 +39,7 @@ const PAGES: { readonly [path: string]: Page } = {
   '/hot_restart_version': { help: 'print the hot restart compatibility version', serve: () => text('skein.1') },
   '/init_dump': { help: 'dump what the start still waits for', serve: (c, q) => initDump(c, q) },
   '/listeners': { help: 'print listener info', serve: (c, q) => listenersPage(c, q) },
-  '/logging': { help: 'query/change logging levels', serve: (c, q) => loggingPage(c, q) },
+  '/logging': { help: 'query/change logging levels', serve: loggingPage },
   '/memory': { help: 'print current allocation/heap usage', serve: () => memoryPage() },
   '/quitquitquit': {
     help: 'exit the server',
@@ -72,6 +72,7 @@ const PAGES: { readonly [path: string]: Page } = {
   '/runtime': { help: 'print runtime values', serve: (c) => runtimePage(c) },
   '/runtime_modify': { help: 'add or modify runtime values', mutates: true, serve: () => text('No admin layer specified\n', 503) },
   '/server_info': { help: 'print server version/status information', serve: (c) => serverInfo(c) },
+  '/tap': { help: 'show exchanges as they end, as lines of JSON', mutates: true, serve: () => text('nothing can be tapped here\n', 501) },
   '/stats': { help: 'print server stats', serve: statsPage },
   '/stats/prometheus': { help: 'print server stats in prometheus format', serve: prometheusPage },
 };
@@ -165,16 +166,25 @@ const LEVELS: { readonly [name: string]: LogLevel } = {
   off: 'off',
 };
 
-const loggingPage = ({ log }: AdminContext, query: URLSearchParams): AdminResponse => {
-  const asked = query.get('level') ?? [...query].find(([, v]) => v in LEVELS)?.[1];
+/** One logger, `all`: to set another is refused and sets nothing. Whoever may only read changes nothing. */
+function loggingPage({ log }: AdminContext, query: URLSearchParams, method: string): AdminResponse {
+  if (query.size > 0 && method !== 'POST') return text(`Method ${method} not allowed, POST required.`, 405);
+  const named = (query.get('paths') ?? '').split(',').flatMap((pair): [string, string][] => {
+    const at = pair.lastIndexOf(':');
+    return at < 0 ? [] : [[pair.slice(0, at), pair.slice(at + 1)]];
+  });
+  const components = [...named, ...[...query].filter(([name]) => name !== 'level' && name !== 'paths')];
+  const unknown = components.find(([name]) => name !== 'all');
+  if (unknown !== undefined) return text(`error: unknown logger name ${unknown[0]}: this proxy has one logger, all\n`, 400);
+  const asked = query.get('level') ?? components[0]?.[1];
   if (asked !== undefined) {
-    const level = LEVELS[asked];
+    const level = Object.hasOwn(LEVELS, asked) ? LEVELS[asked] : undefined;
     if (!level)
       return text(`error: invalid logger level: ${asked}\nusage: /logging?level=<level>\nlevels: ${Object.keys(LEVELS).join(' ')}\n`, 400);
     log.level.value = level;
   } else if (query.size > 0) return text('usage: /logging?level=<level>\n', 400);
   return text(`active loggers:\n  all: ${log.level.value}\n`);
-};
+}
 
 const memoryPage = (): AdminResponse => {
   const { heapUsed, heapTotal, rss } = process.memoryUsage();

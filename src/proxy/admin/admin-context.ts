@@ -46,6 +46,8 @@ export interface AdminContext {
   hotRestartStatus(): object;
   setHealthFailed(failed: boolean): void;
   reopenLogs(): void;
+  /** Opens a tap; absent: nothing here can be tapped. */
+  tap?(request: AdminRequest): Promise<AdminResponse>;
   /** Ends the process after the answer is out. */
   quit(): void;
 }
@@ -55,12 +57,23 @@ export interface AdminRequest {
   /** With query. */
   readonly path: string;
   readonly body: string;
+  /** An answer in pieces is taken. */
+  readonly pieces?: boolean;
 }
 
 export interface AdminResponse {
   readonly status: number;
   readonly headers: { readonly [name: string]: string };
   readonly body: string;
+  /** Instead of `body`: begins the answer in pieces, and answers how to stop it when its reader has gone. */
+  readonly stream?: (reader: AnswerReader) => () => void;
+}
+
+/** Who reads an answer in pieces. After `end`, and after the reader has gone, nothing is sent. */
+export interface AnswerReader {
+  /** False: too much waits for the reader, and this piece was dropped. */
+  send(piece: string): boolean;
+  end(): void;
 }
 
 export const text = (body: string, status = 200): AdminResponse => ({

@@ -6,7 +6,6 @@ import { ListeningSockets } from '../listener/listening-sockets.ts';
 import { answerAdmin } from './admin-answer.ts';
 import { type AdminContext, text } from './admin-context.ts';
 import { type PageHandler, PagePort } from './page-port.ts';
-import { prometheusPage } from './stats-page.ts';
 
 export interface AdminServer {
   /** `ip:port` as bound, or the socket's path. */
@@ -20,7 +19,7 @@ export interface AdminServer {
 export const startAdminServer = (context: AdminContext, address: Address, sockets = new ListeningSockets()): Promise<AdminServer> =>
   listen(address, sockets, async (request) => {
     try {
-      return await answerAdmin(context, request);
+      return await answerAdmin(context, { ...request, pieces: true });
     } catch (e) {
       context.log.error('an admin request failed', { path: request.path, reason: String(e) });
       return text(`${e instanceof Error ? e.message : String(e)}\n`, 500);
@@ -29,10 +28,11 @@ export const startAdminServer = (context: AdminContext, address: Address, socket
 
 /** `/stats/prometheus` and nothing else. */
 export const startMetricsServer = (context: AdminContext, address: Address): Promise<AdminServer> =>
-  listen(address, new ListeningSockets(), async ({ method, path }) => {
+  listen(address, new ListeningSockets(), async (request) => {
+    const { method, path } = request;
     const at = path.indexOf('?');
     const known = (at < 0 ? path : path.slice(0, at)) === '/stats/prometheus' && (method === 'GET' || method === 'HEAD');
-    return known ? prometheusPage(context, new URLSearchParams(at < 0 ? '' : path.slice(at + 1))) : text('not found\n', 404);
+    return known ? answerAdmin(context, { ...request, pieces: true }) : text('not found\n', 404);
   });
 
 const listen = async (address: Address, sockets: ListeningSockets, handler: PageHandler): Promise<AdminServer> => {

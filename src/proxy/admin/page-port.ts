@@ -2,8 +2,8 @@
 // requests to a handler. The HTTP lies in wire/http1-page-server.ts.
 import { createServer, type Server, type Socket } from 'node:net';
 import { PageConnection, type PageLink, type PagePhase } from '../../wire/http1-page-server.ts';
-import { ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_PHASE_MS, LAST_ANSWERS_MS } from '../limits.ts';
-import type { AdminRequest, AdminResponse } from './admin-context.ts';
+import { ADMIN_BODY_BYTES_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_PHASE_MS, ANSWER_BACKLOG_BYTES_MAX, LAST_ANSWERS_MS } from '../limits.ts';
+import type { AdminRequest, AdminResponse, AnswerReader } from './admin-context.ts';
 
 /** Never rejects. */
 export type PageHandler = (request: AdminRequest) => Promise<AdminResponse>;
@@ -40,7 +40,7 @@ export class PagePort {
     if (this.#released) return;
     this.#released = true;
     this.#server.close(() => this.#ended.resolve());
-    for (const client of this.#clients) client.connection.leave();
+    for (const client of this.#clients) client.leave();
   }
 
   async close(): Promise<void> {
@@ -61,12 +61,13 @@ export class PagePort {
   }
 }
 
-class Client implements PageLink {
+class Client implements PageLink, AnswerReader {
   readonly connection: PageConnection;
   readonly #socket: Socket;
   readonly #handler: PageHandler;
   readonly #closed: (client: Client) => void;
   #timer: NodeJS.Timeout;
+  #stop: (() => void) | undefined;
 
   constructor(socket: Socket, handler: PageHandler, closed: (client: Client) => void) {
     this.#socket = socket;
@@ -76,23 +77,42 @@ class Client implements PageLink {
     this.connection = new PageConnection(this, { bodyBytesMax: ADMIN_BODY_BYTES_MAX, keepAlive: true });
     socket.on('data', (chunk: Buffer) => this.connection.receive(chunk));
     socket.on('drain', () => this.connection.drained());
-    socket.on('end', () => this.connection.finish());
+    // Who reads an answer in pieces and ends its side has gone.
+    socket.on('end', () => (this.connection.streams ? this.destroy() : this.connection.finish()));
     socket.on('error', () => this.destroy());
     socket.on('close', () => this.destroy());
   }
 
   request(request: AdminRequest): void {
-    void this.#handler(request).then(({ status, headers, body }) =>
-      this.connection.answer({ status, headers: { ...headers, date: new Date().toUTCString(), ...ALWAYS }, body }),
-    );
+    void this.#handler(request).then(({ status, headers, body, stream }) => {
+      const all = { ...headers, date: new Date().toUTCString(), ...ALWAYS };
+      if (stream === undefined) this.connection.answer({ status, headers: all, body });
+      else if (this.connection.begin({ status, headers: all })) this.#stop = stream(this);
+    });
+  }
+
+  /** A piece of an answer that has more of them. */
+  send(piece: string): boolean {
+    if (this.#socket.destroyed || this.#socket.writableLength > ANSWER_BACKLOG_BYTES_MAX) return false;
+    this.connection.piece(piece);
+    return true;
+  }
+
+  /** The port closes: an answer without an end of its own ends now. */
+  leave(): void {
+    this.#stop?.();
+    this.connection.lastPiece();
+    this.connection.leave();
   }
 
   write(bytes: Buffer): boolean {
     return this.#socket.write(bytes);
   }
 
+  /** Of the connection, or of the answer in pieces, which ends it. */
   end(): void {
-    this.#socket.end();
+    if (this.connection.streams) this.connection.lastPiece();
+    else this.#socket.end();
   }
 
   phase(phase: PagePhase): void {
@@ -102,6 +122,8 @@ class Client implements PageLink {
 
   destroy(): void {
     clearTimeout(this.#timer);
+    this.#stop?.();
+    this.#stop = undefined;
     this.#socket.destroy();
     this.#closed(this);
   }

@@ -1,7 +1,7 @@
 // One proxy put together: data plane, xDS subscriptions, telemetry and admin API from one bootstrap. It starts, says when it
 // is live, drains and closes. Signals, flags and the agent are its caller's.
 import type { Log } from '../../base/log.ts';
-import type { Bootstrap, CommandLineOptions } from '../../xds/gen/types.ts';
+import type { Bootstrap, CommandLineOptions, Node } from '../../xds/gen/types.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
 import { answerAdmin } from '../admin/admin-answer.ts';
 import type { AdminContext, AdminRequest, AdminResponse, DrainRequest, ServerState } from '../admin/admin-context.ts';
@@ -11,6 +11,10 @@ import type { DataPlane } from '../data-plane.ts';
 import type { ListeningSockets } from '../listener/listening-sockets.ts';
 import type { OriginalDestination } from '../listener/original-destination.ts';
 import type { OverloadConfig } from '../overload.ts';
+import type { TapDesk, TapDeskOptions } from '../tap/tap-desk.ts';
+import { peerOf } from '../telemetry/peer-metadata.ts';
+import { CertificateLife } from '../telemetry/process-stats.ts';
+import type { SummaryLink } from '../telemetry/summary-link.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { startWorkers } from '../workers/start-workers.ts';
 import type { WorkersPlane } from '../workers/workers-plane.ts';
@@ -34,6 +38,8 @@ export interface ProxyServerOptions {
   readonly logFlushMs?: number | undefined;
   /** Istio's metrics that were not added to for so long are forgotten; 0 or absent: never. */
   readonly rotateMetricsMs?: number | undefined;
+  /** How often the control plane is told, over this, what happens. */
+  readonly summaries?: { readonly transport: XdsTransport; readonly everyMs: number } | undefined;
   readonly rejectUnknownFields?: boolean;
   readonly clock?: Clock;
   /** [0, 1) */
@@ -60,6 +66,8 @@ const DRAIN_POLL_MS = 50;
 const DRAIN_TIME_MS = 600_000;
 
 const LOG_CLOSE_MS = 2000;
+/** What services that take logs are still told. */
+const EXPORT_CLOSE_MS = 500;
 
 export class ProxyServer {
   readonly dataPlane: DataPlane;
@@ -70,9 +78,15 @@ export class ProxyServer {
   readonly #subscriptions: Subscriptions;
   readonly #context: AdminContext;
   #admin: AdminServer | undefined;
+  readonly #certificateLife = new CertificateLife();
   #draining = false;
   #drainTimer: NodeJS.Timeout | undefined;
   #healthFailed = false;
+  readonly #node: Node;
+  #summaryLink: SummaryLink | undefined;
+  #endSummaries: () => void = () => undefined;
+  /** Made by the first tap. */
+  #taps: Promise<TapDesk> | undefined;
 
   constructor(options: ProxyServerOptions) {
     const { bootstrap, log, version } = options;
@@ -80,6 +94,7 @@ export class ProxyServer {
     this.#clock = options.clock ?? systemClock;
     const random = options.random ?? Math.random;
     const node = announcedNode(bootstrap.node, version, options.node);
+    this.#node = node;
     const ads = bootstrap.dynamic_resources?.ads_config;
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
     const localName = bootstrap.cluster_manager?.local_cluster_name;
@@ -91,12 +106,14 @@ export class ProxyServer {
         logFlushMs: options.logFlushMs,
         sharedLogs: (options.concurrency ?? 1) > 1,
         rotateMetricsMs: options.rotateMetricsMs,
+        summariesMs: options.summaries?.everyMs,
         buckets: bootstrap.stats_config?.histogram_bucket_settings,
         plane: {
           overload: options.overload ?? DEFAULT_OVERLOAD,
           drainTimeMs: this.#drainTimeMs,
           drainGradually: options.drainGradually ?? false,
           ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
+          ...(bootstrap.tracing?.http === undefined ? {} : { tracer: bootstrap.tracing.http }),
           ...(localName ? { localCluster: { name: localName, locality: bootstrap.node?.locality ?? {} } } : {}),
           ...(ads !== undefined && isDelta(ads) ? { asksOnDemand: true } : {}),
         },
@@ -112,6 +129,7 @@ export class ProxyServer {
       },
       limits: { layered_runtime: bootstrap.layered_runtime },
       sockets: options.sockets,
+      summary: (report) => this.#summaryLink?.tell(report),
       died: (reason) => {
         log.error('a worker is gone: this process ends', { reason });
         options.failed?.(reason);
@@ -136,6 +154,7 @@ export class ProxyServer {
   /** Applies the static resources and opens the streams. Throws on a static resource that is refused. */
   start(): void {
     this.#subscriptions.start();
+    if (this.#options.summaries) void this.#tellSummaries(this.#options.summaries);
   }
 
   /** Rejects when the admin API's address cannot be had. */
@@ -196,10 +215,39 @@ export class ProxyServer {
   async close(): Promise<void> {
     clearTimeout(this.#drainTimer);
     this.#subscriptions.close();
+    (await this.#taps)?.close();
+    await this.#telemetry.closeExports(EXPORT_CLOSE_MS);
     await this.dataPlane.close();
+    this.#endSummaries();
+    this.#summaryLink?.close();
     // A disk that hangs does not hold the end up.
     await Promise.race([this.#telemetry.close(), new Promise<void>((resolve) => this.#clock.after(LOG_CLOSE_MS, resolve))]);
     await this.#admin?.close();
+  }
+
+  #tapDeskOptions(bootstrap: Bootstrap): TapDeskOptions {
+    const all = this.#workers;
+    all?.onTapped((id, record, skipped) => void this.#taps?.then((desk) => desk.tapped(id, record, skipped)));
+    return {
+      own: peerOf(bootstrap.node?.metadata ?? {}),
+      proxy: bootstrap.node?.id ?? '',
+      clock: this.#clock,
+      log: this.#options.log,
+      attach: (sampler) => {
+        this.#telemetry.tap = sampler;
+      },
+      tell: (taps) => all?.tell({ kind: 'taps', taps }),
+    };
+  }
+
+  /** Its modules come beside the first configuration. */
+  async #tellSummaries({ transport, everyMs }: NonNullable<ProxyServerOptions['summaries']>): Promise<void> {
+    const { recordSummaries } = await import('../telemetry/summaries.ts');
+    const { SummaryLink } = await import('../telemetry/summary-link.ts');
+    const link = new SummaryLink(transport, this.#node, this.#clock);
+    this.#summaryLink = link;
+    const deliver = link.tell.bind(link);
+    this.#endSummaries = recordSummaries({ telemetry: this.#telemetry, node: this.#node, clock: this.#clock, everyMs, deliver });
   }
 
   #drainListeners({ graceful, inboundOnly, skipExit }: DrainRequest): void {
@@ -257,6 +305,10 @@ export class ProxyServer {
         if (failed) this.dataPlane.drainGracefully(false);
         else this.dataPlane.keepServing();
       },
+      tap: async (request) => {
+        this.#taps ??= import('../tap/tap-desk.ts').then(({ TapDesk }) => new TapDesk(this.#tapDeskOptions(bootstrap)));
+        return (await this.#taps).answer(request);
+      },
       reopenLogs: () => {
         this.#workers?.tell({ kind: 'reopenLogs' });
         for (const problem of this.#telemetry.sinks.reopen()) log.error('an access log cannot be opened anew', { problem });
@@ -285,13 +337,12 @@ export class ProxyServer {
     set('server.memory_heap_size', memory.heapTotal);
     set('server.memory_physical_size', memory.rss);
     set('server.total_connections', this.activeConnections());
+    set('server.days_until_first_cert_expiring', this.#certificateLife.daysLeft(this.dataPlane.secrets(), this.#clock.wallMs()));
     set('cluster_manager.active_clusters', clusters.filter((c) => c.warm).length);
     set('cluster_manager.warming_clusters', clusters.filter((c) => !c.warm).length);
     set('listener_manager.total_listeners_active', listeners.filter((l) => l.warm).length);
     set('listener_manager.total_listeners_warming', listeners.filter((l) => !l.warm).length);
     set('listener_manager.workers_started', live ? 1 : 0);
-    let dropped = 0;
-    for (const [, sink] of this.#telemetry.sinks.all()) dropped += sink.dropped;
-    stats.counter('access_logs.file.dropped').value = dropped;
+    this.#telemetry.sinks.countInto(stats);
   }
 }

@@ -30,7 +30,7 @@ import type { UpstreamPool } from '../upstream/upstream-stream.ts';
 import { type Breakers, compileBreakers } from './circuit-breaker.ts';
 import { ClusterHealth, type HealthRules } from './cluster-health.ts';
 import { type ClusterProtocol, compileClusterProtocol } from './cluster-protocol.ts';
-import { type ClusterStats, createClusterStats, pickerStats, tellBreakers } from './cluster-stats.ts';
+import { type ClusterStats, countAnswer, createClusterStats, pickerStats, tellBreakers } from './cluster-stats.ts';
 import type { DnsLookup } from './dns-lookup.ts';
 import { DnsResolution } from './dns-resolution.ts';
 import { Host } from './host.ts';
@@ -327,9 +327,7 @@ export class ClusterRuntime {
   responded(host: Host, status: number, meant: number, headers?: HeaderBlock, sentMs?: number): void {
     if (status >= 500) host.stats.rqError++;
     else host.stats.rqSuccess++;
-    this.stats.rqCompleted.value++;
-    const byClass = this.stats.rqByClass[Math.floor(status / 100)];
-    if (byClass !== undefined) byClass.value++;
+    countAnswer(this.stats, status);
     this.#health?.answered(host, meant, this.#watchesHeaders ? headers : undefined);
     if (this.#ewmaDecayMs > 0 && sentMs !== undefined) this.#remember(host, sentMs);
   }

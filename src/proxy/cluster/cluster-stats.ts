@@ -28,6 +28,11 @@ export interface ClusterStats {
   readonly rqCompleted: Stat;
   /** Index is the hundreds digit of the status. */
   readonly rqByClass: readonly Stat[];
+  /** Made when it is first answered. */
+  readonly rqByCode: Map<number, Stat>;
+  readonly makeCode: (status: number) => Stat;
+  readonly rqBackOff: Stat;
+  readonly rqBackOffAsked: Stat;
   readonly noneHealthy: Stat;
   readonly membershipTotal: Stat;
   readonly membershipHealthy: Stat;
@@ -60,6 +65,10 @@ export const createClusterStats = (store: StatsStore, statName: string): Cluster
     rqTimeout: counter('upstream_rq_timeout'),
     rqPerTryTimeout: counter('upstream_rq_per_try_timeout'),
     rqCompleted: counter('upstream_rq_completed'),
+    rqByCode: new Map(),
+    makeCode: (status) => counter(`upstream_rq_${status}`),
+    rqBackOff: counter('upstream_rq_retry_backoff_exponential'),
+    rqBackOffAsked: counter('upstream_rq_retry_backoff_ratelimited'),
     rqByClass: ['0xx', '1xx', '2xx', '3xx', '4xx', '5xx'].map((c) => counter(`upstream_rq_${c}`)),
     noneHealthy: counter('upstream_cx_none_healthy'),
     membershipTotal: gauge('membership_total'),
@@ -69,6 +78,20 @@ export const createClusterStats = (store: StatsStore, statName: string): Cluster
     ejectionsActive: gauge('outlier_detection.ejections_active'),
     updateSuccess: counter('update_success'),
   };
+};
+
+/** An answer of one status, which is 100 to 599 or not told apart. */
+export const countAnswer = (stats: ClusterStats, status: number): void => {
+  stats.rqCompleted.value++;
+  const byClass = stats.rqByClass[Math.floor(status / 100)];
+  if (byClass === undefined || status < 100) return;
+  byClass.value++;
+  let byCode = stats.rqByCode.get(status);
+  if (byCode === undefined) {
+    byCode = stats.makeCode(status);
+    stats.rqByCode.set(status, byCode);
+  }
+  byCode.value++;
 };
 
 /** What of each priority's limits is used up, and where that is asked for, what is left. Found when somebody looks. */

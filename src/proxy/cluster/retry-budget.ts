@@ -47,9 +47,11 @@ export class RetryBudget {
   }
 
   /** Until the attempt after number `attempts`, which came back with `response`. */
-  waitMs(response: HeaderBlock | undefined, attempts: number, { clock, random }: ProxyEnvironment): number {
+  waitMs(response: HeaderBlock | undefined, attempts: number, { clock, random }: ProxyEnvironment, stats?: ClusterStats): number {
     if (this.plan === undefined) return 0;
     const asked = response === undefined ? undefined : rateLimitedBackOffMs(this.plan, response, clock.wallMs(), random);
+    const counted = asked === undefined ? stats?.rqBackOff : stats?.rqBackOffAsked;
+    if (counted !== undefined) counted.value++;
     return asked ?? retryBackOffMs(this.plan, attempts, random);
   }
 

@@ -17,6 +17,7 @@ import { earlyReply } from '../exchange/local-reply-map.ts';
 import { appendVia } from '../exchange/request-headers.ts';
 import { changesProtocol } from '../exchange/response-head.ts';
 import { FLUSH_CHECK_MS, STREAM_IDLE_TIMEOUT_MS } from '../limits.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { SocketOutput } from '../sockets/socket-output.ts';
 import { WheelTimer } from '../timer-wheel.ts';
@@ -171,7 +172,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   /** A request that never was: there is no exchange to answer it. */
   #answer(reply: LocalReply): void {
     const parser = this.#parser;
-    const info = new StreamInfo();
+    const info = new StreamInfo(PROCESS_FACTS);
     describeConnection(info, this.#facts);
     info.startTime = this.#env.clock.wallMs();
     info.endTime = info.startTime;
@@ -190,7 +191,10 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     writer.endHead();
     writer.append(body);
     this.#socket.write(writer.take());
-    this.#env.observer.httpDone(info, parser.headers, undefined, undefined, this.#plan.context);
+    const isNone = reply.flag === FLAG.DPE;
+    // As Envoy: of a message that is none, nothing but the answer is told.
+    if (isNone) info.method = info.path = '';
+    this.#env.observer.httpDone(info, isNone ? undefined : parser.headers, undefined, undefined, this.#plan.context);
     this.#end();
   }
 

@@ -13,6 +13,7 @@ import { type DownstreamFacts, describeConnection } from '../connection-facts.ts
 import type { HcmPlan } from '../exchange/hcm-plan.ts';
 import { earlyReply } from '../exchange/local-reply-map.ts';
 import { FLUSH_CHECK_MS, GOAWAY_ROUND_TRIP_MS, IDLE_EXCHANGES_MAX, STREAM_IDLE_TIMEOUT_MS } from '../limits.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { Http2Keepalive } from '../sockets/http2-keepalive.ts';
 import { Http2Output } from '../sockets/http2-output.ts';
@@ -186,7 +187,7 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
   }
   #unserved(): StreamInfo {
-    const info = new StreamInfo();
+    const info = new StreamInfo(PROCESS_FACTS);
     describeConnection(info, this.#facts);
     info.startTime = this.#env.clock.wallMs();
     info.endTime = info.startTime;

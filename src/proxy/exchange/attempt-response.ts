@@ -9,8 +9,9 @@ import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
 import { invalidHeader, type LocalReply } from './local-reply.ts';
 import { finishResponseHead } from './response-head.ts';
+import type { PacedResponse } from './response-pace.ts';
 
-export class AttemptResponse {
+export class AttemptResponse implements PacedResponse {
   readonly #env: ProxyEnvironment;
   readonly #down: DownstreamStream;
   readonly #exchange: Exchange;
@@ -70,14 +71,49 @@ export class AttemptResponse {
     exchange.info.bytesSent += end - start;
     exchange.info.grpc?.response.feed(buf, start, end);
     exchange.touch();
+    const { responsePace: pace } = exchange;
+    if (pace !== undefined) return pace.body(this, buf.subarray(start, end));
     return this.#down.writeBody(buf, start, end, exchange.responseChunked);
   }
 
   end(): void {
     const exchange = this.#exchange;
-    exchange.responseEnded = true;
     exchange.info.lastUpstreamRxByte = this.#env.clock.wallMs();
+    if (exchange.responsePace?.end() === true) return;
+    exchange.responseEnded = true;
     this.#down.endBody(exchange.responseChunked, exchange.responseTrailers);
+  }
+
+  /** The server's side of the answer is over. */
+  settled(): void {
+    const { responsePace: pace } = this.#exchange;
+    if (pace !== undefined) pace.settled = true;
+    if (pace?.holds !== true) this.#down.next();
+  }
+
+  /** The client takes more. False: of what waits already. */
+  drained(): boolean {
+    return this.#exchange.responsePace?.drained() ?? true;
+  }
+
+  // --- a body that is paced (PacedResponse) ---
+
+  write(piece: Buffer): boolean {
+    this.#exchange.touch();
+    return this.#down.writeBody(piece, 0, piece.length, this.#exchange.responseChunked);
+  }
+
+  room(): void {
+    this.#exchange.onDownstreamDrain();
+  }
+
+  finish(): void {
+    const exchange = this.#exchange;
+    const { requestEnded, responsePace: pace } = exchange;
+    exchange.responseEnded = true;
+    this.#down.endBody(exchange.responseChunked, exchange.responseTrailers);
+    exchange.onResponsePaced();
+    if (requestEnded && pace?.settled === true) this.#down.next();
   }
 
   /** All of one read was handed on. False: the answer is over before the request, whose rest has nowhere to go. */

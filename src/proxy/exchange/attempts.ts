@@ -2,7 +2,7 @@
 // UpstreamClient of the connection an attempt runs on. One object per downstream connection, used again for each request;
 // it answers the client only through its exchange.
 
-import { FLAG } from '../../plan/response-flag.ts';
+import { FLAG, FLAG_NAMES } from '../../plan/response-flag.ts';
 import type { ResetKind } from '../../plan/retry.ts';
 import type { RouteMatch } from '../../plan/route.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
@@ -17,6 +17,7 @@ import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { ResetCause, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from '../upstream/upstream-stream.ts';
 import { type HedgingAttempts, SlowAttempts } from './attempt-hedges.ts';
 import { attemptPool } from './attempt-pool.ts';
+import { AttemptRequest } from './attempt-request.ts';
 import { AttemptResponse } from './attempt-response.ts';
 import { AttemptTimeouts, type TimedAttempts, WEBSOCKET } from './attempt-timeouts.ts';
 import { AttemptWish } from './attempt-wish.ts';
@@ -24,9 +25,8 @@ import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
-import { KeptRequest } from './kept-request.ts';
+import type { KeptRequest } from './kept-request.ts';
 import * as replies from './local-reply.ts';
-import { Mirrors } from './mirrors.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
 import { changesProtocol } from './response-head.ts';
 import { UpgradeTunnel } from './upgrade-tunnel.ts';
@@ -41,9 +41,9 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   readonly #suppressed: boolean;
   readonly #times: AttemptTimeouts;
   readonly #response: AttemptResponse;
-  /** What has come of the body and is not sent, or may be sent again. */
-  readonly kept = new KeptRequest();
-  readonly #mirrors: Mirrors;
+  readonly #request: AttemptRequest;
+  /** Of the request's body. */
+  readonly kept: KeptRequest;
   // The attempt.
   #cluster: ClusterRuntime | undefined;
   #limits: ResourceLimits | undefined;
@@ -69,7 +69,8 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     this.info = exchange.info;
     this.#suppressed = plan.suppressEnvoyHeaders;
     this.#times = new AttemptTimeouts(env.wheel, this, plan.respectsExpectedTimeout);
-    this.#mirrors = new Mirrors(env, exchange, facts);
+    this.#request = new AttemptRequest(env, down, exchange, facts);
+    this.kept = this.#request.kept;
     this.#response = new AttemptResponse(env, down, exchange);
     this.#wish = new AttemptWish(facts);
     this.tunnel = new UpgradeTunnel(down, exchange);
@@ -98,7 +99,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   end(): void {
     this.#times.disarmAll();
     this.#budget.release();
-    this.#mirrors.release();
+    this.#request.release();
   }
 
   /** The route names a cluster: the first attempt begins. */
@@ -120,9 +121,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     finalizeRequest(exchange, match, expectedMs, this.#suppressed);
     // As Envoy: what the route says of headers may ask for attempts as a client's do.
     this.#budget.begin(route.retry, exchange);
-    // A filter has waited for more of the body than may be sent again.
-    if (this.kept.bytes > 0 && this.kept.bytes > exchange.bodyBytesMax) this.#budget.abandon(cluster.stats);
-    this.kept.keep = this.#budget.left > 0 || route.mirrors.length > 0;
+    this.#request.begin(this.#budget, cluster.stats, route.mirrors.length > 0);
     if (exchange.requestEnded || exchange.upgrade === WEBSOCKET) this.#times.armRoute();
     this.#pick();
   }
@@ -149,9 +148,10 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     describeHost(info, host);
     if (match.route.autoHostRewrite) rewriteHost(exchange, match, host.hostname !== '' ? host.hostname : undefined, this.#suppressed);
     if (this.#attempts > 1 && !this.#suppressed) this.#times.tellLeft(exchange.requestHeaders);
+    exchange.trace?.attempt(exchange.requestHeaders, info);
     if (match.virtualHost.includeRequestAttemptCount) exchange.requestHeaders.setById(H.X_ENVOY_ATTEMPT_COUNT, String(this.#attempts));
     this.#attemptStart = this.#env.clock.monotonicMs();
-    if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#mirrors.start(match.route.mirrors, this.#times.routeMs, this.kept);
+    if (this.#attempts === 1 && match.route.mirrors.length > 0) this.#request.mirror(match.route.mirrors, this.#times.routeMs);
     const pool = attemptPool(this.#env, cluster, host, exchange, this.#facts);
     this.#pool = pool;
     const outcome = pool.acquire(this, limits);
@@ -167,21 +167,10 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     const exchange = this.#exchange;
     this.#pool = undefined;
     this.#connection = connection;
-    const info = this.info;
     this.#times.armStream(this.#cluster?.protocol.maxStreamDurationMs ?? 0);
     if (exchange.requestEnded || exchange.upgrade === WEBSOCKET) this.#times.armTry();
-    describeConnected(info, connection);
-    info.firstUpstreamTxByte = this.#env.clock.wallMs();
-    const ended = exchange.requestEnded && this.kept.empty;
-    info.upstreamHeaderBytesSent = connection.writeRequest(exchange, exchange.upgrade, exchange.requestChunked, ended);
-    if (!this.kept.sendTo(connection)) this.#down.pauseReading();
-    if (exchange.requestEnded) {
-      connection.endRequest(this.kept.trailers);
-      info.lastUpstreamTxByte = this.#env.clock.wallMs();
-    } else {
-      this.#down.resumeReading();
-      if (!this.#down.reading) connection.flush();
-    }
+    describeConnected(this.info, connection);
+    this.#request.forward(connection);
   }
 
   onRequestBody(buf: Buffer, start: number, end: number): void {
@@ -189,25 +178,9 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     this.info.grpc?.request.feed(buf, start, end);
     this.#exchange.touch();
     if (!this.#exchange.active || this.#exchange.responseEnded) return;
-    this.#mirrors.body(buf, start, end);
-    const kept = this.kept;
-    const connection = this.#connection;
-    if (connection !== undefined) {
-      if (!connection.writeBody(buf, start, end)) this.#down.pauseReading();
-      if (!kept.keep) return;
-    }
-    kept.bytes += end - start;
-    const fits = kept.bytes <= this.#exchange.bodyBytesMax;
-    if (!fits && kept.keep) this.#budget.abandon(this.#cluster?.stats);
-    if (!fits && connection !== undefined) kept.drop();
-    else if (!fits && kept.keep && this.#pool === undefined && this.#attempts > 0) this.#answer(replies.RETRY_BUFFER_EXCEEDED);
-    else {
-      if (!fits) {
-        kept.keep = false;
-        this.#down.pauseReading();
-      }
-      kept.add(buf, start, end);
-    }
+    const waits = this.#pool === undefined && this.#attempts > 0;
+    if (!this.#request.body(this.#connection, waits, this.#budget, this.#cluster?.stats, buf, start, end))
+      this.#answer(replies.RETRY_BUFFER_EXCEEDED);
   }
 
   onRequestTrailers(trailers: HeaderBlock): void {
@@ -220,12 +193,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
       this.#times.armRoute();
       if (this.#connection !== undefined) this.#times.armTry();
     }
-    this.#mirrors.end();
-    const connection = this.#connection;
-    if (connection !== undefined) {
-      connection.endRequest(this.kept.trailers);
-      this.info.lastUpstreamTxByte = this.#env.clock.wallMs();
-    }
+    this.#request.end(this.#connection);
   }
 
   /** The downstream connection has handed on all it read. */
@@ -274,6 +242,12 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
 
   #upstreamLost(reason: replies.ResetReason, transport: string, kind: ResetKind): void {
     this.#times.disarmTry();
+    this.#exchange.trace?.attemptLost(
+      this.#exchange.requestHeaders,
+      this.info,
+      FLAG_NAMES[replies.RESET_FLAGS[reason]]?.[0] ?? '',
+      reason.replaceAll('_', ' '),
+    );
     if (kind !== 'overflow' && this.#budget.wantsReset(kind, this.info) && this.#retry(undefined, false)) return;
     if (this.#slow?.any === true) return;
     this.#answer(replies.upstreamReset(reason, transport, this.#attempts > 1, this.#informed), reason === 'overflow');
@@ -284,15 +258,16 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   }
 
   /** True when another attempt is waiting for its time. `response`: what is answered if it is not. `late`: its time was over. */
-  #retry(response: HeaderBlock | undefined, late: boolean): boolean {
+  #retry(response: HeaderBlock | undefined, late: boolean, status = 0): boolean {
     const cluster = this.#cluster;
     const limits = this.#limits;
     if (cluster === undefined || limits === undefined) return false;
     if (!this.#budget.take(limits, cluster.stats, this.info, this.#host)) return false;
     this.info.upstreamHeaderBytesSent = 0;
+    this.#exchange.trace?.attemptOver(this.#exchange.requestHeaders, this.info, status);
     if (this.#exchange.route?.virtualHost.includeTimeoutRetryHeader === true)
       this.#exchange.requestHeaders.setById(H.X_ENVOY_IS_TIMEOUT_RETRY, String(late));
-    this.#times.armBackOff(this.#budget.waitMs(response, this.#attempts, this.#env));
+    this.#times.armBackOff(this.#budget.waitMs(response, this.#attempts, this.#env, this.#cluster?.stats));
     return true;
   }
 
@@ -326,7 +301,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     const grpcStatus = exchange.isGrpc ? head.headers.getById(H.GRPC_STATUS) : undefined;
     cluster.responded(host, status, grpcStatus === undefined ? status : replies.httpStatusOf(grpcStatus), head.headers, this.#attemptStart);
     if (this.#budget.wantsStatus(status, head.headers)) {
-      if (this.#retry(head.headers, false) || this.#slow?.any === true) {
+      if (this.#retry(head.headers, false, status) || this.#slow?.any === true) {
         this.#response.discard(this.#connection, head);
         this.#connection = undefined;
         return;
@@ -364,7 +339,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
 
   /** The client takes more. */
   onDownstreamDrain(): void {
-    this.#connection?.resume();
+    if (this.#response.drained()) this.#connection?.resume();
   }
 
   onTrailers(trailers: HeaderBlock): void {
@@ -374,7 +349,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
 
   onEnd(): void {
     if (!this.#exchange.active) return;
-    this.#times.disarmTry();
+    this.#times.disarmAll();
     this.#response.end();
   }
 
@@ -388,7 +363,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
 
   onSettled(): void {
     this.#connection = undefined;
-    this.#down.next();
+    this.#response.settled();
   }
 
   // --- tunnels ---

@@ -22,6 +22,7 @@ import type { FilterTask, FilterVerdict, HttpFilter, RequestBody } from '../filt
 import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { TimerSet } from '../timer-set.ts';
+import { RequestTrace } from '../tracing/request-trace.ts';
 import { Attempts } from './attempts.ts';
 import { mutateClientCertHeader } from './client-cert-header.ts';
 import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
@@ -31,10 +32,10 @@ import { LocalAnswers } from './local-answers.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
 import { admittedPath } from './request-admission.ts';
-import { RequestDecorator } from './request-decorator.ts';
 import { requestHash } from './request-hash.ts';
 import { type ClientAddress, mutateRequestHeaders } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
+import type { ResponsePace } from './response-pace.ts';
 import { forgetRoute, tellRoute } from './route-facts.ts';
 import type { RouteTable } from './route-table.ts';
 
@@ -56,7 +57,8 @@ export class Exchange implements FilteredExchange, RequestView {
   readonly #timers: TimerSet;
   readonly #certCache: { text: string | undefined } = { text: undefined };
   readonly #answers: LocalAnswers;
-  readonly #decorator: RequestDecorator;
+  /** undefined: the listener traces nothing. */
+  readonly trace: RequestTrace | undefined;
   // Request.
   method = '';
   path = '';
@@ -82,6 +84,7 @@ export class Exchange implements FilteredExchange, RequestView {
   responseStarted = false;
   responseEnded = false;
   responseChunked = false;
+  responsePace: ResponsePace | undefined;
   #start = 0;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts) {
@@ -93,7 +96,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.#filters = new FilterRun(plan, env.filters, this);
     this.#attempts = new Attempts(env, plan, down, facts, this);
     this.#answers = new LocalAnswers(plan, down, this);
-    this.#decorator = new RequestDecorator(plan);
+    this.trace = plan.tracing === undefined ? undefined : new RequestTrace(env, plan.tracing);
   }
 
   get headers(): HeaderBlock {
@@ -177,7 +180,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.isGrpc = isGrpcType(headers.getById(H.CONTENT_TYPE));
     if (this.isGrpc) {
       info.grpc = new GrpcMessages();
-      this.#timers.arm(GRPC_REPORT, GRPC_REPORT_MS);
+      this.#timers.arm(GRPC_REPORT, this.#plan.context.reportMs ?? GRPC_REPORT_MS);
     }
     if (plan.requestTimeoutMs > 0) this.#timers.arm(REQUEST_TIMEOUT, plan.requestTimeoutMs);
     this.#route();
@@ -211,8 +214,8 @@ export class Exchange implements FilteredExchange, RequestView {
       this.route = match;
       this.#cluster = match.clusterName === '' ? undefined : this.#env.cluster(match.clusterName);
       tellRoute(this.info, match, this.#cluster);
-      this.#decorator.request(this.requestHeaders, match.route.decorator);
     }
+    this.trace?.routed(this.route, this.requestHeaders, this.info);
     this.#idleTimeoutMs = this.route?.route.idleTimeoutMs ?? this.#plan.streamIdleTimeoutMs;
     if (this.#idleTimeoutMs > 0) this.#timers.arm(STREAM_IDLE, this.#idleTimeoutMs);
     const duration = this.#longestMs();
@@ -319,6 +322,10 @@ export class Exchange implements FilteredExchange, RequestView {
     this.#attempts.tunnel.fromDownstream(buf);
   }
 
+  onResponsePaced(): void {
+    this.#attempts.onFlush();
+  }
+
   downstreamTunnelEnd(): void {
     this.#attempts.tunnel.downstreamEnded();
   }
@@ -328,7 +335,7 @@ export class Exchange implements FilteredExchange, RequestView {
   /** Response filters, then the head to the client. */
   respond(headers: HeaderBlock, status: number, reason: string, streamed: boolean, hasBody: boolean): void {
     this.#filters.respond(headers);
-    this.#decorator.response(headers, this.route?.route.decorator);
+    this.trace?.respond(headers, this.route);
     if (this.#plan.alwaysSetRequestIdInResponse || this.requestHeaders.hasId(H.X_ENVOY_FORCE_TRACE)) {
       const id = this.requestHeaders.getById(H.X_REQUEST_ID);
       if (id !== undefined) headers.setById(H.X_REQUEST_ID, id);
@@ -404,6 +411,7 @@ export class Exchange implements FilteredExchange, RequestView {
     const end = this.#now();
     info.endTime = end;
     info.lastDownstreamTxByte = end;
+    this.trace?.done(info, this.requestHeaders, this.#responseHeaders, this.responseTrailers);
     this.#env.observer.httpDone(info, this.requestHeaders, this.#responseHeaders, this.responseTrailers, this.#plan.context);
   }
 
@@ -429,7 +437,8 @@ export class Exchange implements FilteredExchange, RequestView {
     this.responseTrailers = undefined;
     this.responseStarted = false;
     this.responseEnded = false;
-    this.#decorator.reset();
+    this.responsePace = undefined;
+    this.trace?.reset();
     this.#start = this.#now();
     info.startTime = this.#start;
     info.protocol = this.#down.protocol;
@@ -462,7 +471,7 @@ export class Exchange implements FilteredExchange, RequestView {
         return;
       case GRPC_REPORT:
         this.#env.observer.httpProgress?.(this.info, this.#plan.context);
-        this.#timers.arm(GRPC_REPORT, GRPC_REPORT_MS);
+        this.#timers.arm(GRPC_REPORT, this.#plan.context.reportMs ?? GRPC_REPORT_MS);
         return;
       case MAX_DURATION:
         this.reply(this.requestEnded ? replies.MAX_DURATION_RESPONSE : replies.MAX_DURATION_REQUEST);

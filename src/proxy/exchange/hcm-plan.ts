@@ -10,8 +10,10 @@ import { durationMs } from '../../xds/well-known.ts';
 import type { HttpFilterChain } from '../filters/discovered-filter.ts';
 import type { CompiledHttpFilter } from '../filters/http-filters.ts';
 import { DRAIN_TIMEOUT_MS, HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from '../limits.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { requestLimits } from '../sockets/http1-options.ts';
 import { compileHttp2, compileKeepalive, type KeepalivePlan } from '../sockets/http2-options.ts';
+import { compileTracing, type TracingPlan } from '../tracing/tracing-plan.ts';
 import { type LocalReply, REQUEST_HEADERS_TIMEOUT, REQUEST_TIMEOUT, STREAM_IDLE_REQUEST } from './local-reply.ts';
 import { compileLocalReplies, type LocalReplyMap } from './local-reply-map.ts';
 import type { ListenerContext } from './observer.ts';
@@ -31,7 +33,6 @@ export interface HcmPlan {
   readonly strictCheck: StrictCheck | undefined;
   /** x-envoy-expected-rq-timeout-ms of another proxy stands for the route's timeout. */
   readonly respectsExpectedTimeout: boolean;
-  readonly startChildSpan: boolean;
   readonly pathPolicy: PathPolicy;
   readonly serverName: string;
   readonly serverHeader: 'OVERWRITE' | 'APPEND_IF_ABSENT' | 'PASS_THROUGH';
@@ -59,8 +60,8 @@ export interface HcmPlan {
   readonly addUserAgent: boolean;
   readonly proxy100Continue: boolean;
   readonly upgrades: ReadonlyMap<string, boolean>;
-  /** Envoy propagates a route's decorator in the request (egress) or the response (ingress) when tracing is configured. */
-  readonly tracing: 'none' | 'ingress' | 'egress';
+  /** undefined: requests are not traced. */
+  readonly tracing: TracingPlan | undefined;
   readonly idleTimeoutMs: number;
   readonly streamIdleTimeoutMs: number;
   readonly requestTimeoutMs: number;
@@ -101,6 +102,7 @@ export const compileHcm = (
   chain: HttpFilterChain,
   context: ListenerContext,
   direction: TrafficDirection | undefined,
+  env: ProxyEnvironment,
 ): HcmPlan => {
   for (const field of REFUSED) {
     const value = hcm[field];
@@ -125,7 +127,6 @@ export const compileHcm = (
     ),
     respectsExpectedTimeout: chain.filters.some((f) => f.router?.respect_expected_rq_timeout === true),
     suppressEnvoyHeaders: chain.filters.some((f) => f.router?.suppress_envoy_headers === true),
-    startChildSpan: false,
     pathPolicy: compilePathPolicy(hcm),
     serverName: hcm.server_name !== undefined && hcm.server_name !== '' ? hcm.server_name : 'envoy',
     serverHeader:
@@ -158,7 +159,12 @@ export const compileHcm = (
     addUserAgent: hcm.add_user_agent ?? false,
     proxy100Continue: hcm.proxy_100_continue ?? false,
     upgrades: compileUpgrades(hcm),
-    tracing: hcm.tracing === undefined ? 'none' : direction === 'OUTBOUND' ? 'egress' : 'ingress',
+    tracing: compileTracing(
+      hcm,
+      direction,
+      chain.filters.some((f) => f.router?.start_child_span === true),
+      env,
+    ),
     idleTimeoutMs: ms(common?.idle_timeout, IDLE_TIMEOUT_MS),
     streamIdleTimeoutMs: ms(hcm.stream_idle_timeout, STREAM_IDLE_TIMEOUT_MS),
     requestTimeoutMs: ms(hcm.request_timeout, 0),

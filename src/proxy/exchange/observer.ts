@@ -4,6 +4,7 @@
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AccessLog, AnyMessage, TrafficDirection } from '../../xds/gen/types.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
 
 /** One place that produces records: an HTTP connection manager, a tcp_proxy or a listener itself. Made when a listener is compiled. */
 export interface ListenerContext {
@@ -17,13 +18,15 @@ export interface ListenerContext {
   /** Every filter of the chain with its typed_config, in order: an observer finds its own configuration (istio.stats, grpc_stats) here. */
   readonly filters: readonly { readonly name: string; readonly typedConfig: AnyMessage | undefined }[];
   /** HCM only: the Listener.access_log of the listener it sits in is written by the `listener` context. */
+  /** How often work that goes on is to be told of, as `prepare` found it; 0: never, absent: every 5 s. */
+  reportMs?: number | undefined;
   /** For the observer alone: what it compiled in `prepare`. */
   observed: unknown;
 }
 
 export interface Observer {
   /** Once per context when a listener is compiled, before it serves. Throws PlanError for a log or filter it must refuse (→ NACK). */
-  prepare(context: ListenerContext): void;
+  prepare(context: ListenerContext, env: ProxyEnvironment): void;
   /** Every HTTP exchange, exactly once, at its very end. `requestHeaders` are as received and mutated by HCM and filters. */
   httpDone(
     info: StreamInfo,

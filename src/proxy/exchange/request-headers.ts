@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { BlockList, isIP } from 'node:net';
+import { withReason } from '../../plan/tracing/request-id.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import { H, NAME_ID_COUNT } from '../../wire/header-name.ts';
 import type { HcmPlan } from './hcm-plan.ts';
@@ -70,6 +71,12 @@ const appendForwardedFor = (headers: HeaderBlock, ip: string): void => {
   headers.setById(H.X_FORWARDED_FOR, before === '' ? ip : `${before},${ip}`);
 };
 
+/** Whether a request is traced is not for strangers to say. */
+const forgetTraceReason = (headers: HeaderBlock): void => {
+  const id = headers.getById(H.X_REQUEST_ID);
+  if (id !== undefined) headers.setById(H.X_REQUEST_ID, withReason(id, 'none'));
+};
+
 /** `ownAddress`: what stands for a loopback client in x-forwarded-for. */
 export const mutateRequestHeaders = (
   plan: HcmPlan,
@@ -120,6 +127,7 @@ export const mutateRequestHeaders = (
   if (plan.addUserAgent && !headers.hasId(H.USER_AGENT)) headers.setById(H.USER_AGENT, 'skein');
   if (plan.generateRequestId && (!headers.hasId(H.X_REQUEST_ID) || (edge && !plan.preserveExternalRequestId)))
     headers.setById(H.X_REQUEST_ID, randomUUID());
+  else if (edge && plan.tracing?.packs === true) forgetTraceReason(headers);
   if (plan.via !== '') appendVia(headers, plan.via);
   found.ip = client ?? peerIp;
   found.fromHeader = fromHeader;

@@ -6,7 +6,13 @@ import { PlanError } from '../../plan/plan-error.ts';
 import { compileStringMatcher, type TextMatch } from '../../plan/string-matcher.ts';
 import { HeaderBlock } from '../../wire/header-block.ts';
 import { CodecError, decode, encode } from '../../xds/codec.ts';
-import type { AttributeContext, CheckResponse, GrpcService, HttpService, Matcher_ListStringMatcher } from '../../xds/gen/types.ts';
+import type {
+  AttributeContext,
+  CheckResponse,
+  GrpcService,
+  HttpExtAuthz_HttpService,
+  Matcher_ListStringMatcher,
+} from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
 import { compileGrpcService, grpcUnary } from '../grpc-side-call.ts';
 import { BUFFER_BYTES } from '../limits.ts';
@@ -68,7 +74,7 @@ interface HttpPlan {
   readonly rules: AnswerRules;
 }
 
-export const askOverHttp = (config: HttpService, env: ProxyEnvironment, path: string): AskAuthz => {
+export const askOverHttp = (config: HttpExtAuthz_HttpService, env: ProxyEnvironment, path: string): AskAuthz => {
   const plan = compileHttpService(config, path);
   return (attributes, exchange, done) => {
     const http = attributes.request?.http;
@@ -101,7 +107,7 @@ export const askOverHttp = (config: HttpService, env: ProxyEnvironment, path: st
   };
 };
 
-const compileHttpService = (config: HttpService, path: string): HttpPlan => {
+const compileHttpService = (config: HttpExtAuthz_HttpService, path: string): HttpPlan => {
   const cluster = config.server_uri?.cluster ?? '';
   if (cluster === '') throw new PlanError(`${path}.server_uri.cluster`, 'is required');
   if (config.server_uri?.timeout === undefined) throw new PlanError(`${path}.server_uri.timeout`, 'is required');

@@ -1,5 +1,6 @@
 // What ext_authz counts: for its connection manager, and for the cluster each request was going to.
 
+import { countAnswer } from '../cluster/cluster-stats.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { Stat } from '../stats-store.ts';
 import type { FilterExchange } from './http-filter.ts';
@@ -47,9 +48,6 @@ export class AuthzStats {
   /** The answer counts as one of the cluster that the request did not reach. */
   charge(exchange: FilterExchange, status: number): void {
     const stats = this.#env.cluster(exchange.route?.clusterName ?? '')?.stats;
-    if (stats === undefined) return;
-    stats.rqCompleted.value++;
-    const byClass = stats.rqByClass[Math.floor(status / 100)];
-    if (byClass !== undefined) byClass.value++;
+    if (stats !== undefined) countAnswer(stats, status);
   }
 }

@@ -6,7 +6,14 @@ import { PlanError } from '../../plan/plan-error.ts';
 import { FLAG } from '../../plan/response-flag.ts';
 import type { TextMatch } from '../../plan/string-matcher.ts';
 import { compileMetadataMatcher } from '../../plan/value-matcher.ts';
-import type { BufferSettings, ExtAuthzPerRoute, GrpcService, HttpExtAuthz_ExtAuthz, HttpService, JsonObject } from '../../xds/gen/types.ts';
+import type {
+  BufferSettings,
+  ExtAuthzPerRoute,
+  GrpcService,
+  HttpExtAuthz_ExtAuthz,
+  HttpExtAuthz_HttpService,
+  JsonObject,
+} from '../../xds/gen/types.ts';
 import { configAs } from '../extension-config.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import {
@@ -253,7 +260,7 @@ const compileBody = (config: BufferSettings | undefined, path: string): BodyPlan
 
 const compileAsk = (
   grpc: GrpcService | undefined,
-  http: HttpService | undefined,
+  http: HttpExtAuthz_HttpService | undefined,
   env: ProxyEnvironment,
   path: string,
 ): AskAuthz | undefined => {

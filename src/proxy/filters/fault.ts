@@ -1,6 +1,6 @@
-// envoy.filters.http.fault: a delay, then an abort, each by its own dice. The listener's own settings apply where a route has none.
+// envoy.filters.http.fault: a pace of the response, a delay, then an abort, each by its own dice. The listener's own settings apply where a route has none.
 // Inert: the runtime keys (there is no runtime layer here), disable_downstream_cluster_stats (no names of a client's choice are counted)
-// and filter_metadata (no filter here reads it). Refused: response_rate_limit.
+// and filter_metadata (no filter here reads it). What servers answer may be paced; answers of our own are not.
 
 import { probabilityOf } from '../../plan/fraction.ts';
 import { compileHeaderMatcher, type RequestMatch } from '../../plan/header-matcher.ts';
@@ -8,8 +8,10 @@ import { PlanError } from '../../plan/plan-error.ts';
 import { FLAG } from '../../plan/response-flag.ts';
 import type { AnyMessage, FractionalPercent, HTTPFault } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
+import { ResponsePace } from '../exchange/response-pace.ts';
 import type { Count } from '../shared-counts.ts';
 import type { Stat } from '../stats-store.ts';
+import type { TimerWheel } from '../timer-wheel.ts';
 import type { FilterExchange, FilterSetting, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 
 interface Dice {
@@ -27,12 +29,17 @@ interface AbortPlan extends Dice {
   readonly grpcStatus: number | undefined;
   readonly body: string;
 }
+interface PacePlan extends Dice {
+  /** Bytes a second; undefined: the request says how many. */
+  readonly rate: number | undefined;
+}
 interface Fault {
   readonly headers: readonly RequestMatch[];
   readonly nodes: readonly string[];
   readonly cluster: string;
   readonly delay: DelayPlan | undefined;
   readonly abort: AbortPlan | undefined;
+  readonly pace: PacePlan | undefined;
   readonly activeMax: number;
 }
 
@@ -59,15 +66,25 @@ const compileAbort = (abort: HTTPFault['abort']): AbortPlan | undefined => {
   return { status, grpcStatus, body: abort.response_body || 'fault filter abort', ...dice(abort.percentage, 'abort.percentage') };
 };
 
+const compilePace = (limit: HTTPFault['response_rate_limit']): PacePlan | undefined => {
+  if (limit === undefined) return undefined;
+  const { fixed_limit: fixed, header_limit: asked, percentage } = limit;
+  if (fixed === undefined && asked === undefined)
+    throw new PlanError('response_rate_limit', 'one of fixed_limit, header_limit is required');
+  const kbps = fixed === undefined ? undefined : (fixed.limit_kbps ?? 0);
+  if (kbps !== undefined && kbps < 1) throw new PlanError('response_rate_limit.fixed_limit.limit_kbps', 'must be at least 1');
+  return { rate: kbps === undefined ? undefined : kbps * 1024, ...dice(percentage, 'response_rate_limit.percentage') };
+};
+
 const compileFault = (typed: AnyMessage | undefined): Fault => {
   const config = (typed ?? {}) as unknown as HTTPFault;
-  if (config.response_rate_limit !== undefined) throw new PlanError('response_rate_limit', 'not supported');
   return {
     headers: (config.headers ?? []).map((matcher, i) => compileHeaderMatcher(matcher, `headers[${i}]`)),
     nodes: config.downstream_nodes ?? [],
     cluster: config.upstream_cluster ?? '',
     delay: compileDelay(config.delay),
     abort: compileAbort(config.abort),
+    pace: compilePace(config.response_rate_limit),
     activeMax: config.max_active_faults ?? Infinity,
   };
 };
@@ -109,6 +126,8 @@ class FaultFilter implements HttpFilter {
   readonly #active: Count;
   readonly #delays: Stat;
   readonly #aborts: Stat;
+  readonly #paced: Stat;
+  readonly #wheel: TimerWheel;
   readonly #overflow: Stat;
   readonly #activeNow: Stat;
 
@@ -118,14 +137,17 @@ class FaultFilter implements HttpFilter {
     const prefix = `http.${statPrefix}.fault.`;
     this.#delays = env.stats.counter(`${prefix}delays_injected`);
     this.#aborts = env.stats.counter(`${prefix}aborts_injected`);
+    this.#paced = env.stats.counter(`${prefix}response_rl_injected`);
+    this.#wheel = env.wheel;
     this.#overflow = env.stats.counter(`${prefix}faults_overflow`);
     this.#activeNow = env.stats.gauge(`${prefix}active_faults`);
   }
 
   onRequest(exchange: FilterExchange, perRoute: unknown): FilterVerdict {
     const fault = (perRoute as Fault | undefined) ?? this.#own;
-    const { delay } = fault;
-    if ((delay === undefined && fault.abort === undefined) || !applies(fault, exchange)) return undefined;
+    const { delay, pace } = fault;
+    if ((delay === undefined && fault.abort === undefined && pace === undefined) || !applies(fault, exchange)) return undefined;
+    if (pace !== undefined) this.#pace(pace, fault, exchange);
     const ms = delay === undefined ? 0 : (delay.ms ?? numberIn(exchange, 'x-envoy-fault-delay-request') ?? 0);
     if (delay !== undefined && ms > 0) {
       const own = delay.ms === undefined ? 'x-envoy-fault-delay-request-percentage' : '';
@@ -152,9 +174,19 @@ class FaultFilter implements HttpFilter {
     return { kind: 'reply', ...what, body: abort.body, details: 'fault_filter_abort', headers: [], flag: FLAG.FI };
   }
 
+  #pace(pace: PacePlan, fault: Fault, exchange: FilterExchange): void {
+    const rate = pace.rate ?? (numberIn(exchange, 'x-envoy-fault-throughput-response') ?? 0) * 1024;
+    const own = pace.rate === undefined ? 'x-envoy-fault-throughput-response-percentage' : '';
+    if (rate === 0 || !drawn(pace, own, exchange) || !this.#begin(fault, exchange)) return;
+    this.#paced.value++;
+    const made = new ResponsePace(this.#wheel, rate);
+    exchange.responsePace = made;
+    exchange.note(this, made);
+  }
+
   /** False: as many requests suffer as may. */
   #begin(fault: Fault, exchange: FilterExchange): boolean {
-    if (exchange.noteOf(this) === true) return true;
+    if (exchange.noteOf(this) !== undefined) return true;
     if (!this.#active.tryTake(fault.activeMax)) {
       this.#overflow.value++;
       return false;
@@ -164,7 +196,8 @@ class FaultFilter implements HttpFilter {
     return true;
   }
 
-  done(): void {
+  done(noted: unknown): void {
+    if (noted instanceof ResponsePace) noted.stop();
     this.#active.release();
     this.#activeNow.value--;
   }

@@ -10,6 +10,7 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AnyMessage } from '../../xds/gen/types.ts';
 import type { DownstreamFacts } from '../connection-facts.ts';
 import type { ListenerContext } from '../exchange/observer.ts';
+import type { ResponsePace } from '../exchange/response-pace.ts';
 import type { RouteTable } from '../exchange/route-table.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 
@@ -37,6 +38,8 @@ export interface FilterExchange extends RequestView {
   readonly upstreamHttp2: boolean;
   /** Overrides the ALPN offered on the upstream connection (istio.alpn). */
   upstreamAlpn: readonly string[] | undefined;
+  /** What a server answers goes to the client through it. */
+  responsePace: ResponsePace | undefined;
   /** The client's connection. */
   readonly facts: DownstreamFacts;
   /** The end of a `wait`, told with the verdict it came to. Unheard unless `task` is what the exchange waits for. */

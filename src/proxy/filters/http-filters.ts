@@ -13,12 +13,15 @@ import { corsFilter } from './cors.ts';
 import { DiscoveredFilter, HttpFilterChain } from './discovered-filter.ts';
 import { extAuthzFilter } from './ext-authz.ts';
 import { faultFilter } from './fault.ts';
+import { headerMutationFilter } from './header-mutation.ts';
+import { healthCheckFilter } from './health-check.ts';
 import type { FilterSetting, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 import { jwtFilter } from './jwt.ts';
 import { localRateLimitFilter } from './local-rate-limit.ts';
 import { onDemandFilter } from './on-demand.ts';
 import { rateLimitFilter } from './rate-limit.ts';
 import { rbacFilter } from './rbac.ts';
+import { setMetadataFilter } from './set-metadata.ts';
 
 export interface CompiledHttpFilter {
   readonly name: string;
@@ -36,12 +39,15 @@ const BUILT_IN: ReadonlyMap<string, HttpFilterFactory> = new Map([
   ['envoy.extensions.filters.http.cors.v3.Cors', corsFilter],
   ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthz', extAuthzFilter],
   ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
+  ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', headerMutationFilter],
+  ['envoy.extensions.filters.http.health_check.v3.HealthCheck', healthCheckFilter],
   ['envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication', jwtFilter],
   ['envoy.extensions.filters.http.rbac.v3.RBAC', rbacFilter],
   ['envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit', localRateLimitFilter],
   ['envoy.extensions.filters.http.ratelimit.v3.RateLimit', rateLimitFilter],
   ['envoy.extensions.filters.http.grpc_stats.v3.FilterConfig', INERT],
   ['envoy.extensions.filters.http.on_demand.v3.OnDemand', onDemandFilter],
+  ['envoy.extensions.filters.http.set_metadata.v3.Config', setMetadataFilter],
   ['istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig', alpnFilter],
   ['stats.PluginConfig', INERT],
   ['io.istio.http.peer_metadata.Config', INERT],
@@ -52,6 +58,7 @@ const PER_ROUTE: ReadonlyMap<string, HttpFilterFactory> = new Map([
   ['envoy.extensions.filters.http.cors.v3.CorsPolicy', corsFilter],
   ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', extAuthzFilter],
   ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
+  ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute', headerMutationFilter],
   ['envoy.extensions.filters.http.on_demand.v3.PerRouteConfig', onDemandFilter],
   ['envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit', localRateLimitFilter],
   ['envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute', rateLimitFilter],

@@ -10,6 +10,7 @@ import { inspectClientHello } from '../../wire/tls-hello.ts';
 import { acceptedFacts, addressText, type DownstreamFacts, describeConnection, plainIp } from '../connection-facts.ts';
 import { admit, decideLater, type Refusal, release } from '../filters/network-filter.ts';
 import { FLUSH_CHECK_MS, PEEK_BYTES_MAX } from '../limits.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { closeSoon } from '../sockets/socket-linger.ts';
 import { limitUnsent } from '../sockets/unsent-limit.ts';
@@ -388,7 +389,7 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
   }
 
   #describe(): StreamInfo {
-    const info = new StreamInfo();
+    const info = new StreamInfo(PROCESS_FACTS);
     describeConnection(info, this.#facts);
     info.startTime = this.#facts.startMs;
     return info;
@@ -410,6 +411,10 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       info.responseCodeDetails = refusal.responseDetails ?? '';
       this.#env.observer.connectionClosed(info, this.#state.context);
       if (chain.terminal.kind !== 'tcp') return;
+      // As in Envoy's log, where the cluster is chosen before a filter decides. Here nothing was dialled.
+      const { name } = chain.terminal.plan.chooseCluster(this.#env.random);
+      info.upstreamClusterRaw = name;
+      info.upstreamCluster = this.#env.cluster(name)?.statName ?? name;
       info.accessLogType = 'TcpConnectionEnd';
       this.#env.observer.tcpLog(info, chain.terminal.plan.context);
     };

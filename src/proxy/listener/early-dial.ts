@@ -8,6 +8,7 @@ import { sniffGreeting } from '../../wire/http-sniff.ts';
 import type { DownstreamFacts } from '../connection-facts.ts';
 import { admit, release } from '../filters/network-filter.ts';
 import { FLUSH_CHECK_MS } from '../limits.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { TcpPlan } from '../tcp/tcp-plan.ts';
 import { TcpUpstream, type UpstreamOwner } from '../tcp/tcp-upstream.ts';
@@ -52,7 +53,7 @@ export class EarlyDial implements UpstreamOwner {
     this.chain = chain;
     this.#facts = facts;
     this.#owner = owner;
-    this.upstream = new TcpUpstream(env, plan, facts, new StreamInfo(), this);
+    this.upstream = new TcpUpstream(env, plan, facts, new StreamInfo(PROCESS_FACTS), this);
   }
 
   start(): void {

@@ -156,7 +156,7 @@ const compileFilters = (
       const config = configAs<TcpProxy>(filter.typedConfig, where);
       const context = contextOf('tcp', listener, config.stat_prefix, config.access_log, described);
       terminal = { kind: 'tcp', plan: prefixed(`${where}.typed_config`, () => compileTcpProxy(config, context, env.asksOnDemand)) };
-      env.observer.prepare(context);
+      env.observer.prepare(context, env);
     } else if (type === DIRECT_RESPONSE) {
       const { response } = configAs<NetworkDirectResponse_Config>(filter.typedConfig, where);
       terminal = { kind: 'direct', response: Buffer.from(dataSourceText(response, `${where}.typed_config.response`) ?? '') };
@@ -186,8 +186,8 @@ const compileHttp = (
   const context = contextOf('http', listener, hcm.stat_prefix, hcm.access_log, [...networkFilters, ...own]);
   const filters = env.filters.compileChain(hcm.http_filters, context, 'http_filters', place, releases);
   const routes = routesOf(hcm, env, tables, releases, place);
-  const plan = compileHcm(hcm, routes, filters, context, listener.traffic_direction);
-  env.observer.prepare(context);
+  const plan = compileHcm(hcm, routes, filters, context, listener.traffic_direction, env);
+  env.observer.prepare(context, env);
   return { kind: 'http', plan, internalRanges: compileInternalRanges(plan) };
 };
 

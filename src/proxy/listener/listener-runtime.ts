@@ -103,7 +103,7 @@ export class ListenerState {
       filters: [],
       observed: undefined,
     };
-    env.observer.prepare(this.context);
+    env.observer.prepare(this.context, env);
   }
 
   /** Every chain has its secrets and routes. */

@@ -61,7 +61,7 @@ export class TcpTunnel implements UpstreamOwner {
     down.on('error', (error: Error) => this.#downGone((error as { code?: string }).code === 'ECONNRESET'));
     down.on('close', () => this.#downGone(false));
     this.#env.observer.tcpOpened(this.#info, this.#plan.context);
-    this.#env.wheel.arm(this.#progress, TCP_PROGRESS_MS);
+    this.#reportLater();
     const longest = this.#plan.maxDurationMs(this.#env.random);
     if (longest > 0) this.#duration = this.#timer(DURATION, longest);
     if (this.#plan.logIntervalMs > 0) this.#log = this.#timer(LOG, this.#plan.logIntervalMs);
@@ -79,7 +79,7 @@ export class TcpTunnel implements UpstreamOwner {
     if (this.#over) return;
     if (kind === PROGRESS) {
       this.#env.observer.tcpProgress(this.#info, this.#plan.context);
-      this.#env.wheel.arm(this.#progress, TCP_PROGRESS_MS);
+      this.#reportLater();
     } else if (kind === LOG) {
       this.#writeLog('TcpPeriodic');
       if (this.#log !== undefined) this.#env.wheel.arm(this.#log, this.#plan.logIntervalMs);
@@ -88,6 +88,11 @@ export class TcpTunnel implements UpstreamOwner {
       this.#info.setFlag(FLAG.DT);
       this.#expire('max_connection_duration_reached');
     }
+  }
+
+  #reportLater(): void {
+    const ms = this.#plan.context.reportMs ?? TCP_PROGRESS_MS;
+    if (ms > 0) this.#env.wheel.arm(this.#progress, ms);
   }
 
   // --- UpstreamOwner ---

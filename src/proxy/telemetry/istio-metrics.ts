@@ -1,83 +1,74 @@
-// Istio's standard metrics with Istio's names, labels and buckets. Series are bound per (place, cluster, peers, code,
-// flags …) and found again without making text; only the first exchange of a kind renders its labels. Their number is bounded:
-// what was not used for a while is forgotten, and beyond the bound callers are no longer told apart.
-import type { Counter, Family, Histogram, Labels, MetricRegistry } from '../../base/metrics.ts';
+// Istio's standard metrics with Istio's names, labels and buckets, changed as the stats filter's configuration says. Series are bound per
+// (place, cluster, peers, code, flags …) and found again without making text; only the first exchange of a kind renders its labels. Their
+// number is bounded (series-table.ts); what was not used for a while is forgotten.
+import { type Counter, type Family, Histogram, type Labels, labelText, type MetricRegistry } from '../../base/metrics.ts';
+import type { CelFacts } from '../../plan/cel/attributes.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
-import { downstreamPeer, namespaceOf, principal, serviceOf, UNKNOWN_PEER, upstreamPeer } from './parties.ts';
+import type { HeaderBlock } from '../../wire/header-block.ts';
+import { OVERFLOW, type Reporter, standardLabels, type Telling } from './istio-labels.ts';
+import { amountOf, bounded, evaluate, LABEL_LENGTH_MAX, type LabelValues, type MetricChanges, type OwnMetric } from './metric-changes.ts';
+import { downstreamPeer, principal, UNKNOWN_PEER, upstreamPeer } from './parties.ts';
 import type { Peer } from './peer-metadata.ts';
+import { type Bound, isKey, SERIES_MAX, SeriesCount, type SeriesKey, SeriesTable, type TcpSeries } from './series-table.ts';
 import type { BucketsOf, StatsPlan } from './stats-config.ts';
 
-/** Distinct label sets of one process. Beyond, hosts and peers are no longer told: they are the caller's to choose. */
-const SERIES_MAX = 10_000;
-/** Peers of one cluster whose series are held. */
-const PEERS_MAX = 4096;
-
-export type Reporter = 'source' | 'destination' | 'waypoint';
+/** Metrics of configuration's own, of one process. */
+const OWN_METRICS_MAX = 500;
 
 /** What one place (listener context) keeps: how it reports and the series it has bound. */
 export interface MetricsPlace {
   readonly plan: StatsPlan;
   readonly reporter: Reporter;
-  /** Cluster → peer → code → bound series. */
-  readonly bound: Map<string, Map<Peer, Map<number, Bound[]>>>;
+  readonly table: SeriesTable;
   /** The one used last, with what it was found by: exchanges of a kind come in rows. */
   last: { readonly cluster: string; readonly peer: Peer; readonly code: number; readonly bound: Bound } | undefined;
 }
 
-/** The rest of a key, compared field by field, and its series. */
-interface Bound {
-  readonly flags: string;
-  readonly protocol: string;
-  readonly grpcStatus: string;
-  readonly host: string;
-  readonly peerPrincipal: string;
-  readonly ownPrincipal: string;
-  readonly requests: Counter | undefined;
-  readonly duration: Histogram | undefined;
-  readonly requestBytes: Histogram | undefined;
-  readonly responseBytes: Histogram | undefined;
-  readonly tcp: TcpSeries | undefined;
-  readonly messages: MessageSeries | undefined;
-  /** Since the last rotation. */
-  used: boolean;
-}
+/** A key that is filled anew for every look-up. */
+type Wanted = { -readonly [K in keyof SeriesKey]: SeriesKey[K] };
 
-interface MessageSeries {
-  readonly requests: Counter | undefined;
-  readonly responses: Counter | undefined;
-}
-
-export interface TcpSeries {
-  readonly sent: Counter | undefined;
-  readonly received: Counter | undefined;
-  readonly opened: Counter | undefined;
-  readonly closed: Counter | undefined;
+interface Families {
+  readonly requests: Family<Counter>;
+  readonly duration: Family<Histogram>;
+  readonly requestBytes: Family<Histogram>;
+  readonly responseBytes: Family<Histogram>;
+  readonly sent: Family<Counter>;
+  readonly received: Family<Counter>;
+  readonly opened: Family<Counter>;
+  readonly closed: Family<Counter>;
+  readonly requestMessages: Family<Counter>;
+  readonly responseMessages: Family<Counter>;
 }
 
 export class IstioMetrics {
   readonly #own: Peer;
-  readonly #families: {
-    readonly requests: Family<Counter>;
-    readonly duration: Family<Histogram>;
-    readonly requestBytes: Family<Histogram>;
-    readonly responseBytes: Family<Histogram>;
-    readonly sent: Family<Counter>;
-    readonly received: Family<Counter>;
-    readonly opened: Family<Counter>;
-    readonly closed: Family<Counter>;
-    readonly requestMessages: Family<Counter>;
-    readonly responseMessages: Family<Counter>;
-  };
+  readonly #registry: MetricRegistry;
+  readonly #buckets: BucketsOf;
+  readonly #families: Families;
+  readonly #ownFamilies = new Map<string, Family>();
   readonly #places = new Set<WeakRef<MetricsPlace>>();
-  #series = 0;
+  readonly #count = new SeriesCount();
+  readonly #held: Counter;
+  readonly #overflowed: Counter;
+  readonly #wanted: Wanted = { flags: '', protocol: '', grpcStatus: '', host: '', peerPrincipal: '', ownPrincipal: '', values: '' };
 
   constructor(registry: MetricRegistry, own: Peer, version: string, buckets: BucketsOf) {
     this.#own = own;
+    this.#registry = registry;
+    this.#buckets = buckets;
     const histogram = (name: string, help: string): Family<Histogram> => registry.histogram(name, help, buckets(`istiocustom.${name}`));
     registry.gauge('istio_build', 'Istio component build info').series([
       ['component', 'proxy'],
       ['tag', version],
     ]).value = 1;
+    this.#held = registry.gauge('skein_metric_label_sets', "Label sets of Istio's metrics that are held").series();
+    registry.gauge('skein_metric_label_sets_limit', 'Label sets that may be told in full').series().value = SERIES_MAX;
+    this.#overflowed = registry
+      .counter(
+        'skein_metric_overflow_total',
+        'Reports counted under labels that say overflow, because there was no room for a further label set',
+      )
+      .series();
     this.#families = {
       requests: registry.counter('istio_requests_total', 'Requests'),
       duration: histogram('istio_request_duration_milliseconds', 'Duration of requests'),
@@ -94,21 +85,34 @@ export class IstioMetrics {
 
   place(plan: StatsPlan, isInbound: boolean): MetricsPlace {
     const reporter = plan.waypoint ? 'waypoint' : isInbound ? 'destination' : 'source';
-    const place: MetricsPlace = { plan, reporter, bound: new Map(), last: undefined };
+    const place: MetricsPlace = { plan, reporter, table: new SeriesTable(this.#count), last: undefined };
     this.#places.add(new WeakRef(place));
     return place;
   }
 
-  http(place: MetricsPlace, info: StreamInfo, isGrpc: boolean, grpcStatus: string): void {
-    const bound = this.#bound(place, info, info.responseCode, isGrpc ? 'grpc' : 'http', grpcStatus);
+  http(
+    place: MetricsPlace,
+    info: StreamInfo,
+    isGrpc: boolean,
+    grpcStatus: string,
+    request?: HeaderBlock,
+    response?: HeaderBlock,
+    trailers?: HeaderBlock,
+  ): void {
+    const facts = place.plan.changes === undefined ? undefined : { info, request, response, trailers };
+    const bound = this.#bound(place, info, info.responseCode, isGrpc ? 'grpc' : 'http', grpcStatus, facts);
     if (bound.requests) bound.requests.value++;
     bound.duration?.observe(Math.max(0, info.endTime - info.startTime));
     bound.requestBytes?.observe(info.bytesReceived + info.requestHeadersBytes);
     bound.responseBytes?.observe(info.bytesSent + info.responseHeadersBytes + info.responseTrailersBytes);
+    if (facts !== undefined) recordOwn(place, bound, facts);
   }
 
-  tcp(place: MetricsPlace, info: StreamInfo): TcpSeries {
-    return this.#bound(place, info, -1, 'tcp', '').tcp ?? NO_SERIES;
+  tcp(place: MetricsPlace, info: StreamInfo, ended: boolean): TcpSeries {
+    const facts = place.plan.changes === undefined ? undefined : withoutHeaders(info);
+    const bound = this.#bound(place, info, -1, 'tcp', '', facts);
+    if (ended && facts !== undefined) recordOwn(place, bound, facts);
+    return bound.tcp ?? NO_SERIES;
   }
 
   /** Adds the messages of a gRPC call that were not told yet. Before its end only once it is known who is at the far end. */
@@ -116,7 +120,8 @@ export class IstioMetrics {
     const { grpc } = info;
     if (grpc === undefined || !place.plan.messages) return;
     if (!ended && peerOf(place, info) === undefined) return;
-    const series = this.#bound(place, info, MESSAGES, '', '').messages;
+    const facts = place.plan.changes === undefined ? undefined : withoutHeaders(info);
+    const series = this.#bound(place, info, MESSAGES, '', '', facts).messages;
     if (series?.requests) series.requests.value += grpc.request.messages - grpc.requestsTold;
     if (series?.responses) series.responses.value += grpc.response.messages - grpc.responsesTold;
     grpc.requestsTold = grpc.request.messages;
@@ -125,65 +130,112 @@ export class IstioMetrics {
 
   /** No further label sets are made. */
   get isFull(): boolean {
-    return this.#series >= SERIES_MAX;
+    return this.#count.full >= SERIES_MAX;
   }
 
   /** Forgets every series that nothing was added to since the rotation before. */
   rotate(): void {
     const kept = new Set<unknown>();
-    this.#series = 0;
+    this.#count.full = 0;
+    this.#count.plain = 0;
     for (const reference of this.#places) {
       const place = reference.deref();
-      if (place === undefined) this.#places.delete(reference);
-      else this.#series += keepUsed(place, kept);
+      if (place === undefined) {
+        this.#places.delete(reference);
+        continue;
+      }
+      place.last = undefined;
+      place.table.keepUsed(kept);
     }
-    for (const family of Object.values(this.#families)) family.keepOnly(kept);
+    for (const family of [...Object.values(this.#families), ...this.#ownFamilies.values()]) family.keepOnly(kept);
+    this.#held.value = this.#count.full + this.#count.plain;
   }
 
-  #bound(place: MetricsPlace, info: StreamInfo, code: number, protocol: string, grpcStatus: string): Bound {
+  #bound(place: MetricsPlace, info: StreamInfo, code: number, protocol: string, grpcStatus: string, facts: CelFacts | undefined): Bound {
     const inbound = place.reporter !== 'source';
-    const full = this.#series >= SERIES_MAX;
-    const peer = (full ? undefined : peerOf(place, info)) ?? UNKNOWN_PEER;
+    const peer = peerOf(place, info) ?? UNKNOWN_PEER;
     const tls = inbound ? info.downstreamTls : info.upstreamTls;
-    const peerPrincipal = full ? '' : principal(tls?.peer);
-    const ownPrincipal = peerPrincipal === '' ? '' : principal(tls?.local);
-    const flags = code === MESSAGES ? '' : info.hasAnyFlag() ? info.flagsShort() : '-';
+    const wanted = this.#wanted;
+    wanted.protocol = protocol;
+    wanted.grpcStatus = grpcStatus;
+    wanted.peerPrincipal = principal(tls?.peer);
+    wanted.ownPrincipal = principal(tls?.local);
+    wanted.flags = code === MESSAGES ? '' : info.hasAnyFlag() ? info.flagsShort() : '-';
     // The host header names the service only where nothing better does: it is part of the key only then.
     const named = info.clusterMetadata?.filter_metadata?.['istio'] !== undefined;
-    const host = named || !place.plan.hostFallback || full ? '' : info.authority;
-    const cluster = place.reporter === 'waypoint' && !full ? calledBy(info) : info.upstreamClusterRaw;
+    const host = named || !place.plan.hostFallback ? '' : info.authority;
+    wanted.host = host.length > LABEL_LENGTH_MAX ? bounded(host) : host;
+    const values = facts === undefined ? undefined : valuesOf(place, facts);
+    wanted.values = values === undefined ? '' : values.key;
+    const cluster = place.reporter === 'waypoint' ? calledBy(info) : info.upstreamClusterRaw;
     const { last } = place;
-    let bound: Bound | undefined;
-    if (last?.peer === peer && last.code === code && last.cluster === cluster) {
-      if (isKey(last.bound, flags, protocol, grpcStatus, host, peerPrincipal, ownPrincipal)) bound = last.bound;
+    if (last !== undefined && last.peer === peer && last.code === code && last.cluster === cluster && isKey(last.bound, wanted)) {
+      last.bound.used = true;
+      return last.bound;
     }
-    if (bound === undefined) {
-      const list = leaf(place, cluster, peer, code);
-      for (const b of list) if (isKey(b, flags, protocol, grpcStatus, host, peerPrincipal, ownPrincipal)) bound = b;
-      if (bound === undefined) {
-        bound = this.#bind(place, info, peer, code, { flags, protocol, grpcStatus, host, peerPrincipal, ownPrincipal });
-        list.push(bound);
-        this.#series++;
-      }
-      place.last = { cluster, peer, code, bound };
-    }
+    const found = place.table.find(cluster, peer, code, wanted);
+    const bound =
+      found ?? (place.table.hasRoom ? this.#add(place, info, peer, cluster, code, values) : this.#plain(place, info, code, values));
+    // One that stands for many is not taken for the next by itself.
+    if (isKey(bound, wanted)) place.last = { cluster, peer, code, bound };
     bound.used = true;
     return bound;
   }
 
-  #bind(place: MetricsPlace, info: StreamInfo, peer: Peer, code: number, key: Key): Bound {
-    const labels = this.#labels(place, info, peer, code, key);
+  #add(place: MetricsPlace, info: StreamInfo, peer: Peer, cluster: string, code: number, values: LabelValues | undefined): Bound {
+    const bound = this.#bind(place, info, peer, code, { ...this.#wanted }, values, 'all');
+    place.table.add(cluster, peer, code, bound);
+    this.#held.value++;
+    return bound;
+  }
+
+  /** There is no room to tell callers apart. */
+  #plain(place: MetricsPlace, info: StreamInfo, code: number, values: LabelValues | undefined): Bound {
+    const { flags, protocol, grpcStatus } = this.#wanted;
+    this.#overflowed.value++;
+    const overflow = values && { texts: values.texts.map(() => OVERFLOW), key: OVERFLOW };
+    const plain: SeriesKey = {
+      ...this.#wanted,
+      peerPrincipal: this.#wanted.peerPrincipal === '' ? '' : OVERFLOW,
+      values: overflow?.key ?? '',
+    };
+    const rest = `${protocol}|${code === MESSAGES ? 'messages' : ''}`;
+    return place.table.plain(`${info.upstreamClusterRaw}|${code}|${flags}|${grpcStatus}|${plain.peerPrincipal}|${rest}`, rest, (told) => {
+      this.#held.value++;
+      const key = told ? plain : { ...plain, flags: OVERFLOW, grpcStatus: OVERFLOW, peerPrincipal: '' };
+      return this.#bind(place, info, UNKNOWN_PEER, code, key, overflow, told ? 'without callers' : 'nothing');
+    });
+  }
+
+  #bind(
+    place: MetricsPlace,
+    info: StreamInfo,
+    peer: Peer,
+    code: number,
+    key: SeriesKey,
+    values: LabelValues | undefined,
+    telling: Telling,
+  ): Bound {
+    const isMessages = code === MESSAGES;
+    const isTcp = key.protocol === 'tcp';
+    const isHttp = !isTcp && !isMessages;
+    const told = isMessages ? undefined : telling === 'nothing' ? OVERFLOW : String(code);
+    const labels = standardLabels(this.#own, place.reporter, info, peer, told, key, telling);
+    const { changes } = place.plan;
+    // Made once for all metrics that change the same of it, mostly nothing.
+    const texts = new Map<string, string>();
     const series = <S extends Counter | Histogram>(family: Family<S>): S | undefined => {
       const name = family.name.slice('istio_'.length);
-      const { dropped, removedTags } = place.plan;
-      if (dropped.has('*') || dropped.has(name) || dropped.has(name.replace(/_total$/, ''))) return undefined;
-      const removed = new Set(['*', name, name.replace(/_total$/, '')].flatMap((n) => removedTags.get(n) ?? []));
-      return family.series(removed.size === 0 ? labels : labels.filter(([label]) => !removed.has(label)));
+      if (changes?.dropped.has(name) === true) return undefined;
+      const alike = changes === undefined ? '' : changes.alike(name);
+      let text = texts.get(alike);
+      if (text === undefined) {
+        text = labelText((changes && changedLabels(changes, name, labels, values)) ?? labels);
+        texts.set(alike, text);
+      }
+      return family.at(text);
     };
     const f = this.#families;
-    const isTcp = key.protocol === 'tcp';
-    const isMessages = code === MESSAGES;
-    const isHttp = !isTcp && !isMessages;
     return {
       ...key,
       used: true,
@@ -193,71 +245,60 @@ export class IstioMetrics {
       responseBytes: isHttp ? series(f.responseBytes) : undefined,
       messages: isMessages ? { requests: series(f.requestMessages), responses: series(f.responseMessages) } : undefined,
       tcp: isTcp ? { sent: series(f.sent), received: series(f.received), opened: series(f.opened), closed: series(f.closed) } : undefined,
+      own: changes === undefined || isMessages ? NONE : changes.own.map((metric) => this.#ownSeries(changes, metric, values)),
     };
   }
 
-  #labels(place: MetricsPlace, info: StreamInfo, peer: Peer, code: number, key: Key): Labels {
-    const inbound = place.reporter !== 'source';
-    const told = withNamespace(peer, key.peerPrincipal);
-    const service = serviceOf(info, key.host !== '');
-    const waypoint = place.reporter === 'waypoint';
-    const destination = waypoint ? this.#behind(info) : inbound ? this.#own : told;
-    const fallback = waypoint ? destination.canonicalService : '';
-    const ownPrincipal = waypoint ? '' : key.ownPrincipal;
-    const security = !inbound ? 'unknown' : key.peerPrincipal === '' ? 'none' : 'mutual_tls';
-    return [
-      ['reporter', place.reporter],
-      ...side('source', inbound ? told : this.#own, inbound ? key.peerPrincipal : key.ownPrincipal),
-      ...side('destination', destination, inbound ? ownPrincipal : key.peerPrincipal),
-      ['destination_service', service.host || fallback || UNKNOWN],
-      ['destination_service_name', service.name || fallback || UNKNOWN],
-      ['destination_service_namespace', (waypoint ? this.#own.namespace : service.namespace || destination.namespace) || UNKNOWN],
-      ...(code === MESSAGES ? [] : this.#ending(code, key, security)),
-    ];
-  }
-
-  /** The workload that a waypoint sent it to, in the waypoint's own cluster. */
-  #behind(info: StreamInfo): Peer {
-    return { ...(upstreamPeer(info) ?? UNKNOWN_PEER), cluster: this.#own.cluster };
-  }
-
-  /** What is known of an exchange when it ends; Istio's message counters leave it out. */
-  #ending(code: number, key: Key, security: string): Labels {
-    return [
-      ['request_protocol', key.protocol],
-      ...(key.protocol === 'tcp'
-        ? []
-        : ([
-            ['response_code', String(code)],
-            ['grpc_response_status', key.grpcStatus],
-          ] as const)),
-      ['response_flags', key.flags],
-      ['connection_security_policy', security],
-    ];
+  /** Undefined: another configuration gave the name another meaning, or there are too many. */
+  #ownSeries(changes: MetricChanges, { name, key, kind }: OwnMetric, values: LabelValues | undefined): Counter | Histogram | undefined {
+    let family = this.#ownFamilies.get(name);
+    if (family === undefined) {
+      if (this.#ownFamilies.size >= OWN_METRICS_MAX) return undefined;
+      const help = 'Defined by the configuration of the stats filter';
+      if (kind === 'histogram') family = this.#registry.histogram(name, help, this.#buckets(`istiocustom.${name}`));
+      else family = kind === 'gauge' ? this.#registry.gauge(name, help) : this.#registry.counter(name, help);
+      this.#ownFamilies.set(name, family);
+    }
+    if (family.kind !== kind) return undefined;
+    return family.at(labelText(changedLabels(changes, key, [], values) ?? []));
   }
 }
 
 /** In a status code's place: the messages of gRPC calls. */
 const MESSAGES = -2;
+const NONE: Bound['own'] = [];
+const NO_SERIES: TcpSeries = { sent: undefined, received: undefined, opened: undefined, closed: undefined };
 
-type Key = Pick<Bound, 'flags' | 'protocol' | 'grpcStatus' | 'host' | 'peerPrincipal' | 'ownPrincipal'>;
+const withoutHeaders = (info: StreamInfo): CelFacts => ({ info, request: undefined, response: undefined, trailers: undefined });
 
-// Six texts in the place of one key: an exchange makes no object to be found by.
-const isKey = (
-  b: Bound,
-  flags: string,
-  protocol: string,
-  grpcStatus: string,
-  host: string,
-  peerPrincipal: string,
-  ownPrincipal: string,
-): boolean =>
-  b.flags === flags &&
-  b.protocol === protocol &&
-  b.grpcStatus === grpcStatus &&
-  b.host === host &&
-  b.peerPrincipal === peerPrincipal &&
-  b.ownPrincipal === ownPrincipal;
+const valuesOf = ({ plan }: MetricsPlace, facts: CelFacts): LabelValues | undefined =>
+  plan.changes === undefined || plan.changes.texts.length === 0 ? undefined : evaluate(plan.changes, facts);
+
+const recordOwn = ({ plan }: MetricsPlace, bound: Bound, facts: CelFacts): void => {
+  plan.changes?.own.forEach((metric, i) => {
+    const series = bound.own[i];
+    if (series instanceof Histogram) series.observe(amountOf(metric, facts));
+    else if (series !== undefined) series.value = amountOf(metric, facts) + (metric.kind === 'gauge' ? 0 : series.value);
+  });
+};
+
+/** Undefined: as they are. */
+const changedLabels = (changes: MetricChanges, metric: string, labels: Labels, values: LabelValues | undefined): Labels | undefined => {
+  const changed = changes.changed.get(metric);
+  const added = changes.added.get(metric);
+  if (changed === undefined && added === undefined) return undefined;
+  const textAt = (place: number): string => values?.texts[place] ?? '';
+  const out: [string, string][] = [];
+  for (const [label, value] of labels) {
+    if (changed?.has(label) !== true) out.push([label, value]);
+    else {
+      const place = changed.get(label);
+      if (place !== undefined) out.push([label, textAt(place)]);
+    }
+  }
+  for (const [label, place] of added ?? []) out.push([label, textAt(place)]);
+  return out;
+};
 
 const peerOf = (place: MetricsPlace, info: StreamInfo): Peer | undefined =>
   place.reporter === 'source' ? upstreamPeer(info) : downstreamPeer(info);
@@ -266,65 +307,4 @@ const peerOf = (place: MetricsPlace, info: StreamInfo): Peer | undefined =>
 const calledBy = (info: StreamInfo): string => {
   const peer = upstreamPeer(info) ?? UNKNOWN_PEER;
   return `${info.upstreamClusterRaw}|${peer.workload}|${peer.namespace}|${peer.canonicalService}|${peer.canonicalRevision}`;
-};
-
-/** Drops what was not used, adds the series of the rest to `kept` and answers how many there are. */
-const keepUsed = (place: MetricsPlace, kept: Set<unknown>): number => {
-  let count = 0;
-  place.last = undefined;
-  for (const [cluster, peers] of place.bound) {
-    for (const [peer, codes] of peers) {
-      for (const [code, list] of codes) {
-        const rest = list.filter((b) => b.used);
-        for (const b of rest) {
-          b.used = false;
-          for (const series of [b.requests, b.duration, b.requestBytes, b.responseBytes]) if (series) kept.add(series);
-          for (const series of Object.values({ ...b.tcp, ...b.messages })) if (series) kept.add(series);
-        }
-        count += rest.length;
-        if (rest.length > 0) codes.set(code, rest);
-        else codes.delete(code);
-      }
-      if (codes.size === 0) peers.delete(peer);
-    }
-    if (peers.size === 0) place.bound.delete(cluster);
-  }
-  return count;
-};
-
-const UNKNOWN = 'unknown';
-const NO_SERIES: TcpSeries = { sent: undefined, received: undefined, opened: undefined, closed: undefined };
-
-const withNamespace = (peer: Peer, spiffeId: string): Peer =>
-  peer.namespace === '' && spiffeId !== '' ? { ...peer, namespace: namespaceOf(spiffeId) } : peer;
-
-const side = (name: 'source' | 'destination', peer: Peer, spiffeId: string): Labels => [
-  [`${name}_workload`, peer.workload || UNKNOWN],
-  [`${name}_canonical_service`, peer.canonicalService || UNKNOWN],
-  [`${name}_canonical_revision`, peer.canonicalRevision || (peer.canonicalService === '' ? UNKNOWN : 'latest')],
-  [`${name}_workload_namespace`, peer.namespace || UNKNOWN],
-  [`${name}_principal`, spiffeId || UNKNOWN],
-  [`${name}_app`, peer.app || UNKNOWN],
-  [`${name}_version`, peer.version || UNKNOWN],
-  [`${name}_cluster`, peer.cluster || UNKNOWN],
-];
-
-const leaf = (place: MetricsPlace, cluster: string, peer: Peer, code: number): Bound[] => {
-  let peers = place.bound.get(cluster);
-  if (!peers) {
-    peers = new Map();
-    place.bound.set(cluster, peers);
-  }
-  let codes = peers.get(peer);
-  if (!codes) {
-    if (peers.size >= PEERS_MAX) peers.clear(); // peers of days gone by; the series themselves stay
-    codes = new Map();
-    peers.set(peer, codes);
-  }
-  let list = codes.get(code);
-  if (!list) {
-    list = [];
-    codes.set(code, list);
-  }
-  return list;
 };

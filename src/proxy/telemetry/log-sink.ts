@@ -1,7 +1,7 @@
 // Where access log lines go: a file, standard output or standard error. Lines are collected in one buffer and written in one
 // call at most a second later or at 32 KiB. A writer that does not keep up, a full disk or a reader that is gone cost lines,
 // never memory without bound and never a wait: what does not fit or cannot be written is counted in `dropped`.
-import { closeSync, openSync, write, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, statSync, write, writeSync } from 'node:fs';
 import { LineBuffer } from '../../plan/line-buffer.ts';
 import type { Clock } from '../clock.ts';
 
@@ -24,8 +24,14 @@ const writeAllLast = (): void => {
 };
 
 export class LogSink {
+  /** Lines. */
   dropped = 0;
   written = 0;
+  /** Writes, as Envoy counts them. */
+  writesCompleted = 0;
+  writesFailed = 0;
+  flushedByTimer = 0;
+  reopenFailed = 0;
   readonly #path: string;
   readonly #clock: Clock;
   readonly #flushMs: number;
@@ -36,6 +42,8 @@ export class LogSink {
   /** The other of the two buffers; undefined while it is being written. */
   #spare: LineBuffer | undefined;
   #busy = false;
+  /** Half a line is in the file, and the other half was dropped. */
+  #torn = false;
   #cancelTimer: (() => void) | undefined;
   #closed = false;
   readonly #ended = Promise.withResolvers<void>();
@@ -64,7 +72,12 @@ export class LogSink {
     this.written++;
     if (this.#busy) return;
     if (this.#lines.length >= FLUSH_BYTES) this.flush();
-    else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
+    else this.#flushLater();
+  }
+
+  /** Bytes that wait. */
+  get buffered(): number {
+    return this.#lines.length;
   }
 
   /** Starts writing what waits. */
@@ -76,7 +89,8 @@ export class LogSink {
     this.#lines = this.#spare ?? new LineBuffer(FIRST_BYTES);
     this.#spare = undefined;
     this.#busy = true;
-    this.#writeAll(full, full.bytes.subarray(0, full.length));
+    const bytes = full.bytes.subarray(0, full.length);
+    this.#writeAll(full, this.#torn ? Buffer.concat([LINE_BREAK, bytes]) : bytes, this.#torn);
   }
 
   /** Opens the file anew after it was moved away (log rotation). Answers why that failed: lines then go where they went. */
@@ -86,8 +100,10 @@ export class LogSink {
     try {
       this.#fd = openLog(this.#path);
     } catch (e) {
+      this.reopenFailed++;
       return e instanceof Error ? e.message : String(e);
     }
+    this.#torn = false;
     if (this.#busy) this.#oldFds.push(old);
     else closeSync(old);
     return '';
@@ -117,18 +133,24 @@ export class LogSink {
     this.#ended.resolve();
   }
 
-  #writeAll(buffer: LineBuffer, bytes: Buffer): void {
+  /** `torn`: the file ends within a line. */
+  #writeAll(buffer: LineBuffer, bytes: Buffer, torn = false): void {
     write(this.#fd, this.#inPieces ? wholeLines(bytes) : bytes, (error, count) => {
       const rest = error ? bytes : bytes.subarray(count);
       if (error && error.code !== 'EAGAIN' && error.code !== 'EINTR') {
-        this.dropped += countLines(bytes);
+        this.writesFailed++;
+        this.dropped += countLines(bytes) - (torn && bytes[0] === LINE_END ? 1 : 0);
+        this.#torn = torn;
         this.#wrote(buffer);
-      } else if (rest.length === 0) this.#wrote(buffer);
-      else if (error === null || error === undefined) this.#writeAll(buffer, rest);
+      } else if (rest.length === 0) {
+        this.writesCompleted++;
+        this.#torn = false;
+        this.#wrote(buffer);
+      } else if (error === null || error === undefined) this.#writeAll(buffer, rest, count === 0 ? torn : bytes[count - 1] !== LINE_END);
       else if (this.#closed) {
         this.#writeNow(rest);
         this.#wrote(buffer);
-      } else this.#clock.after(RETRY_MS, () => this.#writeAll(buffer, rest));
+      } else this.#clock.after(RETRY_MS, () => this.#writeAll(buffer, rest, torn));
     });
   }
 
@@ -143,7 +165,14 @@ export class LogSink {
     if (buffer.bytes.length <= KEPT_BYTES_MAX) this.#spare = buffer;
     if (this.#lines.length === 0) return;
     if (this.#lines.length >= FLUSH_BYTES) this.flush();
-    else this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => this.flush());
+    else this.#flushLater();
+  }
+
+  #flushLater(): void {
+    this.#cancelTimer ??= this.#clock.after(this.#flushMs, () => {
+      this.flushedByTimer++;
+      this.flush();
+    });
   }
 
   #writeNow(bytes: Buffer): void {
@@ -162,6 +191,7 @@ export class LogSink {
 /** A pipe takes so much at once or not at all (PIPE_BUF). */
 const PIPE_BYTES = 4096;
 const LINE_END = 10;
+const LINE_BREAK = Buffer.from('\n');
 
 /** As many of its lines as a pipe takes at once; the first one at least. */
 export const wholeLines = (bytes: Buffer): Buffer => {
@@ -173,7 +203,13 @@ export const wholeLines = (bytes: Buffer): Buffer => {
 
 const isStandard = (path: string): boolean => path === '/dev/stdout' || path === '/dev/stderr';
 /** The descriptors themselves: opening /dev/stdout anew fails when it is a socket. */
-const openLog = (path: string): number => (path === '/dev/stdout' ? 1 : path === '/dev/stderr' ? 2 : openSync(path, 'a', 0o644));
+const openLog = (path: string): number => (path === '/dev/stdout' ? 1 : path === '/dev/stderr' ? 2 : openFile(path));
+
+/** Opening a named pipe to write alone waits for its reader, and so does a write that finds it full. */
+const openFile = (path: string): number =>
+  statSync(path, { throwIfNoEntry: false })?.isFIFO() === true
+    ? openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+    : openSync(path, 'a', 0o644);
 
 const countLines = (bytes: Buffer): number => {
   let n = 0;

@@ -1,9 +1,10 @@
-// Istio's stats filter (`stats.PluginConfig`) compiled: whether a place reports the standard metrics and how. Overrides
-// that need expressions are refused by name.
+// Istio's stats filter (`stats.PluginConfig`) compiled: whether a place reports the standard metrics and how.
 import { PlanError } from '../../plan/plan-error.ts';
 import { compileStringMatcher } from '../../plan/string-matcher.ts';
 import { typeOfUrl } from '../../xds/codec.ts';
 import type { AnyMessage, HistogramBucketSettings, HttpGrpcStats_FilterConfig, PluginConfig } from '../../xds/gen/types.ts';
+import { durationMs } from '../../xds/well-known.ts';
+import { compileChanges, type MetricChanges } from './metric-changes.ts';
 
 export interface StatsPlan {
   readonly hostFallback: boolean;
@@ -11,10 +12,10 @@ export interface StatsPlan {
   readonly waypoint: boolean;
   /** The chain counts gRPC messages (grpc_stats with emit_filter_state). */
   readonly messages: boolean;
-  /** Metric names (without `istio_`) that are not reported; '*' for all. */
-  readonly dropped: ReadonlySet<string>;
-  /** Metric name or '*' → labels left out. */
-  readonly removedTags: ReadonlyMap<string, readonly string[]>;
+  /** How often open connections and calls are told of; undefined: as always. */
+  readonly reportMs: number | undefined;
+  /** Undefined: the standard metrics as they are. */
+  readonly changes: MetricChanges | undefined;
 }
 
 const STATS_TYPE = 'stats.PluginConfig';
@@ -65,25 +66,17 @@ export const compileBuckets = (settings: readonly HistogramBucketSettings[] = []
   return (name) => rules.find(({ matches }) => matches(name))?.bounds ?? DEFAULT_BUCKETS;
 };
 
-const compilePlan = (config: PluginConfig, path: string, messages: boolean): StatsPlan => {
-  const dropped = new Set<string>();
-  const removed = new Map<string, readonly string[]>();
-  for (const [i, metric] of (config.metrics ?? []).entries()) {
-    const at = `${path}.metrics[${i}]`;
-    if (metric.match) throw new PlanError(`${at}.match`, 'expressions are not supported');
-    for (const [label, expression] of Object.entries(metric.dimensions ?? {})) {
-      throw new PlanError(`${at}.dimensions[${label}]`, `expression ${JSON.stringify(expression)} is not supported`);
-    }
-    const name = metric.name || '*';
-    if (metric.drop) dropped.add(name);
-    if (metric.tags_to_remove?.length) removed.set(name, [...(removed.get(name) ?? []), ...metric.tags_to_remove]);
-  }
-  if (config.definitions?.length) throw new PlanError(`${path}.definitions`, 'own metric definitions are not supported');
-  return {
-    hostFallback: !config.disable_host_header_fallback,
-    messages,
-    waypoint: config.reporter === 'SERVER_GATEWAY',
-    dropped,
-    removedTags: removed,
-  };
+const compilePlan = (config: PluginConfig, path: string, messages: boolean): StatsPlan => ({
+  hostFallback: !config.disable_host_header_fallback,
+  messages,
+  waypoint: config.reporter === 'SERVER_GATEWAY',
+  reportMs: config.tcp_reporting_duration === undefined ? undefined : reportMs(config.tcp_reporting_duration),
+  changes: compileChanges(config, path),
+});
+
+/** Not so often that reporting is the work. */
+const reportMs = (text: string): number => {
+  const ms = durationMs(text);
+  return ms <= 0 ? 0 : Math.max(REPORT_MS_MIN, ms);
 };
+const REPORT_MS_MIN = 100;

@@ -4,19 +4,25 @@ import { MetricRegistry } from '../../base/metrics.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import { H } from '../../wire/header-name.ts';
-import type { HistogramBucketSettings } from '../../xds/gen/types.ts';
+import type { HistogramBucketSettings, Node } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
 import type { ListenerContext, Observer } from '../exchange/observer.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { StatsStore } from '../stats-store.ts';
 import { type CompiledLog, compileAccessLogs, LogSinks, writeAccessLogs } from './access-log.ts';
-import { IstioMetrics, type MetricsPlace, type TcpSeries } from './istio-metrics.ts';
+import { IstioMetrics, type MetricsPlace } from './istio-metrics.ts';
+import { LogExports } from './log-exports.ts';
 import type { Peer } from './peer-metadata.ts';
+import { watchLag } from './process-stats.ts';
 import { countRequest, type RequestStats, requestStats } from './request-stats.ts';
+import type { TcpSeries } from './series-table.ts';
 import { compileBuckets, compileStats } from './stats-config.ts';
 
 export interface TelemetryOptions {
   readonly own: Peer;
   readonly version: string;
+  /** Who logs, for services that take logs. */
+  readonly node?: Node;
   readonly clock: Clock;
   /** [0, 1) */
   readonly random: () => number;
@@ -52,6 +58,12 @@ export class Telemetry implements Observer {
   /** Exchanges, tunnels and connections that have ended: moves while there is work. */
   records = 0;
   readonly sinks: LogSinks;
+  /** While somebody taps. */
+  tap: Pick<Observer, 'httpDone'> | undefined;
+  /** Where the control plane is told what happens. */
+  summaries: Pick<Observer, 'httpDone' | 'tcpProgress' | 'tcpClosed'> | undefined;
+  readonly #exports: LogExports;
+  readonly #clock: Clock;
   readonly #metrics: IstioMetrics;
   readonly #random: () => number;
   readonly #stats: (() => StatsStore) | undefined;
@@ -59,20 +71,24 @@ export class Telemetry implements Observer {
 
   constructor(options: TelemetryOptions) {
     this.sinks = new LogSinks(options.clock, options.logFlushMs, options.sharedLogs ?? false);
+    this.#exports = new LogExports(options.node ?? {});
+    this.#clock = options.clock;
     this.#random = options.random;
     this.#stats = options.stats;
     this.#metrics = new IstioMetrics(this.registry, options.own, options.version, compileBuckets(options.buckets));
+    watchLag(this.registry, options.clock);
     this.#keepBounded(options.clock, options.rotateMs ?? 0);
   }
 
-  prepare(context: ListenerContext): void {
+  prepare(context: ListenerContext, env?: ProxyEnvironment): void {
     const stats = compileStats(context.filters);
     const observed: Observed = {
-      logs: compileAccessLogs(context.accessLog, 'access_log', this.sinks, this.#random),
+      logs: compileAccessLogs(context.accessLog, 'access_log', { sinks: this.sinks, exports: this.#exports, env }, this.#random),
       metrics: stats ? this.#metrics.place(stats, context.direction === 'INBOUND') : undefined,
       requests: context.kind === 'http' && this.#stats ? requestStats(this.#stats(), context.statPrefix) : undefined,
     };
     context.observed = observed;
+    if (stats?.reportMs !== undefined) context.reportMs = stats.reportMs;
   }
 
   httpDone(
@@ -89,10 +105,12 @@ export class Telemetry implements Observer {
       writeAccessLogs(logs, info, request, response, trailers);
     }
     if (requests !== undefined) countRequest(requests, info);
+    if (this.tap !== undefined) this.tap.httpDone(info, request, response, trailers, context);
+    if (this.summaries !== undefined) this.summaries.httpDone(info, request, response, trailers, context);
     if (!metrics) return;
-    const isGrpc = info.grpc !== undefined || isGrpcType(request);
+    const isGrpc = info.grpc !== undefined || isGrpcRequest(request);
     if (isGrpc) this.#metrics.messages(metrics, info, true);
-    this.#metrics.http(metrics, info, isGrpc, isGrpc ? grpcStatus(info, response, trailers) : '');
+    this.#metrics.http(metrics, info, isGrpc, isGrpc ? statusOfGrpc(info, response, trailers) : '', request, response, trailers);
   }
 
   httpProgress(info: StreamInfo, context: ListenerContext): void {
@@ -106,7 +124,8 @@ export class Telemetry implements Observer {
 
   tcpProgress(info: StreamInfo, context: ListenerContext): void {
     const { metrics } = observedOf(context);
-    if (metrics) this.#report(info, metrics);
+    if (metrics) this.#report(info, metrics, false);
+    if (this.summaries !== undefined) this.summaries.tcpProgress(info, context);
   }
 
   tcpLog(info: StreamInfo, context: ListenerContext): void {
@@ -118,8 +137,9 @@ export class Telemetry implements Observer {
     this.records++;
     const { logs, metrics } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
+    if (this.summaries !== undefined) this.summaries.tcpClosed(info, context);
     if (!metrics) return;
-    const { closed } = this.#report(info, metrics);
+    const { closed } = this.#report(info, metrics, true);
     if (closed) closed.value++;
     this.#tunnels.delete(info);
   }
@@ -128,6 +148,11 @@ export class Telemetry implements Observer {
     this.records++;
     const { logs } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
+  }
+
+  /** Sends what services that take logs are still to hear, for as long as that may take. Before the data plane closes. */
+  async closeExports(withinMs: number): Promise<void> {
+    await this.#exports.close(this.#clock, withinMs);
   }
 
   /** Writes what waits and closes the files. */
@@ -150,9 +175,9 @@ export class Telemetry implements Observer {
   }
 
   /** Who is at the far end is not known when a tunnel opens: the opening is counted with the first report. */
-  #report(info: StreamInfo, place: MetricsPlace): TcpSeries {
+  #report(info: StreamInfo, place: MetricsPlace, ended: boolean): TcpSeries {
     const before = this.#tunnels.get(info);
-    const series = this.#metrics.tcp(place, info);
+    const series = this.#metrics.tcp(place, info, ended);
     if (!before && series.opened) series.opened.value++;
     if (series.received) series.received.value += info.bytesReceived - (before?.received ?? 0);
     if (series.sent) series.sent.value += info.bytesSent - (before?.sent ?? 0);
@@ -164,10 +189,11 @@ export class Telemetry implements Observer {
 const NOTHING: Observed = { logs: [], metrics: undefined, requests: undefined };
 const observedOf = (context: ListenerContext): Observed => (context.observed as Observed | undefined) ?? NOTHING;
 
-const isGrpcType = (request: HeaderBlock | undefined): boolean => request?.getById(H.CONTENT_TYPE)?.startsWith('application/grpc') ?? false;
+export const isGrpcRequest = (request: HeaderBlock | undefined): boolean =>
+  request?.getById(H.CONTENT_TYPE)?.startsWith('application/grpc') ?? false;
 
 /** Of the trailers or the head; an answer that has none stands for the status that gRPC gives its HTTP code. */
-const grpcStatus = (info: StreamInfo, response: HeaderBlock | undefined, trailers: HeaderBlock | undefined): string => {
+export const statusOfGrpc = (info: StreamInfo, response: HeaderBlock | undefined, trailers: HeaderBlock | undefined): string => {
   const text = trailers?.getById(H.GRPC_STATUS) ?? response?.getById(H.GRPC_STATUS);
   if (text !== undefined) return /^\d{1,2}$/.test(text) ? text : '';
   return info.responseCode === 0 ? '' : (GRPC_OF_HTTP[info.responseCode] ?? '2');

@@ -65,6 +65,11 @@ export class PeerCertificateFacts implements CertificateFacts {
     this.emailSans = sans.email;
   }
 
+  /** Of its key; '' when that is on none. */
+  get curve(): string {
+    const { asn1Curve } = this.#certificate;
+    return typeof asn1Curve === 'string' ? asn1Curve : '';
+  }
   get subject(): string {
     return distinguishedName(this.#certificate.subject);
   }

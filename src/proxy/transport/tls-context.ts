@@ -8,6 +8,7 @@ import type { CertificateFacts } from '../../plan/stream-info.ts';
 import type { CertificateValidationContext, CommonTlsContext, SdsSecretConfig, TlsCertificate } from '../../xds/gen/types.ts';
 import { compilePinCheck } from './certificate-pins.ts';
 import { certificateFacts, PeerCertificateFacts } from './peer-certificate.ts';
+import { Revocations } from './revocations.ts';
 import { compileSanCheck, type SanCheck } from './san-match.ts';
 import { dataSourceText, type SecretStore, type SecretUser } from './secrets.ts';
 import { tlsParameters } from './tls-parameters.ts';
@@ -48,6 +49,10 @@ export class TlsContext implements SecretUser {
   trust: TrustBundle | undefined;
   /** A root has been lost since this context is there. */
   #lost = false;
+  #crl: string | undefined;
+  #revocations: Revocations | undefined;
+  /** Somebody has been revoked since this context is there. */
+  #revoked = false;
 
   /** Throws PlanError for what it must refuse; a secret not there yet is not an error. */
   constructor(common: CommonTlsContext | undefined, secrets: SecretStore, path: string, make: MakeContext = createSecureContext) {
@@ -77,14 +82,28 @@ export class TlsContext implements SecretUser {
 
   secretChanged(): void {
     const { trust } = this;
+    const crl = this.#crl;
     this.#build();
     this.onMaterial();
-    if (this.#lost && this.trust !== trust) this.onDistrust();
+    if ((this.#lost && this.trust !== trust) || (this.#revoked && this.#crl !== crl)) this.onDistrust();
   }
 
-  /** Whether a peer that was accepted once would be now. Costs nothing before a root is lost. */
+  /** Whether a peer that was accepted once would be now. Costs nothing before a root is lost or somebody revoked. */
   trusts(peer: CertificateFacts): boolean {
-    return !this.#lost || (peer instanceof PeerCertificateFacts && this.trust?.accepts(peer.chain) === true);
+    if (!this.#lost && !this.#revoked) return true;
+    if (!(peer instanceof PeerCertificateFacts)) return false;
+    if (this.#lost && this.trust?.accepts(peer.chain) !== true) return false;
+    return !this.#revoked || this.#revocations?.names(peer.chain) !== true;
+  }
+
+  /** Whom the first list names was never let in; it is read when another comes. */
+  #setRevoked(crl: string | undefined): void {
+    if (this.material !== undefined && crl !== this.#crl) {
+      const before = this.#revocations ?? (this.#crl === undefined ? undefined : new Revocations(this.#crl));
+      this.#revocations = crl === undefined ? undefined : new Revocations(crl);
+      if (this.#revocations?.addsTo(before) === true) this.#revoked = true;
+    }
+    this.#crl = crl;
   }
 
   #setTrust(ca: string | undefined): void {
@@ -168,6 +187,7 @@ export class TlsContext implements SecretUser {
       throw new PlanError(this.#path, `certificates or keys are not usable: ${cause instanceof Error ? cause.message : 'unknown'}`);
     }
     this.#setTrust(ca);
+    this.#setRevoked(crl);
     const own = cert[0] === undefined ? undefined : certificateFacts(cert[0]);
     this.material = {
       options,

@@ -17,7 +17,7 @@ import { PEER_EXCHANGE_ALPN } from './peer-exchange.ts';
 import { coversDnsName } from './san-match.ts';
 import type { SecretStore } from './secrets.ts';
 import { TlsContext } from './tls-context.ts';
-import type { TlsStats } from './tls-stats.ts';
+import { curveOf, type TlsStats } from './tls-stats.ts';
 import { HASH_MISMATCH, handshakeFault, nameMismatch } from './transport-failure.ts';
 import { ProxyProtocolTransport } from './upstream-proxy-protocol.ts';
 
@@ -218,7 +218,7 @@ class TlsTransport implements UpstreamTransport {
 
   facts(socket: Socket): TlsFacts {
     const facts = this.#facts(socket as TLSSocket);
-    this.#owner.tlsStats.established(facts, (socket as TLSSocket).isSessionReused());
+    this.#owner.tlsStats.established(facts, (socket as TLSSocket).isSessionReused(), curveOf(socket as TLSSocket));
     if (this.#open.has(socket)) this.#open.set(socket, facts);
     return facts;
   }

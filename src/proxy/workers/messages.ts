@@ -12,6 +12,9 @@ import type {
 } from '../../xds/gen/types.ts';
 import type { HostUpdate } from '../exchange/route-table.ts';
 import type { DemandKind } from '../on-demand/demand.ts';
+import type { OpenTap } from '../tap/sampler.ts';
+import type { TapRecord } from '../tap/tap-record.ts';
+import type { SummaryReport } from '../telemetry/summary-link.ts';
 import type { Totals } from './totals.ts';
 
 export type Change =
@@ -41,6 +44,7 @@ export type ToWorker =
   | { readonly kind: 'resetCounters' }
   | { readonly kind: 'reopenLogs' }
   | { readonly kind: 'level'; readonly level: LogLevel }
+  | { readonly kind: 'taps'; readonly taps: readonly OpenTap[] }
   | { readonly kind: 'close' };
 
 export interface WorkerState {
@@ -55,10 +59,13 @@ export type FromWorker =
   | { readonly kind: 'state'; readonly state: WorkerState }
   | { readonly kind: 'sockets'; readonly open: readonly GivenSocket[] }
   | { readonly kind: 'signal'; readonly key: string }
+  /** What the control plane is to be told. */
+  | { readonly kind: 'summary'; readonly report: SummaryReport }
   /** How much it has served so far. */
   | { readonly kind: 'records'; readonly records: number }
   | { readonly kind: 'totals'; readonly id: number; readonly totals: Totals }
   | { readonly kind: 'log'; readonly severity: Severity; readonly scope: string; readonly message: string; readonly fields: LogFields }
+  | { readonly kind: 'tapped'; readonly id: number; readonly record: TapRecord | undefined; readonly skipped: number }
   | { readonly kind: 'closed' };
 
 export type Severity = Exclude<LogLevel, 'off'>;

@@ -18,6 +18,8 @@ export interface PlaneSettings {
   readonly logFlushMs: number | undefined;
   readonly sharedLogs: boolean;
   readonly rotateMetricsMs: number | undefined;
+  /** How often the control plane is told what happens; undefined: it is not. */
+  readonly summariesMs?: number | undefined;
   readonly buckets: readonly HistogramBucketSettings[] | undefined;
   readonly plane: Pick<
     DataPlaneOptions,
@@ -41,6 +43,7 @@ export const makePlane = (
   const telemetry: Telemetry = new Telemetry({
     own: metadata.own,
     version: settings.version,
+    node: settings.node,
     clock,
     random,
     logFlushMs: settings.logFlushMs,
@@ -53,6 +56,7 @@ export const makePlane = (
     ...settings.plane,
     ...own,
     nodeCluster: settings.node.cluster ?? '',
+    tracedNode: { id: settings.node.id ?? '', zone: settings.node.locality?.zone ?? '' },
     log: log.scope('proxy'),
     observer: telemetry,
     clock,

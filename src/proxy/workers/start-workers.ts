@@ -3,6 +3,7 @@
 
 import type { DataPlane } from '../data-plane.ts';
 import { ListeningSockets } from '../listener/listening-sockets.ts';
+import type { SummaryReport } from '../telemetry/summary-link.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { AllWorkers } from './all-workers.ts';
 import { MainSockets } from './main-sockets.ts';
@@ -20,6 +21,8 @@ export interface StartOptions {
   readonly limits: WorkerStart['limits'];
   /** The process's. */
   readonly sockets: ListeningSockets | undefined;
+  /** A further worker has something for the control plane. */
+  readonly summary?: (report: SummaryReport) => void;
   /** A worker is gone: what it served is lost, and what it had counted in shared memory stays. */
   readonly died: (reason: string) => void;
 }
@@ -71,6 +74,8 @@ export const startWorkers = (options: StartOptions): StartedWorkers => {
             if (at !== i) other.send({ kind: 'signal', key });
           });
         },
+        tapped: (id, record, skipped) => all.tapped(id, record, skipped),
+        summary: (report) => options.summary?.(report),
         died: options.died,
       }),
   );

@@ -4,6 +4,8 @@
 import { Worker } from 'node:worker_threads';
 import type { Log, LogLevel } from '../../base/log.ts';
 import type { Bootstrap } from '../../xds/gen/types.ts';
+import type { Tapped } from '../tap/sampler.ts';
+import type { SummaryReport } from '../telemetry/summary-link.ts';
 import type { FromWorker, GivenSocket, ToWorker, WorkerState } from './messages.ts';
 import type { PlaneSettings } from './plane.ts';
 import type { Totals } from './totals.ts';
@@ -23,6 +25,10 @@ export interface WorkerEvents {
   sockets(open: readonly GivenSocket[]): void;
   /** To be heard by all other workers. */
   signal(key: string): void;
+  /** Somebody is shown an exchange of it. */
+  readonly tapped: Tapped;
+  /** For the control plane. */
+  summary(report: SummaryReport): void;
   /** It is gone, and nobody has asked it to go. */
   died(reason: string): void;
 }
@@ -112,6 +118,12 @@ export class WorkerHandle {
         break;
       case 'records':
         this.records = message.records;
+        break;
+      case 'tapped':
+        this.#events.tapped(message.id, message.record, message.skipped);
+        break;
+      case 'summary':
+        this.#events.summary(message.report);
         break;
       case 'log':
         this.#log.scope(message.scope)[message.severity](message.message, { ...message.fields, worker: this.#number });

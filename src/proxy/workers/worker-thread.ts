@@ -18,9 +18,11 @@ import { Signals } from './signals.ts';
 import { totalsOf } from './totals.ts';
 import type { WorkerStart } from './worker-handle.ts';
 import { WorkerSockets } from './worker-sockets.ts';
+import { WorkerTaps } from './worker-taps.ts';
 
 /** Enough for telling a quiet sidecar from a busy one. */
 const RECORDS_EVERY_MS = 10_000;
+const EXPORT_CLOSE_MS = 500;
 
 const SEVERITIES: readonly LogLevel[] = ['debug', 'info', 'warning', 'error', 'off'];
 
@@ -57,6 +59,9 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
       sharing: new AllWorkers(new SharedSlots(start.memory), signals, false, () => clock.monotonicMs()),
     },
   });
+  const taps = new WorkerTaps(telemetry, start.settings.node, clock, (id, record, skipped) =>
+    send({ kind: 'tapped', id, record, skipped }),
+  );
   let applied = 0;
   let said = '';
   const tell = (): void => {
@@ -86,11 +91,13 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
         signals.hear(message.key);
         break;
       case 'count': {
-        const dropped = [...telemetry.sinks.all()].reduce((n, [, sink]) => n + sink.dropped, 0);
-        plane.stats.counter('access_logs.file.dropped').value = dropped;
+        telemetry.sinks.countInto(plane.stats);
         send({ kind: 'totals', id: message.id, totals: totalsOf(plane, telemetry.registry) });
         break;
       }
+      case 'taps':
+        taps.set(message.taps);
+        break;
       case 'resetCounters':
         plane.stats.resetCounters();
         break;
@@ -101,8 +108,9 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
         log.level.value = message.level;
         break;
       case 'close':
-        void plane
-          .close()
+        void telemetry
+          .closeExports(EXPORT_CLOSE_MS)
+          .then(() => plane.close())
           .then(() => telemetry.close())
           .then(() => {
             send({ kind: 'closed' });
@@ -112,6 +120,11 @@ const serve = (port: NonNullable<typeof parentPort>): void => {
     }
   });
   tell();
+  const { summariesMs: everyMs, node } = start.settings;
+  if (everyMs !== undefined)
+    void import('../telemetry/summaries.ts').then(({ recordSummaries }) =>
+      recordSummaries({ telemetry, node, clock, everyMs, deliver: (report) => send({ kind: 'summary', report }) }),
+    );
   keepMemoryLow(clock, () => telemetry.records);
   let told = 0;
   const tellRecords = (): void => {

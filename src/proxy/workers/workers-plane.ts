@@ -18,6 +18,7 @@ import type { ClusterView, DataPlane, ListenerView } from '../data-plane.ts';
 import type { HostOutcome, HostUpdate } from '../exchange/route-table.ts';
 import type { Demanded, DemandKind } from '../on-demand/demand.ts';
 import type { StatsStore } from '../stats-store.ts';
+import type { Tapped } from '../tap/sampler.ts';
 import { AbsentNames } from './absent-names.ts';
 import type { Change, ToWorker } from './messages.ts';
 import { type Summed, sumOf } from './totals.ts';
@@ -28,6 +29,7 @@ export class WorkersPlane implements DataPlane {
   readonly #workers: readonly WorkerHandle[];
   readonly #log: Log;
   #changed: () => void = () => {};
+  #tapped: Tapped | undefined;
   /** Of the last change. */
   #number = 0;
   /** Refused for an address that could not be had, and tried again by the main thread's data plane. */
@@ -229,6 +231,14 @@ export class WorkersPlane implements DataPlane {
   async sum(metrics: MetricRegistry): Promise<Summed> {
     const totals = await Promise.all(this.#workers.map((worker) => worker.count()));
     return sumOf(this.#own, metrics, totals);
+  }
+
+  /** Who reads what further workers' samplers show. */
+  onTapped(tapped: Tapped): void {
+    this.#tapped = tapped;
+  }
+  tapped(...seen: Parameters<Tapped>): void {
+    this.#tapped?.(...seen);
   }
 
   /** Something that is no change of what is served. */

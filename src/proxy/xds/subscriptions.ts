@@ -320,6 +320,7 @@ export class Subscriptions {
     const prefix = STAT_PREFIX[type.shortName];
     stats.counter(`${prefix}.update_attempt`).value++;
     stats.counter(`${prefix}.${problems.length === 0 ? 'update_success' : 'update_rejected'}`).value++;
+    if (problems.length === 0) stats.gauge(`${prefix}.update_time`).value = Math.floor(this.#options.clock.wallMs());
     if (client) stats.counter('server.dynamic_unknown_fields').value = unknownFields(client);
   }
 

@@ -13,6 +13,8 @@ import { bindAddresses } from '../../../src/proxy/listener/listener-socket.ts';
 import { compileHttp2 } from '../../../src/proxy/sockets/http2-options.ts';
 import { compileTcpProxy } from '../../../src/proxy/tcp/tcp-plan.ts';
 import { compileAccessLogs, type LogSinks } from '../../../src/proxy/telemetry/access-log.ts';
+import { LogExports } from '../../../src/proxy/telemetry/log-exports.ts';
+import type { LogSink } from '../../../src/proxy/telemetry/log-sink.ts';
 import { parseSource, reconnectBackoff, routeSources } from '../../../src/proxy/xds/config-source.ts';
 import { HeaderBlock } from '../../../src/wire/header-block.ts';
 import { IDEMPOTENT_RETRIES_TYPE } from '../../../src/xds/client-features.ts';
@@ -249,14 +251,22 @@ const streams: FieldCase = {
     })),
   observe: (parts) => {
     const paths: string[] = [];
-    const sinks = { at: (path: string) => paths.push(path) } as unknown as LogSinks;
-    const logs = compileAccessLogs(parts.map(({ message }) => message) as AccessLog[], 'access_log', sinks, () => 0);
-    const lines = logs.map(({ write }) => {
+    const lines: LineBuffer[] = [];
+    const sink = (): Pick<LogSink, 'line' | 'lineWritten'> => {
       const line = new LineBuffer(64);
-      write(line, new StreamInfo(), undefined, undefined, undefined);
-      return line.text();
-    });
-    return [paths, lines];
+      lines.push(line);
+      return { line: () => line, lineWritten: () => undefined };
+    };
+    const sinks = {
+      at: (path: string) => {
+        paths.push(path);
+        return sink();
+      },
+    } as unknown as LogSinks;
+    const places = { sinks, exports: new LogExports({}), env: undefined };
+    const logs = compileAccessLogs(parts.map(({ message }) => message) as AccessLog[], 'access_log', places, () => 0);
+    for (const { target } of logs) target.log(new StreamInfo(), undefined, undefined, undefined);
+    return [paths, lines.map((line) => line.text())];
   },
   expect: [
     ['/dev/stdout', '/dev/stderr'],

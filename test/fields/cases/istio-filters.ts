@@ -23,8 +23,10 @@ const istioStats: FieldCase = {
     extension(STATS, {
       disable_host_header_fallback: true,
       reporter: 'SERVER_GATEWAY',
+      tcp_reporting_duration: '7s',
+      definitions: [{ name: 'mine', type: 'GAUGE', value: 'request.size' }],
       metrics: [
-        { name: 'requests_total', tags_to_remove: ['source_app'] },
+        { name: 'requests_total', tags_to_remove: ['source_app'], dimensions: { method: 'request.method' } },
         { name: 'request_bytes', drop: true },
       ],
     }),
@@ -32,9 +34,20 @@ const istioStats: FieldCase = {
   ],
   observe: (parts) => {
     const plan = compileStats(parts.map((_, i) => ({ name: '', typedConfig: configOf(parts, i) })));
-    return [plan?.hostFallback, plan?.waypoint, plan?.messages, [...(plan?.dropped ?? [])], [...(plan?.removedTags ?? [])]];
+    const { dropped = [], changed = new Map(), added = new Map(), own = [] } = plan?.changes ?? {};
+    const labels = [changed, added].map((by) => [...by].map(([metric, all]) => [metric, ...all.keys()]));
+    const metrics = own.map(({ name, kind }) => [name, kind]);
+    return [plan?.hostFallback, plan?.waypoint, plan?.messages, plan?.reportMs, [...dropped], labels, metrics];
   },
-  expect: [false, true, true, ['request_bytes'], [['requests_total', ['source_app']]]],
+  expect: [
+    false,
+    true,
+    true,
+    7000,
+    ['request_bytes'],
+    [[['requests_total', 'source_app']], [['requests_total', 'method']]],
+    [['istio_mine', 'gauge']],
+  ],
 };
 
 const ALPN = 'istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig' as Part['type'];

@@ -1,0 +1,275 @@
+// `skein tap`: requests as they end, shown by the sidecars that they pass, live. Nothing is changed and nothing is kept; who taps is in the
+// audit log. Sidecars that cannot be tapped (stock Envoy) are named, never left out in silence.
+import { AdminCallError, AdminClient } from './admin-client.ts';
+import { EXIT_FAILED, newCommand, runCommand, UsageError, withOutputOption, withStateOption } from './command-line.ts';
+import { look, untilInterrupted } from './live-screen.ts';
+import { findProxy } from './proxy-name.ts';
+import type { ProxyEntry } from './proxy-status.ts';
+import { windowSeconds } from './signals.ts';
+import { requestBlock, requestLine, type TapLine, TapLines, type TappedRequest } from './tap-lines.ts';
+import { followRecent, type Recent, type RecentMatch } from './tap-recent.ts';
+
+interface Options {
+  readonly path?: string;
+  readonly pathPrefix?: string;
+  readonly method?: string;
+  readonly status: readonly string[];
+  readonly header: readonly string[];
+  readonly authority?: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly namespace?: string;
+  readonly proxySide?: string;
+  readonly minDuration?: string;
+  readonly maxRps: string;
+  readonly count: string;
+  readonly for: string;
+  readonly headers?: boolean;
+  readonly redact: readonly string[];
+  readonly output: string;
+  readonly state?: string;
+}
+
+const several = (value: string, before: readonly string[]): readonly string[] => [...before, ...value.split(',').map((v) => v.trim())];
+const together = (value: string, before: readonly string[]): readonly string[] => [...before, value];
+
+const program = () =>
+  withOutputOption(
+    withStateOption(newCommand('tap', 'Show requests as they end, live, from the sidecars that they pass.')),
+    'text, wide or json (lines)',
+  )
+    .argument('[workload...]', 'sidecars: proxies or workloads, as NAME or NAME.NAMESPACE; without, all that are connected')
+    .option('--path <path>', 'exactly this path, without its query')
+    .option('--path-prefix <text>', 'paths that begin so')
+    .option('--method <method>', 'GET, POST …')
+    .option('--status <codes>', 'codes and classes: 503, 4xx,5xx; 0: no answer', several, [])
+    .option('--header <name[:value]>', 'requests with this header; may be repeated: all must be there', together, [])
+    .option('--authority <host>', 'of this host')
+    .option('--from <name>', 'sent by this workload')
+    .option('--to <name>', 'sent to this workload or service')
+    .option('-n, --namespace <name>', 'only sidecars of this namespace')
+    .option('--proxy-side <side>', 'outbound: where requests leave a workload; inbound: where they come in; without, both')
+    .option('--min-duration <ms>', 'took so long at least')
+    .option('--max-rps <n>', 'shown a second, by each sidecar; what is over it is counted', '100')
+    .option('--count <n>', 'end after so many; as -n 5 too', '0')
+    .option('--for <time>', 'end after this time; at most 1h', '10m')
+    .option('--headers', 'show headers too (with -o wide or json)')
+    .option('--redact <name>', 'hide this header or query parameter too; may be repeated', together, [])
+    .addHelpText(
+      'after',
+      `
+Examples:
+  skein tap --path-prefix /api/v1/charge
+  skein tap payment-v1 --status 5xx --proxy-side inbound -o wide --headers
+  skein tap --from web --to order-service --max-rps 10 -o json | jq .path
+
+A request between two sidecars is shown twice: → out where it leaves, ← in where it comes in; both have its request id. Credentials are
+never shown: authorization, cookies, tokens in headers and queries read [redacted]. It needs the role write and is in the audit log.
+Exit codes: 0 ended as asked or by Ctrl-C, 1 no sidecar could be tapped or all were lost, 2 wrong usage, 3 no control plane is running.`,
+    );
+
+export const command = {
+  name: 'tap',
+  summary: 'show requests as they end, live',
+  run: (argv: readonly string[]): Promise<void> =>
+    runCommand(
+      program(),
+      argv.map((a) => (a === '-n' && isNumberAfter(argv) ? '--count' : a)),
+      async (names, options: Options) => {
+        const { output } = options;
+        if (output !== 'table' && output !== 'text' && output !== 'wide' && output !== 'json')
+          throw new UsageError(`--output ${output}: one of text, wide, json`);
+        const request = requestOf(options);
+        const admin = new AdminClient(options.state);
+        const all = (await admin.json('GET', '/v1/proxies')) as readonly ProxyEntry[];
+        const chosen = proxiesOf(all, names, options.namespace);
+        const tappable = chosen.filter((p) => isSkein(p));
+        const others = chosen.filter((p) => !isSkein(p));
+        if (others.length > 0) sayOfOthers(others, options);
+        // Without headers nothing of an access log can match them.
+        const logged = options.header.length > 0 ? [] : others;
+        if (tappable.length + logged.length === 0) throw new AdminCallError(404, 'NOT_FOUND', 'there is no sidecar to tap', []);
+        if (tappable.length > PROXIES_MAX)
+          throw new UsageError(
+            `${tappable.length} sidecars would be tapped, at most ${PROXIES_MAX}: name workloads, or a namespace with -n`,
+          );
+        await new Tapping(admin, request, output, Number(options.count)).run(tappable, logged);
+      },
+    ),
+};
+
+/** `-n 5` counts, as people write it; a namespace is no number. */
+const isNumberAfter = (argv: readonly string[]): boolean => /^\d+$/.test(argv[argv.indexOf('-n') + 1] ?? '');
+
+const PROXIES_MAX = 64;
+
+const say = (text: string): void => void process.stderr.write(`skein: ${text}\n`);
+
+/** Stock Envoy has no tap that could be opened from outside; what its access log tells is shown instead, and what that lacks is said. */
+const sayOfOthers = (others: readonly ProxyEntry[], { header, headers }: Options): void => {
+  const kinds = [...new Set(others.map((p) => p.proxy || 'unknown'))].join(', ');
+  const some = others.slice(0, 3).map((p) => `${p.name}.${p.namespace}`);
+  const who = `${some.join(', ')}${others.length > some.length ? ` and ${others.length - some.length} more` : ''}`;
+  if (header.length > 0)
+    say(`${who} cannot be tapped (${kinds}): their access logs hold no headers to match, so their requests are left out`);
+  else
+    say(
+      `${who} cannot be tapped (${kinds}): shown is what their access logs tell the control plane, a second or so late, a sample when they are busy, without headers${headers === true ? ' (--headers shows none of them)' : ''}`,
+    );
+};
+
+const isSkein = ({ proxy }: ProxyEntry): boolean => /^skein\b/i.test(proxy);
+
+const proxiesOf = (all: readonly ProxyEntry[], names: readonly string[], namespace: string | undefined): readonly ProxyEntry[] => {
+  const inNamespace = all.filter((p) => namespace === undefined || p.namespace === namespace);
+  if (names.length === 0) return inNamespace;
+  const found = names.flatMap((name) => {
+    const replicas = inNamespace.filter((p) => isReplicaOf(p, name));
+    return replicas.length > 0 ? replicas : [findProxy(inNamespace, name)];
+  });
+  return [...new Set(found)];
+};
+
+/** Of a workload all replicas are tapped. */
+const isReplicaOf = (p: ProxyEntry, name: string): boolean => {
+  const workload = p.name.replace(/-[^-]+$/, '');
+  return [p.name, `${p.name}.${p.namespace}`, workload, `${workload}.${p.namespace}`].includes(name);
+};
+
+const wholeNumber = (option: string, text: string, least: number, most: number): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new UsageError(`${option} ${text}: a number from ${least} to ${most}`);
+  return value;
+};
+
+const SIDES: Readonly<Record<string, 'inbound' | 'outbound'>> = {
+  inbound: 'inbound',
+  in: 'inbound',
+  destination: 'inbound',
+  outbound: 'outbound',
+  out: 'outbound',
+  source: 'outbound',
+};
+
+interface Asked {
+  readonly match: RecentMatch & { readonly headers?: readonly object[] | undefined };
+  readonly maxPerSecond: number;
+  readonly count: number;
+  readonly seconds: number;
+  readonly withHeaders: boolean;
+  readonly redact: { readonly headers: readonly string[]; readonly query: readonly string[] };
+}
+
+const requestOf = (o: Options): Asked => {
+  const direction = o.proxySide === undefined ? undefined : SIDES[o.proxySide];
+  if (o.proxySide !== undefined && direction === undefined) throw new UsageError(`--proxy-side ${o.proxySide}: inbound or outbound`);
+  for (const s of o.status) if (!/^(?:\d{3}|0|[1-5]xx)$/.test(s)) throw new UsageError(`--status ${s}: a code or a class, as 503 or 5xx`);
+  const minDurationMs =
+    o.minDuration === undefined ? undefined : wholeNumber('--min-duration', o.minDuration.replace(/ms$/, ''), 0, 3_600_000);
+  const match = {
+    from: o.from,
+    to: o.to,
+    path: o.path,
+    pathPrefix: o.pathPrefix,
+    method: o.method,
+    authority: o.authority,
+    direction,
+    minDurationMs,
+    status: o.status.length === 0 ? undefined : o.status,
+    headers: o.header.length === 0 ? undefined : o.header.map(headerOf),
+  };
+  const seconds = windowSeconds('--for', o.for);
+  if (seconds > 3600) throw new UsageError(`--for ${o.for}: at most 1h`);
+  return {
+    match,
+    maxPerSecond: wholeNumber('--max-rps', o.maxRps, 1, 1000),
+    count: wholeNumber('--count', o.count, 0, 1_000_000),
+    seconds,
+    withHeaders: o.headers === true,
+    redact: { headers: o.redact, query: o.redact },
+  };
+};
+
+const headerOf = (text: string): object => {
+  const at = text.search(/[:=]/);
+  return at < 0 ? { name: text } : { name: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
+};
+
+/** All taps of one command. */
+class Tapping {
+  readonly #admin: AdminClient;
+  readonly #request: Asked;
+  readonly #output: string;
+  readonly #count: number;
+  readonly #over = new AbortController();
+  #shown = 0;
+  #skipped = 0;
+  #lost = 0;
+  readonly #skippedBy = new Map<ProxyEntry, number>();
+
+  constructor(admin: AdminClient, request: Asked, output: string, count: number) {
+    this.#admin = admin;
+    this.#request = request;
+    this.#output = output;
+    this.#count = count;
+  }
+
+  /** `others`: of which only access logs tell. */
+  async run(proxies: readonly ProxyEntry[], others: readonly ProxyEntry[]): Promise<void> {
+    const interrupted = untilInterrupted();
+    interrupted.addEventListener('abort', () => this.#over.abort());
+    if (process.stderr.isTTY)
+      say(`tapping ${proxies.length === 1 ? `${proxies[0]?.name}.${proxies[0]?.namespace}` : `${proxies.length} sidecars`}, Ctrl-C ends`);
+    const logs = others.length === 0 ? [] : [this.#follow(others)];
+    await Promise.all([...proxies.map((p) => this.#tap(p)), ...logs]);
+    for (const n of this.#skippedBy.values()) this.#skipped += n;
+    if (this.#skipped > 0) say(`${this.#shown} shown; ${this.#skipped} more matched and were over the rate (--max-rps)`);
+    if (this.#lost > 0 && this.#lost === proxies.length) process.exitCode = EXIT_FAILED;
+  }
+
+  async #follow(others: readonly ProxyEntry[]): Promise<void> {
+    const timer = setTimeout(() => this.#over.abort(), this.#request.seconds * 1000);
+    const names = new Set(others.map((p) => `${p.name}.${p.namespace}`));
+    const show = (r: Recent): void =>
+      this.#show({ ...r, side: r.reporter === 'destination' ? 'inbound' : 'outbound', mtls: null, grpcStatus: null, upstream: '' });
+    try {
+      await followRecent(this.#admin, names, this.#request.match, show, this.#over.signal);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #tap(proxy: ProxyEntry): Promise<void> {
+    const { namespace, name } = proxy;
+    const lines = new TapLines((line) => this.#take(proxy, line));
+    try {
+      const path = `/v1/proxies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}/admin/tap`;
+      await this.#admin.stream('POST', path, this.#request, (text) => lines.receive(text), this.#over.signal);
+    } catch (problem) {
+      if (!(problem instanceof AdminCallError)) throw problem;
+      this.#lost++;
+      say(`${name}.${namespace}: ${problem.message}`);
+    }
+  }
+
+  #take(proxy: ProxyEntry, line: TapLine): void {
+    if ('tap' in line) {
+      const { skipped = 0, dropped = 0, ended } = line.tap;
+      this.#skippedBy.set(proxy, skipped + dropped);
+      if (ended === 'the proxy ends') say(`${proxy.name}.${proxy.namespace} has ended`);
+      return;
+    }
+    this.#show(line.request);
+  }
+
+  #show(request: TappedRequest): void {
+    // What came in the same moment as the last that was asked for.
+    if (this.#over.signal.aborted) return;
+    const { colours } = look();
+    if (this.#output === 'json') process.stdout.write(`${JSON.stringify(request)}\n`);
+    else process.stdout.write(this.#output === 'wide' ? requestBlock(request, colours) : requestLine(request, colours));
+    this.#shown++;
+    if (this.#count > 0 && this.#shown >= this.#count) this.#over.abort();
+  }
+}

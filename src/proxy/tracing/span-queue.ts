@@ -1,0 +1,65 @@
+// Spans on their way to a collector, encoded as they end: bytes in a bounded queue. Batches are sent whole or given up; requests never wait.
+
+import { BatchQueue } from '../export/batch-queue.ts';
+import type { Exporter } from '../export/exporters.ts';
+import { SPAN_BATCH_BYTES, SPAN_FLUSH_MS, SPAN_QUEUE_BYTES, SPANS_QUEUED } from '../limits.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
+import type { Stat } from '../stats-store.ts';
+
+export interface SpanCounts {
+  readonly sent: Stat;
+  /** They found the queue full. */
+  readonly dropped: Stat;
+  /** The collector did not take them. */
+  readonly failed: Stat;
+  readonly reportsSent: Stat;
+  /** The collector refused. */
+  readonly reportsDropped: Stat;
+  /** It did not answer. */
+  readonly reportsFailed: Stat;
+  readonly noCluster: Stat;
+}
+
+const BATCH_SPANS = 512;
+const ATTEMPTS = 3;
+
+export const spanQueue = (
+  env: ProxyEnvironment,
+  exporter: Exporter,
+  counts: SpanCounts,
+  encode: (spans: readonly Buffer[]) => Buffer,
+  spansMax = SPANS_QUEUED,
+): BatchQueue<Buffer> =>
+  new BatchQueue<Buffer>({
+    wheel: env.wheel,
+    random: env.random,
+    counts: { sent: counts.sent, dropped: counts.dropped, failed: counts.failed },
+    itemsMax: spansMax,
+    bytesMax: SPAN_QUEUE_BYTES,
+    batchItems: BATCH_SPANS,
+    batchBytes: SPAN_BATCH_BYTES,
+    flushMs: SPAN_FLUSH_MS,
+    attempts: ATTEMPTS,
+    send: (spans, done) => {
+      if (!exporter.reachable()) counts.noCluster.value++;
+      return exporter.send(encode(spans), (ok, again) => {
+        if (ok) counts.reportsSent.value++;
+        else if (again === false) counts.reportsDropped.value++;
+        else counts.reportsFailed.value++;
+        done(ok, again);
+      });
+    },
+  });
+
+export const spanCounts = (env: ProxyEnvironment, tracer: 'zipkin' | 'opentelemetry'): SpanCounts => {
+  const counter = (name: string): Stat => env.stats.counter(`tracing.${tracer}.${name}`);
+  return {
+    sent: counter('spans_sent'),
+    dropped: counter('spans_dropped'),
+    failed: counter('spans_failed'),
+    reportsSent: counter('reports_sent'),
+    reportsDropped: counter('reports_dropped'),
+    reportsFailed: counter('reports_failed'),
+    noCluster: counter('reports_skipped_no_cluster'),
+  };
+};

@@ -1,0 +1,138 @@
+// Traces from requests that sidecars told of, and the summary of a Prometheus.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { test } from 'node:test';
+import { PrometheusError, PrometheusSummary } from '../../src/control/telemetry/prometheus-summary.ts';
+import type { RecentRequest } from '../../src/control/telemetry/recent-requests.ts';
+import { NOBODY } from '../../src/control/telemetry/speaker.ts';
+import { summaryRows } from '../../src/control/telemetry/summary.ts';
+import { buildTrace } from '../../src/control/telemetry/trace.ts';
+
+const T = Date.UTC(2030, 0, 1);
+const party = (workload: string) => ({ ...NOBODY, workload, namespace: 'shop' });
+
+const told = (
+  reporter: RecentRequest['reporter'],
+  [from, to]: readonly [string, string],
+  [startMs, durationMs]: readonly [number, number],
+  more: Partial<RecentRequest> = {},
+): RecentRequest => ({
+  atMs: T + startMs,
+  reporter,
+  proxy: `${reporter === 'destination' ? to : from}-1.shop`,
+  source: party(from),
+  destination: party(to),
+  method: 'GET',
+  path: `/${to}`,
+  authority: to,
+  status: 200,
+  flags: '',
+  details: '',
+  durationMs,
+  bytesIn: 0,
+  bytesOut: 0,
+  route: '',
+  cluster: '',
+  protocol: 'http',
+  requestId: 'r1',
+  traceId: '',
+  spanId: '',
+  parentSpanId: '',
+  attempts: 1,
+  ...more,
+});
+
+const chain = (): RecentRequest[] => [
+  told('destination', ['order', 'payment'], [23, 4]),
+  told('source', ['order', 'payment'], [22, 6]),
+  told('destination', ['web', 'order'], [12, 30]),
+  told('source', ['web', 'order'], [11, 32]),
+  told('gateway', ['edge', 'web'], [0, 60]),
+  told('destination', ['edge', 'web'], [1, 58]),
+];
+
+test('without spans of their own, requests nest by who called whom and when', () => {
+  const trace = buildTrace('r1', chain(), chain());
+  assert.ok(trace);
+  const name = new Map(trace.spans.map((s) => [s.spanId, `${s.kind} ${s.service}`]));
+  assert.deepEqual(
+    trace.spans.map((s) => [name.get(s.spanId), name.get(s.parentSpanId) ?? '']),
+    [
+      ['client edge.shop', ''],
+      ['server web.shop', 'client edge.shop'],
+      ['client web.shop', 'server web.shop'],
+      ['server order.shop', 'client web.shop'],
+      ['client order.shop', 'server order.shop'],
+      ['server payment.shop', 'client order.shop'],
+    ],
+  );
+  assert.equal(trace.partial, false);
+  assert.match(trace.notes.join(), /no spans of their own/);
+});
+
+test('ids that sidecars say are kept, and their parents', () => {
+  const traced = { traceId: 'a'.repeat(32) };
+  const spans = [
+    told('source', ['web', 'order'], [0, 10], { ...traced, spanId: '01' }),
+    told('destination', ['web', 'order'], [1, 8], { ...traced, spanId: '02', parentSpanId: '01' }),
+  ];
+  const trace = buildTrace('a'.repeat(32), spans, spans);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.spanId, s.parentSpanId]),
+    [
+      ['01', ''],
+      ['02', '01'],
+    ],
+  );
+  assert.deepEqual([trace?.partial, trace?.notes], [false, []]);
+});
+
+test('an application that does not hand its headers on is named, and its trace is partial', () => {
+  const whole = chain();
+  const own = whole.filter((r) => r.destination.workload === 'web');
+  const others = whole.map((r) => (own.includes(r) ? r : { ...r, requestId: 'r2' }));
+  const trace = buildTrace('r1', own, others);
+  assert.equal(trace?.partial, true);
+  assert.match(trace?.notes.join() ?? '', /web\.shop made a request with another trace meanwhile/);
+  assert.equal(buildTrace('nobody', [], others), undefined);
+});
+
+test('a Prometheus answers the same rows', async () => {
+  const labels = {
+    reporter: 'source',
+    source_workload: 'web',
+    source_workload_namespace: 'shop',
+    destination_workload: 'order',
+    destination_workload_namespace: 'shop',
+    destination_service: 'order.shop.svc.cluster.local',
+    request_protocol: 'http',
+  };
+  const value = (more: object, n: number) => ({ metric: { ...labels, ...more }, value: [0, String(n)] });
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const query = new URLSearchParams(body).get('query') ?? '';
+      const result = query.includes('istio_requests_total')
+        ? [value({ response_code: '200' }, 90), value({ response_code: '503' }, 10)]
+        : query.includes('_bucket')
+          ? [value({ le: '5' }, 0), value({ le: '10' }, 50), value({ le: '25' }, 100), value({ le: '+Inf' }, 100)]
+          : [];
+      response.end(JSON.stringify({ status: 'success', data: { resultType: 'vector', result } }));
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const [row, ...rest] = summaryRows(await new PrometheusSummary(`http://127.0.0.1:${port}/`).signals(60), 'edge', {}, 60);
+  assert.equal(rest.length, 0);
+  assert.deepEqual([row?.source?.workload, row?.requests, row?.errors], ['web', 100, 10]);
+  assert.ok(row?.p50 === 10 && (row.p99 ?? 0) > 20 && (row.p99 ?? 99) <= 25, JSON.stringify(row));
+  const closed = once(server, 'close');
+  server.close();
+  server.closeAllConnections();
+  await closed;
+  await assert.rejects(() => new PrometheusSummary(`http://127.0.0.1:${port}`).signals(60), PrometheusError);
+});
