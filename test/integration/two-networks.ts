@@ -39,6 +39,7 @@ export class TwoNetworks {
 
   /** `configuration`: YAML of the mesh. */
   async start(configuration: string): Promise<void> {
+    process.once('exit', this.#kill);
     mkdirSync(join(this.#base, 'mesh'));
     this.configure(configuration);
     this.#router = await this.#namespace();
@@ -168,7 +169,8 @@ export class TwoNetworks {
   #start(pid: number, name: string, command: readonly string[]): ChildProcess {
     const env = { ...process.env, SKEIN_STATE: join(this.#base, 'state'), HOME: this.#base };
     const inside = inNamespace(pid, ['sh', '-c', `exec "$@" >${join(this.#base, `${name}.log`)} 2>&1`, 'sh', ...command]);
-    const child = spawn('nsenter', inside, { env, stdio: 'ignore' });
+    // A group of its own: an agent that is killed leaves its Envoy.
+    const child = spawn('nsenter', inside, { env, stdio: 'ignore', detached: true });
     this.#children.push(child);
     return child;
   }
@@ -196,12 +198,26 @@ export class TwoNetworks {
     }
   }
 
+  readonly #kill = (): void => {
+    for (const { pid, exitCode, signalCode } of this.#children) {
+      if (pid === undefined || exitCode !== null || signalCode !== null) continue;
+      for (const target of [-pid, pid]) {
+        try {
+          process.kill(target, 'SIGKILL');
+        } catch {
+          // It leads no group, or is gone.
+        }
+      }
+    }
+  };
+
   /** Everything of it is gone afterwards. */
   async stop(): Promise<void> {
     const gone = this.#children
       .filter((c) => c.exitCode === null && c.signalCode === null)
       .map((c) => new Promise((resolve) => c.once('exit', resolve)));
-    for (const child of this.#children) child.kill('SIGKILL');
+    this.#kill();
+    process.off('exit', this.#kill);
     await Promise.all(gone);
     rmSync(this.#base, { recursive: true, force: true });
   }
