@@ -1,4 +1,5 @@
 // Golden signals as the control plane's admin API tells them, asked and made into rows: what `top`, `stat` and `edges` share.
+import type { SummaryRow } from '../control/telemetry/summary.ts';
 import type { AdminClient } from './admin-client.ts';
 import { UsageError } from './command-line.ts';
 import { bytes, type Column, milliseconds, type Paint, percent, rate } from './terminal-text.ts';
@@ -6,31 +7,8 @@ import { bytes, type Column, milliseconds, type Paint, percent, rate } from './t
 export const GROUPINGS = ['route', 'edge', 'workload', 'version', 'service'] as const;
 export type Grouping = (typeof GROUPINGS)[number];
 
-interface Party {
-  readonly workload: string;
-  readonly namespace: string;
-  readonly principal: string;
-}
-
-export interface SignalRow {
-  readonly source: Party | null;
-  readonly destination: (Party & { readonly service: string; readonly version: string }) | null;
-  readonly route: string | null;
-  readonly protocol: string;
-  readonly requests: number;
-  readonly success: number;
-  readonly errors: number;
-  readonly rps: number;
-  /** 0 to 1; null without requests. */
-  readonly successRate: number | null;
-  readonly p50: number | null;
-  readonly p95: number | null;
-  readonly p99: number | null;
-  readonly bytesIn: number;
-  readonly bytesOut: number;
-  readonly tcp: { readonly opened: number; readonly closed: number; readonly sent: number; readonly received: number } | null;
-  readonly mtls: 'mutual_tls' | 'none' | 'unknown';
-}
+export type SignalRow = SummaryRow;
+type Party = NonNullable<SummaryRow['source']>;
 
 export interface Summary {
   readonly from: string;
