@@ -375,7 +375,10 @@ export class Http2Receiver implements FrameSink {
   #rstStream(id: number, buf: Buffer, start: number, end: number): void {
     if (!this.endings.sized(end - start === 4, 'RST_STREAM')) return;
     const stream = this.#known(id, 'RST_STREAM');
-    if (stream === undefined) return;
+    if (stream === undefined) {
+      this.#streams.forgetReset(id);
+      return;
+    }
     const early = (stream.state & HEAD_SENT) === 0;
     const ageMs = this.endings.nowMs - stream.openedMs;
     this.endings.abort(stream, buf.readUInt32BE(start), true);

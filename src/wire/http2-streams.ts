@@ -85,6 +85,12 @@ export class Http2Streams {
     this.#resetsAt = (this.#resetsAt + 1) % RESET_MEMORY;
   }
 
+  /** The peer has reset it too: it sends nothing more of it. */
+  forgetReset(id: number): void {
+    const at = this.#resets?.indexOf(id) ?? -1;
+    if (at >= 0) this.#resets?.fill(0, at, at + 1);
+  }
+
   wasReset(id: number): boolean {
     return this.#resets?.includes(id) ?? false;
   }

@@ -62,6 +62,18 @@ describe('http2 hostile peers', () => {
       assert.equal(sent, 250);
     });
 
+  test('a stream that both sides have reset is closed: HEADERS on it end the connection', () => {
+    const peer = server().feed(headers(1, false, ...GET));
+    peer.streams.get(1)?.reset(0);
+    assert.ok(frames(peer.output()).some((f) => f.type === 3 && f.id === 1));
+    // On its way before the peer heard of it: not an error.
+    peer.feed(frame(0, 0, 1, Buffer.alloc(1)));
+    assert.deepEqual(frames(peer.output()), []);
+    peer.feed(frame(3, 0, 1, u32(8)), headers(1, true, ...GET));
+    const goaway = frames(peer.output()).find((f) => f.type === 7);
+    assert.equal(goaway?.payload.readUInt32BE(4), 5);
+  });
+
   test('1xx heads nobody reads stop being kept; a first one behind a full outbox still goes', () => {
     const peer = server().feed(headers(1, true, ...GET), headers(3, true, ...GET));
     const [one, three] = [peer.streams.get(1) ?? assert.fail(), peer.streams.get(3) ?? assert.fail()];
