@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { startAgent } from '../../src/agent/agent.ts';
+import { type Agent, startAgent } from '../../src/agent/agent.ts';
 import { createLog } from '../../src/base/log.ts';
 import { scratch } from './fake-control-plane.ts';
 import { testConfig, withAgent } from './setup.ts';
@@ -15,6 +15,11 @@ const quiet = createLog(
   () => {},
   () => new Date(),
 );
+
+/** Certificates come in the background: ready is when one is there and the proxy says so. */
+const ready = async (agent: Agent): Promise<void> => {
+  for (const deadline = Date.now() + 20_000; !agent.ready() && Date.now() < deadline; ) await new Promise((r) => setTimeout(r, 20));
+};
 
 const ask = async (port: number, path: string, init: RequestInit = {}) => {
   const res = await fetch(`http://127.0.0.1:${port}${path}`, init);
@@ -86,7 +91,7 @@ test('an answer in pieces goes back piece by piece until it is cancelled, or the
     ask({ id: 4, method: 'POST', path: '/lost', stream: true });
     assert.equal((await replies.next()).id, 4);
     control.kill();
-    for (const until = Date.now() + 3000; stopped.length < 2 && Date.now() < until; ) await new Promise((r) => setTimeout(r, 10));
+    for (const until = Date.now() + 20_000; stopped.length < 2 && Date.now() < until; ) await new Promise((r) => setTimeout(r, 10));
     assert.deepEqual(stopped, ['/tap', '/lost']);
   });
 });
@@ -105,7 +110,7 @@ test('without a proxy in the process the admin port is asked', async () => {
       const reply = await replies.next();
       assert.deepEqual([reply.status, reply.body], [404, 'GET /nothing']);
       const { status = 0 } = agent.ports;
-      for (const deadline = Date.now() + 5_000; !agent.ready() && Date.now() < deadline; ) await new Promise((r) => setTimeout(r, 20));
+      await ready(agent);
       assert.equal((await ask(status, '/healthz/ready')).status, 200);
     });
   } finally {
@@ -124,7 +129,7 @@ test('readiness needs the certificate and the proxy', async () => {
       await control.csrs.next();
       assert.deepEqual(await ask(status, '/healthz/ready'), { status: 503, body: 'not ready: there is no valid certificate\n' });
       control.refuse = undefined;
-      for (const deadline = Date.now() + 5_000; !agent.ready() && Date.now() < deadline; ) await new Promise((r) => setTimeout(r, 20));
+      await ready(agent);
       assert.deepEqual(await ask(status, '/healthz/ready'), { status: 200, body: 'ready\n' });
       assert.equal((await ask(stats, '/healthz/ready?x=1')).status, 200);
       proxyReady = false;
@@ -139,8 +144,10 @@ test('readiness needs the certificate and the proxy', async () => {
 
 test('the agent’s port merges the proxy’s metrics and takes /quitquitquit as a POST', async () => {
   await withAgent({}, async ({ agent }) => {
+    agent.setProxyStatus(() => ({ ready: true }));
     const { stats } = agent.ports;
     assert.equal((await ask(stats, '/stats/prometheus')).status, 503);
+    await ready(agent);
     agent.onAdminRequest(async ({ path }) => ({ status: 200, headers: {}, body: `# ${path}\nistio_requests_total 1\n` }));
     const { status, body } = await ask(stats, '/stats/prometheus');
     assert.equal(status, 200);
