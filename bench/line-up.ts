@@ -14,6 +14,7 @@ import { Mesh } from './peers/mesh.ts';
 import { nginx } from './peers/nginx.ts';
 import { freePorts, Processes, untilListening } from './peers/processes.ts';
 import { skeinBare, skeinFull } from './peers/skein-relay.ts';
+import { TelemetryPairs } from './telemetry/pairs.ts';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
 export const RESULTS = join(HERE, 'results');
@@ -37,6 +38,7 @@ export class LineUp {
   readonly #meshes = new Map<string, Mesh>();
   readonly #signal: AbortSignal;
   readonly #envoy: string | undefined;
+  #backend: BackendPorts | undefined;
 
   constructor(envoyBinary: string | undefined, signal: AbortSignal) {
     this.#envoy = envoyBinary;
@@ -64,6 +66,7 @@ export class LineUp {
     const withGrpc = installed('nghttpd');
     await this.#startMeshes(wanted, withGrpc);
     const backend = await this.#startBackends(withGrpc);
+    this.#backend = backend;
     if (wanted('direct')) this.contenders.push(directOnHost(backend));
     const certificates = this.#folder('certificates');
     makeCertificates(certificates, (file) => readFileSync(file, 'utf8'));
@@ -76,6 +79,13 @@ export class LineUp {
         this.absent.set(relay.name, (error as Error).message);
       }
     }
+  }
+
+  /** Not started, and ended by whoever starts it. After `start`. */
+  telemetryPairs(): TelemetryPairs {
+    if (this.#backend === undefined) throw new Error('there is no backend');
+    const certificates = this.#folder('certificates');
+    return new TelemetryPairs({ skein: SKEIN, certificates, backend: this.#backend, folder: (name) => this.#folder(name) });
   }
 
   async stop(): Promise<void> {

@@ -8,13 +8,47 @@ import { PROGRAMS } from './load/generators.ts';
 import { describeMachine } from './machine.ts';
 import { HELP, OptionError, type Options, parseOptions } from './options.ts';
 import { renderReport } from './report.ts';
-import { CONTENDERS, takesPart } from './scenarios.ts';
+import { CONTENDERS, type Scenario, takesPart } from './scenarios.ts';
 import { Session } from './session.ts';
 import { judge } from './targets.ts';
+import type { TelemetryFacts } from './telemetry/tallies.ts';
 import { noteTls } from './tls-facts.ts';
 
 const print = (line: string): void => {
   process.stdout.write(`${line}\n`);
+};
+
+const factsRecord = ({ tallies, recoveries, failedRequests }: TelemetryFacts) => ({
+  tallies: Object.fromEntries(tallies),
+  recoveries: Object.fromEntries(recoveries),
+  failedRequests,
+});
+
+/** A scenario whose contenders live as long as it lasts. */
+const runTelemetry = async (
+  scenario: Scenario,
+  session: Session,
+  lineUp: LineUp,
+  options: Options,
+  signal: AbortSignal,
+): Promise<TelemetryFacts | undefined> => {
+  const pairs = lineUp.telemetryPairs();
+  try {
+    print('\nstarting sidecars with and without telemetry');
+    await pairs.start((name) => takesPart(scenario, name, options.only), signal);
+    lineUp.contenders.push(...pairs.contenders);
+    await session.run(scenario);
+    const tallies = await pairs.tallies();
+    print('  collectors come back');
+    const recoveries = await pairs.recover(scenario, lineUp.scratch, signal);
+    return { tallies, recoveries, failedRequests: session.errorsOf(scenario) };
+  } catch (error) {
+    signal.throwIfAborted();
+    session.leaveOut(scenario, (error as Error).message);
+    return undefined;
+  } finally {
+    await pairs.stop();
+  }
 };
 
 const bench = async (options: Options, signal: AbortSignal): Promise<void> => {
@@ -30,18 +64,27 @@ const bench = async (options: Options, signal: AbortSignal): Promise<void> => {
     for (const contender of lineUp.contenders) await noteTls(contender, signal);
     const session = new Session(options, lineUp, signal, print);
     await session.noteReadyMemory();
+    let telemetry: TelemetryFacts | undefined;
     for (const scenario of options.scenarios) {
       const lacking = PROGRAMS[scenario.load].find((program) => !installed(program));
-      if (lacking === undefined) await session.run(scenario);
-      else session.leaveOut(scenario, missingText(lacking));
+      if (lacking !== undefined) session.leaveOut(scenario, missingText(lacking));
+      else if (scenario.own !== true) await session.run(scenario);
+      else if (scenario.contenders.some((name) => takesPart(scenario, name, options.only)))
+        telemetry = await runTelemetry(scenario, session, lineUp, options, signal);
     }
-    const results = session.results();
+    const results = { ...session.results(), telemetry };
     const notes = new Map(
       CONTENDERS.flatMap((name) => lineUp.contenders.filter((c) => c.name === name).map((c) => [name, c.note] as const)),
     );
     const text = renderReport({ ...options, machine, results, notes, notRun: session.notRun });
     writeFileSync(join(RESULTS, 'bench.md'), text);
-    const record = { machine, rounds: session.record(), medians: session.medians(), targets: judge(results) };
+    const record = {
+      machine,
+      rounds: session.record(),
+      medians: session.medians(),
+      targets: judge(results),
+      telemetry: telemetry && factsRecord(telemetry),
+    };
     writeFileSync(join(RESULTS, 'bench.json'), `${JSON.stringify(record, null, 1)}\n`);
     print(`\n${text}\nwritten: ${join(RESULTS, 'bench.md')}, bench.json, config-dump-*.json`);
   } finally {

@@ -7,14 +7,14 @@ export const HELP = `npm run bench -- [OPTIONS]: Skein beside Envoy, nginx and h
   --rounds N           clean rounds of each measurement (5)
   --seconds S          length of a measurement (2)
   --only NAMES         contenders, for example skein,envoy-full: ${CONTENDERS.join(', ')}
-  --scenarios LETTERS  for example a,b
+  --scenarios LETTERS  for example a,b; or by name: telemetry
   --idle N             idle connections opened in each of five steps (1000)
   --dirty              rounds count although others used the machine; none is repeated (a look, not a result)
   --quick              a smoke run: one short dirty round of everything; its figures mean nothing
   --help
 
 Scenarios:
-${SCENARIOS.map((s) => `  ${s.id}  ${s.title}`).join('\n')}
+${SCENARIOS.map((s) => `  ${s.id}  ${s.title}${s.alias === undefined ? '' : ` (${s.alias})`}`).join('\n')}
 
 What the machine lacks is named and left out; sh test/setup installs it. Results: bench/results/bench.md, bench.json and the
 config_dumps of the sidecars. Rounds in which other processes used more than 5 % of the machine, the hypervisor took more than 2 %, or the
@@ -62,13 +62,13 @@ export const parseOptions = (argv: readonly string[]): Options => {
   const letters = chosen(
     'scenarios',
     values.scenarios,
-    SCENARIOS.map((s) => s.id),
+    SCENARIOS.flatMap((s) => (s.alias === undefined ? [s.id] : [s.id, s.alias])),
   );
   return {
     rounds: Math.ceil(positive('rounds', values.rounds, quick ? 1 : 5)),
     seconds: positive('seconds', values.seconds, quick ? 1 : 2),
     only: chosen('only', values.only, CONTENDERS),
-    scenarios: SCENARIOS.filter((s) => letters === undefined || letters.includes(s.id)),
+    scenarios: SCENARIOS.filter((s) => letters === undefined || letters.includes(s.id) || letters.includes(s.alias ?? s.id)),
     idle: Math.ceil(positive('idle', values.idle, quick ? 100 : 1000)),
     quick,
     dirty: quick || values.dirty,

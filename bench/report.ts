@@ -2,6 +2,7 @@
 import type { Scenario } from './scenarios.ts';
 import { added, type Medians } from './statistics.ts';
 import { directOf, judge, type Results, verdictText } from './targets.ts';
+import { telemetryTables } from './telemetry/tables.ts';
 
 export interface Machine {
   readonly date: string;
@@ -94,7 +95,8 @@ export const renderReport = (r: Report): string => {
   for (const scenario of r.scenarios) {
     lines.push('', `## (${scenario.id}) ${scenario.title}`, '');
     const rows = r.results.scenarios.get(scenario.id);
-    if (rows !== undefined && rows.size > 0) lines.push(...scenarioTable(scenario, rows));
+    if (rows !== undefined && rows.size > 0)
+      lines.push(...(scenario.own === true ? telemetryTables(rows, r.results.telemetry) : scenarioTable(scenario, rows)));
     const missing = r.notRun.get(scenario.id);
     if (missing !== undefined && missing.size > 0) {
       lines.push('', ...[...missing].map(([name, why]) => (name === '' ? `Not run: ${why}` : `- ${name}: ${why}`)));

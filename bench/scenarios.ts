@@ -1,12 +1,15 @@
 // The scenarios: what is measured, with which load, and who takes part. Data only.
+import { NONE, TELEMETRY_ROWS } from './telemetry/rows.ts';
 
-export type ScenarioId = 'a' | 'b' | 'c' | 'd' | 'e' | 'f' | 'g' | 'h';
+export type ScenarioId = 'a' | 'b' | 'c' | 'd' | 'e' | 'f' | 'g' | 'h' | 'i';
 /** Which way through a contender a scenario takes. */
 export type Path = 'one-hop' | 'two-hops' | 'two-hops-h2' | 'one-hop-grpc' | 'two-hops-tcp' | 'inbound-tls';
 export type LoadKind = 'wrk' | 'h2load' | 'bulk' | 'open-loop' | 'churn' | 'idle';
 
 export interface Scenario {
   readonly id: ScenarioId;
+  /** It can be chosen by this too. */
+  readonly alias?: string;
   readonly title: string;
   readonly path: Path;
   readonly load: LoadKind;
@@ -15,6 +18,8 @@ export interface Scenario {
   readonly cpuUnits: number;
   readonly rateLabel: string;
   readonly contenders: readonly string[];
+  /** Its contenders are started for it and ended after it, and take part in no other; the first is what the others are compared with. */
+  readonly own?: true;
 }
 
 const PER_REQUEST = { cpuLabel: 'CPU s per 10,000', cpuUnits: 10_000, rateLabel: 'requests/s' } as const;
@@ -92,9 +97,19 @@ export const SCENARIOS: readonly Scenario[] = [
     rateLabel: 'connections/s',
     contenders: ['skein', 'envoy', 'nginx', 'haproxy'],
   },
+  {
+    id: 'i',
+    alias: 'telemetry',
+    title: 'Cost of telemetry: metrics, JSON log and 1 % traces, over none; collectors that fail; taps. Two hops, mTLS, HTTP/1.1',
+    path: 'two-hops',
+    load: 'wrk',
+    ...PER_REQUEST,
+    contenders: TELEMETRY_ROWS.map((row) => row.name),
+    own: true,
+  },
 ];
 
-export const CONTENDERS = [
+export const CONTENDERS: readonly string[] = [
   'direct',
   'direct-mesh',
   'skein',
@@ -105,14 +120,21 @@ export const CONTENDERS = [
   'envoy-full',
   'nginx',
   'haproxy',
-] as const;
-export type ContenderName = (typeof CONTENDERS)[number];
+  ...TELEMETRY_ROWS.map((row) => row.name),
+];
+
+const OWN: ReadonlySet<string> = new Set(SCENARIOS.flatMap((s) => (s.own === true ? s.contenders : [])));
 
 /** Who takes part: the table above; whoever is asked for by name takes part wherever it can. The direct rows come along with their network. */
 export const takesPart = (scenario: Scenario, name: string, only: readonly string[] | undefined): boolean => {
   if (only === undefined) return scenario.contenders.includes(name);
+  if (scenario.own === true)
+    return (
+      scenario.contenders.includes(name) && (only.includes(name) || (name === NONE && scenario.contenders.some((n) => only.includes(n))))
+    );
+  if (OWN.has(name)) return false;
   if (only.includes(name)) return true;
   const inMesh = only.some((n) => n === 'skein' || n === 'envoy-mesh');
-  const onHost = only.some((n) => n !== 'skein' && n !== 'envoy-mesh' && n !== 'direct-mesh');
+  const onHost = only.some((n) => !OWN.has(n) && n !== 'skein' && n !== 'envoy-mesh' && n !== 'direct-mesh');
   return scenario.contenders.includes(name) && ((name === 'direct-mesh' && inMesh) || (name === 'direct' && onHost));
 };

@@ -11,6 +11,8 @@ import type { Results } from './targets.ts';
 
 const IDLE_STEPS = 5;
 const WARM_UP_TURNS_MAX = 5;
+/** Where many of ours are compared with each other: the same for all, so that none stops early. */
+const OWN_WARM_UP_TURNS = 3;
 /** A turn that costs more than this share of the one before: it is warm. */
 const WARM_UP_FALL = 0.95;
 /** 99 % of few samples is no figure: the open loop lasts at least so long. */
@@ -79,6 +81,13 @@ export class Session {
     return { scenarios, readyMb: this.#readyMb, afterTwoHopsMb: this.#afterTwoHopsMb };
   }
 
+  /** Requests that failed in all its rounds, those that do not count included. */
+  errorsOf(scenario: Scenario): number {
+    let sum = 0;
+    for (const rounds of this.#rounds.get(scenario.id)?.values() ?? []) for (const round of rounds) sum += round.errors;
+    return sum;
+  }
+
   record(): Record<string, Record<string, readonly Round[]>> {
     return Object.fromEntries([...this.#rounds].map(([id, rows]) => [id, Object.fromEntries(rows)]));
   }
@@ -116,7 +125,9 @@ export class Session {
     const failed = new Set<string>();
     const turn = async (contender: Contender): Promise<Round | undefined> => {
       try {
-        return await measure(contender, scenario, this.#context(scenario), () => this.#lineUp.roots());
+        const round = await measure(contender, scenario, this.#context(scenario), () => this.#lineUp.roots());
+        contender.tidy?.();
+        return round;
       } catch (error) {
         this.#signal.throwIfAborted();
         failed.add(contender.name);
@@ -124,7 +135,7 @@ export class Session {
         return undefined;
       }
     };
-    if (!quick) for (const contender of contenders) await warmUp(contender, turn);
+    if (!quick) for (const contender of contenders) await warmUp(turn, contender, scenario);
     const waiting = (c: Contender): boolean => {
       const have = rows.get(c.name) ?? [];
       return !failed.has(c.name) && (dirty ? have.length < wanted : wantsAnother(have, wanted));
@@ -156,13 +167,18 @@ export class Session {
 }
 
 /** One turn; ours, whose code is compiled while it runs, until a turn costs about what the one before did. */
-const warmUp = async (contender: Contender, turn: (contender: Contender) => Promise<Round | undefined>): Promise<void> => {
+const warmUp = async (
+  turn: (contender: Contender) => Promise<Round | undefined>,
+  contender: Contender,
+  scenario: Scenario,
+): Promise<void> => {
+  const own = scenario.own === true;
   let before = Number.POSITIVE_INFINITY;
-  for (let turns = contender.name.startsWith('skein') ? WARM_UP_TURNS_MAX : 1; turns > 0; turns--) {
+  for (let turns = own ? OWN_WARM_UP_TURNS : contender.name.startsWith('skein') ? WARM_UP_TURNS_MAX : 1; turns > 0; turns--) {
     const round = await turn(contender);
     if (round === undefined) return;
     const cost = round.cpuSeconds / round.units;
-    if (cost > before * WARM_UP_FALL) return;
+    if (cost > before * WARM_UP_FALL && !own) return;
     before = cost;
   }
 };

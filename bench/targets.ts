@@ -1,5 +1,7 @@
 // What the project promises, judged by the medians: holds, or misses by how much. Pure.
 import { added, type Medians } from './statistics.ts';
+import { NONE, TELEMETRY_ROWS } from './telemetry/rows.ts';
+import type { TelemetryFacts } from './telemetry/tallies.ts';
 
 export interface Results {
   /** Scenario → contender → medians. */
@@ -7,6 +9,8 @@ export interface Results {
   /** Resident MB of one sidecar, agent included. */
   readonly readyMb?: number | undefined;
   readonly afterTwoHopsMb?: number | undefined;
+  /** Where scenario (i) was run to its end. */
+  readonly telemetry?: TelemetryFacts | undefined;
 }
 
 export interface Verdict {
@@ -62,6 +66,20 @@ const RATIOS: readonly Target[] = [
   { name: '(e) CPU per GiB against Envoy', scenario: 'e', ours: 'skein', peer: 'envoy', limit: 1.2, figure: 'cpu' },
   { name: '(g) connections/s against Envoy', scenario: 'g', ours: 'skein', peer: 'envoy', limit: 1, atLeast: true, figure: 'perSecond' },
 ];
+/** A tap that nobody has open is to cost nothing: what two sidecars of the same kind differ by on a quiet machine. */
+const TAP_NOISE = 1.05;
+const FULL_DISK: ReadonlySet<string> = new Set(TELEMETRY_ROWS.filter((r) => r.tells?.log === 'full-disk').map((r) => r.name));
+const OVER_NONE: readonly Target[] = (
+  [
+    ['telemetry', 1.15],
+    ['collector-down', 1.15],
+    ['collector-refuses', 1.15],
+    ['collector-silent', 1.15],
+    ['collector-late', 1.15],
+    ['log-disk-full', 1.15],
+    ['tap-ended', TAP_NOISE],
+  ] as const
+).map(([ours, limit]) => ({ name: `(i) ${ours}: CPU per request over none`, scenario: 'i', ours, peer: NONE, limit, figure: 'cpu' }));
 const READY_MB = 45;
 const AFTER_MB = 70;
 const IDLE_KIB = 26;
@@ -98,9 +116,21 @@ const judgeLimit = (name: string, limit: number, value: number | undefined): Ver
   ...(value === undefined ? { why: 'not measured' } : {}),
 });
 
+const judgeTelemetry = ({ failedRequests, recoveries, tallies }: TelemetryFacts): Verdict[] => [
+  judgeLimit('(i) failed requests', 0, failedRequests),
+  ...[...tallies]
+    .filter(([name]) => FULL_DISK.has(name))
+    .map(([name, t]): Verdict => ({ name: `(i) ${name}: log lines lost and counted`, limit: 1, atLeast: true, value: t.logLinesDropped })),
+  ...[...recoveries].map(
+    ([name, r]): Verdict => ({ name: `(i) ${name}: spans sent after it came back`, limit: 1, atLeast: true, value: r.after - r.before }),
+  ),
+];
+
 /** Targets of scenarios that were not asked for are left out. */
 export const judge = (results: Results): Verdict[] => [
   ...RATIOS.filter((t) => results.scenarios.has(t.scenario)).map((t) => judgeRatio(t, results)),
+  ...OVER_NONE.filter((t) => results.scenarios.get(t.scenario)?.has(t.ours) === true).map((t) => judgeRatio(t, results)),
+  ...(results.telemetry === undefined ? [] : judgeTelemetry(results.telemetry)),
   judgeLimit('resident MB of a sidecar 5 s after ready', READY_MB, results.readyMb),
   judgeLimit('resident MB of a sidecar after (b)', AFTER_MB, results.afterTwoHopsMb),
   ...(results.scenarios.has('h')
@@ -112,7 +142,8 @@ export const holds = (v: Verdict): boolean => v.value !== undefined && (v.atLeas
 
 export const verdictText = (v: Verdict): string => {
   if (v.value === undefined) return `not measured: ${v.why}`;
-  return holds(v)
-    ? 'holds'
+  if (holds(v)) return 'holds';
+  return v.limit === 0
+    ? `misses by ${v.value}`
     : `misses by ${Math.abs(v.value - v.limit).toFixed(2)} (${Math.round((Math.abs(v.value - v.limit) / v.limit) * 100)} %)`;
 };

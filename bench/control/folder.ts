@@ -109,6 +109,13 @@ export const clientNode = (i: number, n: number): { readonly [field: string]: un
   };
 };
 
+/** A service that was added goes after so many edits. */
+const ADDED_FOR_EDITS = 501;
+/** Edits after which as many objects go as come, and every rule that is ever written is there. */
+export const churnSteadyAt = (n: number): number => Math.max(ADDED_FOR_EDITS, (5 * n) / gcd(35, n)) + 10;
+
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
 /** The nth of an endless row of edits; a file without text goes. Names and addresses do not repeat for long. */
 export const churnEdit = (edit: number, n: number): readonly { readonly name: string; readonly text: string | undefined }[] => {
   const i = (edit * 7) % n;
@@ -122,7 +129,7 @@ export const churnEdit = (edit: number, n: number): readonly { readonly name: st
     case 3:
       return [serviceFile(n + edit)];
     default: {
-      const gone = n + edit - 501;
+      const gone = n + edit - ADDED_FOR_EDITS;
       return gone < n ? [] : [{ name: serviceFile(gone).name, text: undefined }];
     }
   }

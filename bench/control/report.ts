@@ -1,5 +1,6 @@
 // The results as Markdown and the arithmetic behind them. Pure.
 import { median, percentile } from '../statistics.ts';
+import { type ChurnVerdict, type Sample, verdictLine } from './churn-verdict.ts';
 import type { Answer } from './client-process.ts';
 
 export interface Phase {
@@ -28,16 +29,6 @@ interface Report extends Setting {
   readonly phases: readonly Phase[];
 }
 
-/** One look at the control plane while everything changes. */
-export interface Sample {
-  readonly seconds: number;
-  readonly edits: number;
-  /** Since the start of the process. */
-  readonly cpuSeconds: number;
-  readonly rssMb: number;
-  readonly peakMb: number;
-}
-
 export const phaseOf = (name: string, answer: Answer, sinceMs: number, cost: Pick<Phase, 'cpuSeconds' | 'rssMb' | 'peakMb'>): Phase => {
   const seconds = answer.at.map((ms) => (ms - sinceMs) / 1000).sort((a, b) => a - b);
   const at = (share: number): number | undefined => (seconds.length === 0 ? undefined : percentile(seconds, share));
@@ -62,21 +53,41 @@ export const medianRound = (rounds: readonly Phase[]): Phase => {
   return first;
 };
 
-const seconds = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(value < 10 ? 3 : 1));
+export const seconds = (value: number | undefined): string => (value === undefined ? '–' : value.toFixed(value < 10 ? 3 : 1));
 const size = (bytes: number): string =>
   bytes < 100 * 1024 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / 1024 / 1024).toFixed(2)} MiB`;
 
+const SAMPLES_PER_ROW = 15;
+
+/** A row is the median of half a minute. */
+const churnRows = (samples: readonly Sample[]): string[] => {
+  const rows: string[] = [];
+  for (let at = 0; at + SAMPLES_PER_ROW <= samples.length; at += SAMPLES_PER_ROW) {
+    const part = samples.slice(at, at + SAMPLES_PER_ROW);
+    const last = part.at(-1);
+    if (!last) continue;
+    const of = part.map((s) => s.rssMb);
+    const mb = [Math.min(...of), median(of) ?? 0, Math.max(...of)].map((value) => value.toFixed(0));
+    rows.push([last.seconds, last.edits, last.cpuSeconds.toFixed(1), ...mb].join(' | '));
+  }
+  return rows;
+};
+
 export const churnMarkdown = (
-  report: Setting & { readonly samples: readonly Sample[] },
+  report: Setting & { readonly samples: readonly Sample[]; readonly verdict: ChurnVerdict },
 ): string => `# Control plane under churn: ${report.n} services, ${report.clients} clients
 
 ${report.machine}, ${report.date}
 
     ${report.control}
 
-| s | edits | CPU s | MB | peak MB |
-| - | ----- | ----- | -- | ------- |
-${report.samples.map((s) => `| ${s.seconds} | ${s.edits} | ${s.cpuSeconds.toFixed(1)} | ${s.rssMb.toFixed(0)} | ${s.peakMb.toFixed(0)} |`).join('\n')}
+${verdictLine(report.verdict)}
+
+| s | edits | CPU s | MB, least | median | most |
+| - | ----- | ----- | --------- | ------ | ---- |
+${churnRows(report.samples)
+  .map((row) => `| ${row} |`)
+  .join('\n')}
 `;
 
 export const markdown = (report: Report): string => {

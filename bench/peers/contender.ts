@@ -26,6 +26,8 @@ export interface Contender {
   refuses?(path: Path, signal: AbortSignal): Promise<string | undefined>;
   /** The end of its logs, for the report of a failure; without access log. */
   lastWords?(): string;
+  /** After each turn: what would grow without end is made short. */
+  tidy?(): void;
   /** Roots of process trees that are ours although we did not start them ourselves. */
   roots(): readonly number[];
 }

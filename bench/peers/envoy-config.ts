@@ -1,20 +1,27 @@
 // Static Envoy configuration of both hops: plain (router only, no log), and full: the filters of Istio's sidecars in Istio's order, as far as
-// stock Envoy has them, the JSON access log to a file, RBAC by the client's principal. Also what the bare Skein is given (plain).
+// stock Envoy has them, the JSON access log to a file, RBAC by the client's principal. Also what Skein is given where it stands alone;
+// where its telemetry is measured, with Istio's own filters for metrics, a tracer, and the admin port.
 import type { BackendPorts } from './backends.ts';
 import type { RelayPorts } from './host-relays.ts';
 
 type Json = Record<string, unknown>;
 const EXT = 'type.googleapis.com/envoy.extensions';
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const COLLECTOR = 'collector';
 const PRINCIPAL = 'spiffe://cluster.local/ns/bench/sa/client';
 
 export interface EnvoyOptions {
   readonly full: boolean;
   /** Folder with ca.pem, leaf.pem, leaf-key.pem. */
   readonly certificates: string;
+  /** Empty: there is none. */
   readonly accessLog: string;
   /** Without it only HTTP/1.1. */
   readonly http2: boolean;
+  /** Istio's filters for metrics: not for stock Envoy. */
+  readonly metrics?: boolean;
+  readonly tracing?: { readonly collectorPort: number; readonly percent: number };
+  readonly adminPort?: number;
 }
 
 const typed = (name: string, type: string, config: Json = {}): Json => ({
@@ -51,7 +58,7 @@ const LOG_FIELDS: Readonly<Record<string, string>> = {
 };
 
 const accessLog = (o: EnvoyOptions): Json[] =>
-  o.full
+  o.accessLog !== ''
     ? [
         typed('envoy.access_loggers.file', 'access_loggers.file.v3.FileAccessLog', {
           path: o.accessLog,
@@ -70,10 +77,40 @@ const rules = (): Json => ({
   },
 });
 
+const peerMetadata = (inbound: boolean): Json => {
+  const side = inbound ? 'downstream' : 'upstream';
+  const value = { [`${side}_discovery`]: [{ istio_headers: {} }], [`${side}_propagation`]: [{ istio_headers: {} }] };
+  const type_url = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
+  return { name: 'istio.metadata_exchange', typed_config: { '@type': 'type.googleapis.com/udpa.type.v1.TypedStruct', type_url, value } };
+};
+
+const istioStats = (inbound: boolean): Json => ({
+  name: 'istio.stats',
+  typed_config: { '@type': 'type.googleapis.com/stats.PluginConfig', ...(inbound ? { disable_host_header_fallback: true } : {}) },
+});
+
+const tracing = ({ tracing: wanted }: EnvoyOptions): Json =>
+  wanted === undefined
+    ? {}
+    : {
+        tracing: {
+          random_sampling: { value: wanted.percent },
+          provider: {
+            name: 'envoy.tracers.opentelemetry',
+            typed_config: {
+              '@type': 'type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig',
+              service_name: 'bench',
+              http_service: { http_uri: { uri: 'http://collector/v1/traces', cluster: COLLECTOR, timeout: '5s' } },
+            },
+          },
+        },
+      };
+
 const httpFilters = (o: EnvoyOptions, inbound: boolean): Json[] => {
   const router = typed('envoy.filters.http.router', 'filters.http.router.v3.Router');
   if (!o.full) return [router];
   return [
+    ...(o.metrics ? [peerMetadata(inbound)] : []),
     ...(inbound ? [typed('envoy.filters.http.rbac', 'filters.http.rbac.v3.RBAC', { rules: rules() })] : []),
     typed('envoy.filters.http.grpc_stats', 'filters.http.grpc_stats.v3.FilterConfig', {
       emit_filter_state: true,
@@ -81,6 +118,7 @@ const httpFilters = (o: EnvoyOptions, inbound: boolean): Json[] => {
     }),
     typed('envoy.filters.http.fault', 'filters.http.fault.v3.HTTPFault'),
     typed('envoy.filters.http.cors', 'filters.http.cors.v3.Cors'),
+    ...(o.metrics ? [istioStats(inbound)] : []),
     router,
   ];
 };
@@ -120,6 +158,7 @@ const http = (o: EnvoyOptions, inbound: boolean, name: string, cluster: string):
         },
       ],
     },
+    ...tracing(o),
     access_log: accessLog(o),
     http_filters: httpFilters(o, inbound),
   });
@@ -178,17 +217,30 @@ const cluster = (name: string, port: number, http2: boolean, tls?: Json): Json =
 const listener = (o: EnvoyOptions, name: string, port: number, filters: readonly Json[], tls?: Json): Json => ({
   name,
   address: address(port),
+  ...(o.metrics || o.tracing !== undefined ? { traffic_direction: tls === undefined ? 'OUTBOUND' : 'INBOUND' } : {}),
   ...(o.full && tls !== undefined
     ? { listener_filters: [typed('envoy.filters.listener.tls_inspector', 'filters.listener.tls_inspector.v3.TlsInspector')] }
     : {}),
   filter_chains: [{ filters, ...(tls === undefined ? {} : { transport_socket: tls }) }],
 });
 
-const bootstrap = (id: string, listeners: readonly Json[], clusters: readonly Json[]): string =>
-  JSON.stringify({ node: { id, cluster: 'bench' }, static_resources: { listeners, clusters } }, null, 1);
+const bootstrap = (o: EnvoyOptions, id: string, listeners: readonly Json[], clusters: readonly Json[]): string => {
+  const metadata = { NAME: `${id}-0`, NAMESPACE: 'bench', WORKLOAD_NAME: id, CLUSTER_ID: 'Kubernetes', LABELS: { app: id, version: 'v1' } };
+  const all = o.tracing === undefined ? clusters : [...clusters, cluster(COLLECTOR, o.tracing.collectorPort, false)];
+  return JSON.stringify(
+    {
+      node: { id, cluster: 'bench', ...(o.metrics ? { metadata } : {}) },
+      ...(o.adminPort === undefined ? {} : { admin: { address: address(o.adminPort) } }),
+      static_resources: { listeners, clusters: all },
+    },
+    null,
+    1,
+  );
+};
 
 export const outboundConfig = (o: EnvoyOptions, p: RelayPorts, backend: BackendPorts): string =>
   bootstrap(
+    o,
     'out',
     [
       listener(o, 'one', p.oneHop, [http(o, false, 'one', 'backend')]),
@@ -211,6 +263,7 @@ export const outboundConfig = (o: EnvoyOptions, p: RelayPorts, backend: BackendP
 
 export const inboundConfig = (o: EnvoyOptions, p: RelayPorts, backend: BackendPorts): string =>
   bootstrap(
+    o,
     'into',
     [
       listener(o, 'tls', p.tls, [http(o, true, 'tls', 'backend')], downstreamTls(o, ['http/1.1'])),

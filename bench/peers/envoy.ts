@@ -6,7 +6,12 @@ import type { Relay, RelayContext, RelayPorts } from './host-relays.ts';
 
 const configure = (binary: string, full: boolean) => (context: RelayContext, ports: RelayPorts) => {
   const command = (hop: 'out' | 'into'): string[] => {
-    const options = { full, certificates: context.certificates, accessLog: join(context.dir, `${hop}-access.log`), http2: true };
+    const options = {
+      full,
+      certificates: context.certificates,
+      accessLog: full ? join(context.dir, `${hop}-access.log`) : '',
+      http2: true,
+    };
     const file = join(context.dir, `${hop}.json`);
     writeFileSync(file, (hop === 'out' ? outboundConfig : inboundConfig)(options, ports, context.backend));
     return [binary, '-c', file, '--concurrency', '1', '--disable-hot-restart', '--log-level', 'error'];

@@ -2,6 +2,7 @@
 // What a proxy in this process gets as objects, an Envoy gets on `<run-dir>/xds.sock`. Never opens a proxied connection.
 import { mkdirSync } from 'node:fs';
 import { createLog, type Log } from '../base/log.ts';
+import { JOIN_PREFIX } from '../identity/join-token.ts';
 import type { Bootstrap } from '../xds/gen/types.ts';
 import { SDS_METHOD } from '../xds/resource-types.ts';
 import type { XdsTransport } from '../xds/transport.ts';
@@ -12,6 +13,7 @@ import { agentMetrics } from './agent-metrics.ts';
 import { makeBootstrap, makeNode, takesProbe, xdsSocketPath } from './bootstrap.ts';
 import { DnsServer } from './dns-server.ts';
 import { GrpcChannel } from './grpc-channel.ts';
+import type { ServedTransport } from './grpc-served.ts';
 import { type GrpcServer, serveGrpc } from './grpc-server.ts';
 import { targetOf, tokenMayTravel } from './grpc-target.ts';
 import { HealthServers } from './health-server.ts';
@@ -22,7 +24,7 @@ import { SecretServer } from './sds.ts';
 import type { SocketSource } from './socket-source.ts';
 import { WorkloadApi } from './workload-api.ts';
 import { WorkloadHealth } from './workload-health.ts';
-import { WorkloadIdentity, type WorkloadSecret } from './workload-identity.ts';
+import { CREATE_CERTIFICATE, WorkloadIdentity, type WorkloadSecret } from './workload-identity.ts';
 
 export interface ProxyStatus {
   /** First configuration received, all warm, workers serving. */
@@ -82,6 +84,8 @@ const TELEMETRY_METHODS: readonly string[] = [
   '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs',
   '/envoy.service.metrics.v3.MetricsService/StreamMetrics',
 ];
+/** Spans, one answered call a batch. */
+const TRACE_METHOD = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
 
 class NodeAgent implements Agent {
   readonly transports: Agent['transports'];
@@ -179,9 +183,12 @@ class NodeAgent implements Agent {
 
   async open(): Promise<void> {
     const { ads, sds, telemetry } = this.transports;
-    const told = this.#config.summaries === true ? TELEMETRY_METHODS : [];
+    const told = this.#config.summaries === true ? [...TELEMETRY_METHODS, TRACE_METHOD] : [];
     const of = (method: string): XdsTransport => (method === SDS_METHOD ? sds : told.includes(method) ? telemetry : ads);
-    const all: XdsTransport = { open: (method, events) => of(method).open(method, events) };
+    const all: ServedTransport = {
+      staysOpen: (method) => method === TRACE_METHOD,
+      open: (method, events) => of(method).open(method, events),
+    };
     const serving = serveGrpc(xdsSocketPath(this.#config.runDir), all);
     const { workloadApi } = this.#config;
     const workload = this.#workloadApi && workloadApi !== undefined ? serveGrpc(workloadApi, this.#workloadApi) : undefined;
@@ -275,9 +282,19 @@ const makeChannel = (config: AgentConfig, own: () => WorkloadSecret | undefined,
   const withToken = tokenMayTravel(target);
   if (!withToken) log.info('no token is sent: the way to the control plane is neither TLS nor of this machine');
   const nodeId = makeNode(config).id ?? '';
+  const joins = (): boolean => {
+    if (target.kind !== 'tcp' || target.own === undefined || target.own() !== undefined) return false;
+    try {
+      return config.token()?.startsWith(JOIN_PREFIX) === true;
+    } catch {
+      return false; // a file that is not there is the call's to tell
+    }
+  };
   return new GrpcChannel({
     target,
     log,
+    // Sooner than its certificate it would be a caller whose proof does not hold, and after some of those it would not be heard at all.
+    holds: (method) => method !== CREATE_CERTIFICATE && withToken && joins(),
     metadata: () => {
       const token = withToken ? config.token() : undefined;
       return { 'x-skein-node': nodeId, ...(token ? { authorization: `Bearer ${token}` } : {}) };

@@ -1,7 +1,7 @@
 // The proxy's bootstrap as Istio's agent writes it: who it is, where its control plane and its secrets are (our socket), its
 // admin, metrics and readiness. One value for Envoy (written as JSON) and for the proxy in this process. Pure.
 import { join } from 'node:path';
-import { SENDS_SUMMARIES, TAKES_PROBES, WANTS_ON_DEMAND } from '../xds/client-features.ts';
+import { SENDS_SUMMARIES, TAKES_PROBES, TAKES_SPANS, WANTS_ON_DEMAND } from '../xds/client-features.ts';
 import type {
   AnyMessage,
   BindConfig,
@@ -110,6 +110,7 @@ export const makeNode = (config: AgentConfig): Node => {
     ...(takesProbe(config) ? { [TAKES_PROBES]: 'true' } : {}),
     // An Envoy is told by xDS to log to the control plane, which its bootstrap leads to.
     ...(config.summaries === true && config.statusListener === 'proxy' ? { [SENDS_SUMMARIES]: 'true' } : {}),
+    ...(config.summaries === true ? { [TAKES_SPANS]: xdsSocketPath(config.runDir) } : {}),
   };
   return {
     id: `${kind}~${config.ips[0] ?? ''}~${name}.${namespace}~${namespace}.svc.${domain}`,
@@ -205,7 +206,8 @@ const STATIC_LAYER: JsonObject = {
 const STATS_CONFIG: StatsConfig = {
   use_all_default_tags: false,
   stats_tags: [
-    { tag_name: 'cluster_name', regex: '^cluster\\.((.+?(\\..+?\\.svc\\.cluster\\.local)?)\\.)' },
+    // Names that end with a semicolon are whole up to it; those of the bootstrap's own clusters have no dot.
+    { tag_name: 'cluster_name', regex: '^cluster\\.(([^;]+(?=;\\.)|[^.]+);?\\.)' },
     { tag_name: 'tcp_prefix', regex: '^tcp\\.((.*?)\\.)\\w+?$' },
     { tag_name: 'response_code', regex: '_rq(_(\\d{3}))$' },
     { tag_name: 'response_code_class', regex: '_rq(_(\\dxx))$' },
@@ -213,7 +215,7 @@ const STATS_CONFIG: StatsConfig = {
       tag_name: 'http_conn_manager_listener_prefix',
       regex: '^listener(?=\\.).*?\\.http\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)',
     },
-    { tag_name: 'http_conn_manager_prefix', regex: '^http\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)' },
+    { tag_name: 'http_conn_manager_prefix', regex: '^http\\.(([^;]+(?=;\\.)|[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*);?\\.)' },
     { tag_name: 'listener_address', regex: '^listener\\.(((?:[_.[:digit:]]*|[_\\[\\]aAbBcCdDeEfF[:digit:]]*))\\.)' },
   ],
 };

@@ -1,6 +1,7 @@
 // A real Envoy as our child: its bootstrap in the run folder, its output passed through, started again with back-off when
-// it dies, drained before it is stopped. Signals only the pid it started.
-import { type ChildProcess, spawn } from 'node:child_process';
+// it dies, drained before it is stopped. Signals only the pid it started; where util-linux is there, the kernel ends it with an agent that
+// was killed.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from '../base/log.ts';
@@ -87,7 +88,11 @@ export class EnvoyProcess {
     const { command, drainTimeS, log } = this.#options;
     const [binary = 'envoy', ...own] = command;
     const has = (...names: readonly string[]): boolean => own.some((a) => names.includes(a.split('=')[0] ?? ''));
+    // A launcher's own words come before options: `skein proxy` in Envoy's place.
+    const words = own.findIndex((a) => a.startsWith('-'));
+    const launcher = words < 0 ? own : own.slice(0, words);
     const argv = [
+      ...launcher,
       '-c',
       this.#configPath,
       '--drain-time-s',
@@ -98,10 +103,11 @@ export class EnvoyProcess {
       '--allow-unknown-static-fields',
       ...(has('-l', '--log-level') ? [] : ['-l', 'warning']),
       ...(has('--concurrency') ? [] : ['--concurrency', '2']),
-      ...own,
+      ...own.slice(launcher.length),
     ];
     const startedMs = Date.now();
-    const child = spawn(binary, argv, { stdio: ['ignore', 'inherit', 'inherit'] });
+    const [program = binary, ...args] = [...endsWithParent(), binary, ...argv];
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit'] });
     this.#child = child;
     child.once('spawn', () => {
       log.info('envoy started', { pid: child.pid });
@@ -147,6 +153,16 @@ export class EnvoyProcess {
     }
   }
 }
+
+let wrapper: readonly string[] | undefined;
+
+/** What a command line begins with so that its process gets SIGTERM when this one is no more. Of busybox's setpriv that cannot be had. */
+const endsWithParent = (): readonly string[] => {
+  const wanted = ['setpriv', '--pdeathsig', 'TERM', '--'];
+  const [program = '', ...args] = wanted;
+  wrapper ??= spawnSync(program, [...args, 'true'], { stdio: 'ignore' }).status === 0 ? wanted : [];
+  return wrapper;
+};
 
 /** Of `listener.<address>_<port>.downstream_cx_active: N` lines, without the admin's, the per-worker ones and `ownPorts`. */
 export const countOpenConnections = (stats: string, ownPorts: readonly number[]): number => {

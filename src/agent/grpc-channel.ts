@@ -1,7 +1,7 @@
 // A gRPC client to one address: streams and unary calls, with metadata. One HTTP/2 connection (wire/grpc-client), made
 // when a call needs it and made again with back-off as long as calls wait. A call that waits is not failed by a refused
 // connection (gRPC's wait-for-ready); a call that was on a connection that broke ends with UNAVAILABLE and is never
-// replayed. Never logs metadata.
+// replayed. A call that `holds` waits for a certificate of ours. Never logs metadata.
 import type { Log } from '../base/log.ts';
 import { err, ok, type Result } from '../base/result.ts';
 import type { GrpcCall } from '../wire/grpc-client.ts';
@@ -16,6 +16,8 @@ export interface GrpcChannelOptions {
   readonly target: GrpcTarget;
   /** Read for each call. */
   readonly metadata: () => { readonly [name: string]: string };
+  /** The call would be refused as long as there is no certificate to present: it waits for the first `renew`. */
+  readonly holds?: (method: string) => boolean;
   readonly log: Log;
 }
 
@@ -92,24 +94,36 @@ export class GrpcChannel {
     const { target } = this.#options;
     if (target.kind !== 'tcp' || target.own === undefined || this.#closed) return;
     const dial = this.#dial;
+    if (!dial && this.#isWanted) this.#retry();
     const leftMs = Math.min(LONGEST_TIMER_MS, Math.max(0, this.#presentedUntilMs - Date.now()));
     this.#presentedUntilMs = endsMs;
     if (!dial) return;
     this.#dial = undefined;
     // Who proved itself by the old certificate is sent away at its end: to go a moment before or after is the same.
     setTimeout(() => dial.destroy('the certificate of this connection has ended'), leftMs).unref();
-    if (this.#waiting.size > 0) this.#retry();
+    if (this.#isWanted) this.#retry();
+  }
+
+  /** Somebody waits for a connection. */
+  get #isWanted(): boolean {
+    for (const call of this.#waiting) if (!this.#isHeld(call)) return true;
+    return false;
+  }
+
+  #isHeld({ method }: ChannelCall): boolean {
+    return this.#options.holds?.(method) === true;
   }
 
   #wait(call: ChannelCall): void {
     this.#waiting.add(call);
+    if (this.#isHeld(call)) return;
     if (!this.#dial && !this.#retryTimer && !this.#closed) this.#connect();
   }
 
   #start(call: ChannelCall): void {
     if (call.over) return;
     const dial = this.#dial;
-    if (!dial?.connected || !dial.grpc.canOpen) {
+    if (!dial?.connected || !dial.grpc.canOpen || this.#isHeld(call)) {
       this.#wait(call);
       return;
     }
@@ -153,14 +167,14 @@ export class GrpcChannel {
         problem: problem || undefined,
       });
     }
-    if (this.#waiting.size > 0) this.#retry();
+    if (this.#isWanted) this.#retry();
   }
 
   #retry(): void {
     if (this.#retryTimer) return;
     this.#retryTimer = setTimeout(() => {
       this.#retryTimer = undefined;
-      if (this.#waiting.size > 0 && !this.#dial && !this.#closed) this.#connect();
+      if (this.#isWanted && !this.#dial && !this.#closed) this.#connect();
     }, this.#backOff.nextMs());
   }
 }

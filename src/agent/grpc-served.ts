@@ -13,7 +13,7 @@ const WINDOW_BYTES = 1024 * 1024;
 /** An XdsTransport, or one that looks at what a call brings besides. */
 export interface ServedTransport {
   /** A client that has said all goes on listening; else its call is over. */
-  readonly staysOpen?: boolean;
+  readonly staysOpen?: boolean | ((method: string) => boolean);
   open(method: string, events: StreamEvents, metadata: (name: string) => string | undefined): XdsStream;
 }
 
@@ -70,7 +70,8 @@ class ServedConnection implements Http2Owner {
     stream.consume(end - start);
   }
   onEnd(stream: Http2Stream): void {
-    if (this.#transport.staysOpen !== true) callOf(stream)?.finish({ code: GRPC.OK, message: '' });
+    const { staysOpen } = this.#transport;
+    if (!(typeof staysOpen === 'function' ? staysOpen(stream.path) : staysOpen)) callOf(stream)?.finish({ code: GRPC.OK, message: '' });
   }
   onReset(stream: Http2Stream): void {
     callOf(stream)?.gone();

@@ -1,6 +1,7 @@
 // The operator's way into a sidecar: one stream that the agent opens to the control plane, on which the control plane asks
 // the proxy's admin API. JSON in gRPC messages: `{id, method, path, body?}` in, `{id, status, headers, body}` out. An answer in pieces
-// (asked for with `stream: true`) has `more: true` in its first message, then `{id, body, more}` each, until `{id, cancel: true}` comes in.
+// (asked for with `stream: true`) has `more: true` in its first message, then `{id, body, more}` each, until `{id, cancel: true}` comes in;
+// a last one with `cut: true` says that the proxy has gone before it came to an end.
 // Comes back by itself with back-off. Nothing else of the machine can be reached over it.
 import type { Log } from '../base/log.ts';
 import { GRPC } from '../wire/grpc-frames.ts';
@@ -74,9 +75,10 @@ export class Operator {
     if (this.#inFlight >= OPERATOR_REQUESTS_MAX) return reply(problem(429, 'too many requests in flight'));
     this.#inFlight++;
     try {
-      const answer = await this.#options.admin(asked);
+      const answer = await this.#options.admin(pieces ? { ...asked, live: true } : asked);
       if (answer.stream === undefined) reply(answer);
-      else if (!pieces || this.#stream !== stream) reply(problem(406, 'this answer comes in pieces, which nobody asked for'));
+      else if (!pieces) reply(problem(406, 'this answer comes in pieces, which nobody asked for'));
+      else if (this.#stream !== stream) answer.stream({ send: () => false, end: () => undefined })();
       else this.#begin(id, answer, answer.stream, stream);
     } catch (e) {
       reply(problem(502, `the proxy's admin API does not answer: ${e instanceof Error ? e.message : String(e)}`));
@@ -94,11 +96,11 @@ export class Operator {
         if (!over) send({ body, more: true });
         return !over;
       },
-      end: () => {
+      end: (cut = false) => {
         if (over) return;
         over = true;
         this.#streams.delete(id);
-        send({ body: '', more: false });
+        send({ body: '', more: false, ...(cut ? { cut } : {}) });
       },
     });
     if (over) return;

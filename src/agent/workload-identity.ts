@@ -14,7 +14,7 @@ import { certificatesIn, checkIssued, firstEndMs, type IssuedCertificate, joinPe
 import { certificateRequest } from './csr.ts';
 import { CERTIFICATE_CALL_TIMEOUT_MS, CERTIFICATE_RETRY_MS, REPLACE_MS, RETIRED_ROOTS_MAX, ROOTS_MAX, TIMER_MS_MAX } from './limits.ts';
 
-const CREATE_CERTIFICATE = '/istio.v1.auth.IstioCertificateService/CreateCertificate';
+export const CREATE_CERTIFICATE = '/istio.v1.auth.IstioCertificateService/CreateCertificate';
 const generate = promisify(generateKeyPair);
 const CALL_MS_MIN = 3_000;
 

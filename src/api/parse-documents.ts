@@ -78,7 +78,7 @@ class Reader {
     const items = node.entries.get('items')?.node;
     if (!items || (items.kind === 'scalar' && items.value === null)) return;
     if (items.kind !== 'list') {
-      findings.add('error', 'FIELD_TYPE', 'items', 'must be a list');
+      findings.add('error', 'FIELD_TYPE', 'items', 'must be a list', 'each item is a whole object, with apiVersion, kind and metadata');
       return;
     }
     for (const [index, entry] of items.items.entries()) {
@@ -90,8 +90,9 @@ class Reader {
     const apiVersion = textEntry(node, 'apiVersion');
     const kind = textEntry(node, 'kind');
     if (apiVersion === undefined || kind === undefined) {
-      const missing = [...(apiVersion === undefined ? ['apiVersion'] : []), ...(kind === undefined ? ['kind'] : [])].join(' and ');
-      findings.add('error', 'NOT_AN_OBJECT', '', `${missing} is missing or not text`, 'the file may be only half written');
+      const missing = [...(apiVersion === undefined ? ['apiVersion'] : []), ...(kind === undefined ? ['kind'] : [])];
+      const what = `${missing.join(' and ')} ${missing.length === 1 ? 'is missing or not text' : 'are missing or not text'}`;
+      findings.add('error', 'NOT_AN_OBJECT', '', what, 'the file may be only half written');
       return;
     }
     const found = findKind(apiVersion, kind);
@@ -182,7 +183,11 @@ const healthOf = (kind: Kind, node: MapNode, annotations: Resource['annotations'
 const joinPath = (prefix: string, path: string): string => (prefix === '' || path === '' ? `${prefix}${path}` : `${prefix}.${path}`);
 
 /** `kind: List` of kubectl, and lists of one kind as the API server gives them. */
-const isList = (node: MapNode): boolean => (textEntry(node, 'kind') ?? '').endsWith('List') && node.entries.has('items');
+const isList = (node: MapNode): boolean =>
+  (textEntry(node, 'kind') ?? '').endsWith('List') && (node.entries.has('items') || isPlainList(node));
+
+/** Of kubectl's own kind, which may have no items. */
+const isPlainList = (node: MapNode): boolean => textEntry(node, 'kind') === 'List' && textEntry(node, 'apiVersion') === 'v1';
 
 const checkTopLevel = (node: MapNode, entry: KindEntry, findings: Findings): void => {
   const own = entry.body === 'root' ? Object.keys(entry.schema.fields) : ['spec'];

@@ -83,7 +83,7 @@ export class AdminClient {
           if (signal?.aborted === true) resolve();
           else if (status >= 300) reject(refusal({ status, text: chunks.join('') }));
           else if (response.complete) resolve();
-          else reject(new AdminCallError(502, 'CUT', 'the answer was cut off', []));
+          else reject(new AdminCallError(502, 'CUT', 'the answer was cut off: it has ended, or was restarted', []));
         });
       });
       signal?.addEventListener('abort', () => {

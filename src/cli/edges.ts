@@ -62,23 +62,26 @@ const identity = (party: { readonly principal: string } | null): string => party
 const COLUMNS: readonly Column<SignalRow>[] = [
   SOURCE,
   DESTINATION,
-  { head: 'SERVICE', cell: (r) => r.destination?.service || '-', least: 20, spare: 2 },
+  { head: 'SERVICE', cell: (r) => r.destination?.service || '-', least: 20, spare: 5 },
   {
     head: 'MTLS',
     cell: (r) => MTLS[r.mtls],
     paint: (r) => (r.mtls === 'mutual_tls' ? 'green' : r.mtls === 'none' ? 'red' : 'yellow'),
   },
   RPS,
-  SUCCESS,
-  { head: 'TCP', cell: (r) => (r.tcp === null ? '-' : String(r.tcp.opened)), right: true },
-  { head: 'SOURCE ID', cell: (r) => identity(r.source), least: 20, spare: 1, keepEnd: true },
-  { head: 'DESTINATION ID', cell: (r) => identity(r.destination), least: 20, spare: 1, keepEnd: true },
+  { ...SUCCESS, spare: 2 },
+  { head: 'TCP', cell: (r) => (r.tcp === null ? '-' : String(r.tcp.opened)), right: true, spare: 3 },
+  { head: 'SOURCE ID', cell: (r) => identity(r.source), least: 20, spare: 4, keepEnd: true },
+  { head: 'DESTINATION ID', cell: (r) => identity(r.destination), least: 20, spare: 4, keepEnd: true },
 ];
 
+const unknownNote = ({ rows }: Summary): readonly string[] =>
+  rows.some((r) => r.mtls === 'unknown')
+    ? ['mtls is unknown where the called side was not heard of: it has no sidecar, or the calls reached nobody']
+    : [];
+
 export const edgesText = (summary: Summary, windowS: number, { width, colours }: Look): string => {
-  const notes = notesOf(summary, true)
-    .map((n) => `${painted(`note: ${n}`, 'dim', colours)}\n`)
-    .join('');
+  const notes = [...notesOf(summary), ...unknownNote(summary)].map((n) => `${painted(`note: ${n}`, 'dim', colours)}\n`).join('');
   if (summary.rows.length === 0) return `No calls between workloads in the last ${windowS} s.\n${notes}`;
   const key = (r: SignalRow): string => `${r.source?.namespace ?? ''}/${r.source?.workload ?? ''}/${r.destination?.workload ?? ''}`;
   const rows = summary.rows.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));

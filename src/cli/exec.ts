@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { Command, CommanderError } from 'commander';
 import { findReplica } from '../local/find-replica.ts';
-import { enterAsApplication, enterAsRoot, inDirectory, type Privilege } from '../local/namespaces.ts';
+import { enterAsRoot, enterBeside, inDirectory, type Privilege } from '../local/namespaces.ts';
 import { isAlive } from '../local/process-identity.ts';
 import { applicationPath } from '../local/runtime-paths.ts';
 import { readRun, stateFolder, statePaths } from '../local/state.ts';
@@ -68,7 +68,7 @@ const execute = async ({ root, replica, container, command: wanted }: Request): 
   const holder = found.value.processes.find((p) => p.kind === 'namespace');
   if (holder === undefined || !isAlive(holder)) throw new Error(`${replica} is starting again: try once more`);
   const privilege = record.privilege as Privilege;
-  const enter = container === 'proxy' ? enterAsRoot(privilege, holder.pid) : enterAsApplication(privilege, holder.pid);
+  const enter = container === 'proxy' ? enterAsRoot(privilege, holder.pid) : enterBeside(privilege, holder.pid);
   const application = found.value.processes.find((p) => p.kind === 'application' && isAlive(p));
   const env = { ...process.env, PATH: applicationPath(record.directory, process.env['PATH']), ...environmentOf(application?.pid) };
   const [program = '', ...args] = [...enter, ...inDirectory(record.directory, wanted)];

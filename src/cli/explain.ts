@@ -8,12 +8,14 @@ import { AdminClient } from './admin-client.ts';
 import { EXIT_FAILED, newCommand, outputFormat, runCommand, UsageError, withOutputOption, withStateOption } from './command-line.ts';
 import { assumptions, decider, lines, nearest } from './explained-text.ts';
 import { print, structured, table } from './output.ts';
+import { connectionsFrom } from './refused-connections.ts';
 import { failedRequests, requestsWithId } from './request-log.ts';
 
 interface Options {
   readonly output: string;
   readonly state?: string;
   readonly failed?: boolean;
+  readonly connection?: string;
   readonly tail: string;
 }
 
@@ -23,6 +25,7 @@ const program = () =>
   )
     .argument('[id]', 'an x-request-id, a connection’s included; or a response flag (UF); nothing: all flags')
     .option('--failed', 'list the newest requests that a proxy refused or failed, with their ids')
+    .option('--connection <address>', 'why connections from ADDRESS:PORT, or from all of an address, were refused')
     .option('--tail <n>', 'with --failed: how many', '20')
     .addHelpText(
       'after',
@@ -30,11 +33,14 @@ const program = () =>
 Examples:
   skein explain --failed                                  which requests went wrong
   skein explain 7ab1f0e2-6f3d-4d6a-9a51-0c1f5c1b7a10      why that one did
+  skein explain --connection 10.128.0.7:51034             why that TCP connection was refused
   skein explain UF                                        what the flag says
   skein explain                                           all flags
 
 The request is looked for in the access logs of the proxies (\`skein logs -c proxy\`), as JSON or as text in the default format; so
 access logs must be on, and the id must be in them. What the log does not hold (identities, headers, tokens) is assumed, and said.
+A connection has no id: it is known by its caller's address and port, as access logs, the audit log and --failed say it. Refused ones
+are also found without access logs, as long as their sidecars tell the control plane what happens.
 Exit codes: 0 explained, 1 not found, 2 wrong usage, 3 no control plane is running.`,
     );
 
@@ -50,6 +56,11 @@ export const command = {
         if (!/^[1-9]\d{0,3}$/.test(options.tail)) throw new UsageError('--tail is a number from 1 to 9999');
         const list = await failedRequests(logs(options), Number(options.tail));
         return show(list, () => failures(list));
+      }
+      if (options.connection !== undefined) {
+        if (id !== undefined) throw new UsageError('explain takes a request id or --connection, not both');
+        await explainConnection(options.connection, options, show);
+        return;
       }
       if (id === undefined) return show(flagMeanings, flagTable);
       const meaning = flagMeaning(id);
@@ -70,17 +81,35 @@ const explainId = async (id: string, options: Options, show: (value: unknown, te
     process.exitCode = EXIT_FAILED;
     return;
   }
-  const client = new AdminClient(options.state);
-  const explained: Explained[] = [];
-  for (const logged of entries) {
-    const explanation = (await client.json(
-      'GET',
-      `/v1/explain/request?q=${encodeURIComponent(JSON.stringify(bounded(logged)))}`,
-    )) as Explanation;
-    explained.push({ logged, explanation });
-  }
+  const explained = await explanations(entries, new AdminClient(options.state));
   const decided = decisive(explained);
   show({ requestId: id, decisive: decided, entries: explained }, () => requestText(explained, decided));
+};
+
+const explainConnection = async (remote: string, options: Options, show: (value: unknown, text: () => string) => void): Promise<void> => {
+  const client = new AdminClient(options.state);
+  const entries = await connectionsFrom(logs(options), client, remote);
+  if (entries.length === 0) {
+    process.stderr.write(`skein: no proxy has told of a refused connection from ${JSON.stringify(remote)}\n`);
+    process.exitCode = EXIT_FAILED;
+    return;
+  }
+  const explained = await explanations(entries, client);
+  show({ connection: remote, entries: explained }, () => lines(explained.flatMap((one) => [...connectionLines(one)])));
+};
+
+const connectionLines = (one: Explained): readonly string[] => [
+  `${one.logged.time}  ${one.logged.remote} to ${one.logged.local}${one.logged.principal === undefined ? '' : `  as ${one.logged.principal}`}`,
+  ...explanationLines(one),
+];
+
+const explanations = async (entries: readonly LoggedRequest[], client: AdminClient): Promise<readonly Explained[]> => {
+  const explained: Explained[] = [];
+  for (const logged of entries) {
+    const question = encodeURIComponent(JSON.stringify(bounded(logged)));
+    explained.push({ logged, explanation: (await client.json('GET', `/v1/explain/request?q=${question}`)) as Explanation });
+  }
+  return explained;
 };
 
 interface Explained {
@@ -135,7 +164,7 @@ const failures = (list: readonly LoggedRequest[]): string =>
       String(r.code),
       r.flags.join(','),
       r.details || r.termination,
-      r.requestId,
+      r.requestId || r.remote,
     ]),
   );
 

@@ -23,6 +23,7 @@ Examples:
   skein logs -f -c all --all-replicas payment-v2
   skein logs -f -c proxy --status 5xx --path-prefix /api web-v1
   skein logs --tail 20 control-plane
+  skein logs -c proxy -o json web-v1 | jq .record.response_code
 
 Exit codes: 0 printed, or ended by Ctrl-C; 1 no such workload or log, 2 wrong usage.`;
 
@@ -37,6 +38,7 @@ interface Options {
   readonly status: readonly string[];
   readonly pathPrefix?: string;
   readonly method?: string;
+  readonly output: string;
   readonly state?: string;
 }
 
@@ -60,12 +62,15 @@ const run = async (argv: readonly string[]): Promise<void> => {
     )
     .option('--path-prefix <TEXT>', 'only requests whose path begins so')
     .option('--method <METHOD>', 'only such requests')
+    .option('-o, --output <FORMAT>', 'text or json (lines: replica, container, line, and record where the line is JSON)', 'text')
     .option('--state <DIR>', 'state folder (default: SKEIN_STATE or ~/.local/state/skein)')
     .addHelpText('after', HELP)
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'skein: ')) })
     .exitOverride();
   try {
     program.parse([...argv], { from: 'user' });
-    const { container, tail, status } = program.opts<Options>();
+    const { container, tail, status, output } = program.opts<Options>();
+    if (output !== 'text' && output !== 'json') program.error(`error: --output ${output}: text or json`);
     if (!Object.hasOwn(CONTAINERS, container)) program.error('error: -c is app, proxy or all');
     if (tail !== 'all' && !/^\d+$/.test(tail)) program.error('error: --tail is a number');
     if (!status.every((s) => STATUS.test(s))) program.error('error: --status is a code or a class, as 503 or 5xx');
@@ -77,13 +82,15 @@ const run = async (argv: readonly string[]): Promise<void> => {
   const options = program.opts<Options>();
   const root = stateFolder(options.state, process.env);
   const files = program.args.flatMap((name) => filesOf(root, name, options));
-  await print(files, options);
+  await print(root, files, options);
 };
 
 export const command = { name: 'logs', summary: "print a workload's application or sidecar log", run };
 
 interface LogFile {
   readonly label: string;
+  readonly replica: string;
+  readonly container: string;
   readonly path: string;
 }
 
@@ -93,7 +100,8 @@ const filesOf = (root: string, name: string, options: Options): readonly LogFile
   return names.flatMap((n) =>
     containers.map((container) => {
       const path = findLog(root, n, container);
-      return { label: `${path.slice(path.lastIndexOf('/') + 1).replace(/(?:\.proxy)?\.log$/, '')} ${container}`, path };
+      const replica = path.slice(path.lastIndexOf('/') + 1).replace(/(?:\.proxy)?\.log$/, '');
+      return { label: `${replica} ${container}`, replica, container, path };
     }),
   );
 };
@@ -124,21 +132,33 @@ const findLog = (root: string, name: string, container: string): string => {
   throw new Error(found?.ok === false ? found.error : `there is no log of "${name}" in ${paths.logs}`);
 };
 
-const print = async (files: readonly LogFile[], options: Options): Promise<void> => {
+const isStopped = (root: string): boolean => !existsSync(statePaths(root).runFile);
+
+/** Logs outlive the mesh: whoever follows one hears that nothing more will come. True: the mesh has stopped. */
+const toldOfStop = (root: string, before: boolean): boolean => {
+  const stopped = isStopped(root);
+  if (stopped && !before)
+    process.stderr.write('skein: the mesh has stopped; what comes after its next start is followed too, Ctrl-C ends\n');
+  return stopped;
+};
+
+const print = async (root: string, files: readonly LogFile[], options: Options): Promise<void> => {
   // `skein logs … | head`: whoever reads has had enough.
   process.stdout.on('error', () => process.exit(0));
   const wants = filterOf(options);
   const { colours } = look();
   const tty = process.stdout.isTTY === true;
   let waiting = '';
-  const tails = files.map(({ label, path }) => {
+  const tails = files.map(({ label, path, replica, container }) => {
     const mark = files.length === 1 ? '' : `${painted(label, 'dim', colours)}  `;
     const clean = tty ? (label.endsWith(' app') ? withoutControl : visible) : (text: string) => text;
     return new LogTail(path, options.tail === 'all' ? undefined : Number(options.tail), (line) => {
-      if (wants(line)) waiting += `${mark}${clean(line)}\n`;
+      if (!wants(line)) return;
+      waiting += options.output === 'json' ? `${jsonLine(replica, container, line)}\n` : `${mark}${clean(line)}\n`;
     });
   });
   const signal = options.follow === true ? untilInterrupted() : undefined;
+  let stopped = isStopped(root);
   for (;;) {
     for (const tail of tails) {
       tail.read();
@@ -148,8 +168,23 @@ const print = async (files: readonly LogFile[], options: Options): Promise<void>
       if (text !== '') await new Promise<void>((resolve) => process.stdout.write(text, () => resolve()));
     }
     if (signal === undefined || signal.aborted) return;
+    stopped = toldOfStop(root, stopped);
     await sleep(FOLLOW_MS, signal);
     if (signal.aborted) return;
+  }
+};
+
+/** A line that is an object of JSON is read, so that nobody has to read it twice. */
+const jsonLine = (replica: string, container: string, line: string): string => {
+  const record = line.startsWith('{') ? objectOf(line) : undefined;
+  return JSON.stringify({ replica, container, line, ...(record === undefined ? {} : { record }) });
+};
+
+const objectOf = (line: string): unknown => {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
   }
 };
 

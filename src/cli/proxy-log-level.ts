@@ -62,7 +62,9 @@ const queryOf = (levels: readonly string[]): string => {
   const parts = levels.flatMap((l) => l.split(',')).map((l) => l.split(/[:=]/));
   for (const [first = '', level = first, ...rest] of parts)
     if (!LEVELS.includes(level) || rest.length > 0 || !/^[\w.-]+$/.test(first))
-      throw new UsageError(`${[first, level].join(':')}: LEVEL or COMPONENT:LEVEL, with a level of ${LEVELS.join(', ')}`);
+      throw new UsageError(
+        `${first === level ? first : [first, level, ...rest].join(':')}: LEVEL or COMPONENT:LEVEL, with a level of ${LEVELS.join(', ')}`,
+      );
   const whole = parts.filter((p) => p.length === 1);
   if (whole.length === 0) return `paths=${parts.map(([c = '', l = '']) => `${encodeURIComponent(c)}:${l}`).join(',')}`;
   if (parts.length > 1) throw new UsageError('one level for all, or levels of components, not both');

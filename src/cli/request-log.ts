@@ -1,4 +1,4 @@
-// Finds requests in the access logs of a local mesh's proxies, by request id or because they went wrong. Reads line by line: a log of any
+// Finds requests in the access logs of a local mesh's proxies, by request id or because they went wrong, and refused connections by address. Reads line by line: a log of any
 // size takes the memory of its longest line, which is bounded.
 import { createReadStream, existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -23,6 +23,17 @@ export const requestsWithId = (folder: string, id: string): Promise<readonly Log
 /** Requests that a proxy refused or failed by itself: the newest `count`. */
 export const failedRequests = (folder: string, count: number): Promise<readonly LoggedRequest[]> =>
   search(folder, () => true, failedHere, count);
+
+/** Connections from an address, or an address with its port, that a policy refused: the newest `count`. */
+export const refusedConnections = (folder: string, remote: string, count: number): Promise<readonly LoggedRequest[]> =>
+  search(
+    folder,
+    (line) => line.includes(remote),
+    (r) => REFUSED.test(r.termination) && (r.remote === remote || r.remote.startsWith(`${remote}:`)),
+    count,
+  );
+
+const REFUSED = /^(rbac_access_denied|ext_authz_denied)/;
 
 const failedHere = (r: LoggedRequest): boolean =>
   (r.code >= 400 && r.details !== 'via_upstream') || r.flags.length > 0 || r.termination.startsWith('rbac_access_denied');

@@ -68,7 +68,7 @@ const successPaint = (row: SignalRow): Paint | undefined =>
 
 export const SOURCE: Column<SignalRow> = { head: 'SOURCE', cell: (r) => partyName(r.source), least: 20 };
 export const DESTINATION: Column<SignalRow> = { head: 'DESTINATION', cell: destinationName, least: 20 };
-export const ROUTE: Column<SignalRow> = { head: 'ROUTE', cell: (r) => r.route || '-', least: 8 };
+export const ROUTE: Column<SignalRow> = { head: 'ROUTE', cell: (r) => r.route || '-', least: 8, spare: 2 };
 
 const number = (head: string, cell: (row: SignalRow) => string, paint?: (row: SignalRow) => Paint | undefined): Column<SignalRow> => ({
   head,
@@ -77,18 +77,18 @@ const number = (head: string, cell: (row: SignalRow) => string, paint?: (row: Si
   ...(paint === undefined ? {} : { paint }),
 });
 
-export const RPS = number('RPS', (r) => rate(r.rps));
+export const RPS = { ...number('RPS', (r) => rate(r.rps)), spare: 1 };
 export const SUCCESS = number('SUCCESS', (r) => percent(r.successRate), successPaint);
 
 export const GOLDEN: readonly Column<SignalRow>[] = [
   RPS,
   SUCCESS,
-  number('P50', (r) => milliseconds(r.p50)),
-  number('P95', (r) => milliseconds(r.p95)),
-  number('P99', (r) => milliseconds(r.p99)),
+  { ...number('P50', (r) => milliseconds(r.p50)), spare: 5 },
+  { ...number('P95', (r) => milliseconds(r.p95)), spare: 4 },
+  { ...number('P99', (r) => milliseconds(r.p99)), spare: 3 },
 ];
 
-export const REQUESTS: Column<SignalRow> = { ...number('REQUESTS', (r) => String(r.requests)), spare: 1 };
+export const REQUESTS: Column<SignalRow> = { ...number('REQUESTS', (r) => String(r.requests)), spare: 6 };
 
 /** Where there is TCP at all. */
 const TCP: readonly Column<SignalRow>[] = [
@@ -98,11 +98,11 @@ const TCP: readonly Column<SignalRow>[] = [
 ];
 
 export const withTcp = (columns: readonly Column<SignalRow>[], rows: readonly SignalRow[]): readonly Column<SignalRow>[] =>
-  rows.some((r) => r.tcp !== null) ? [...columns, ...TCP.map((c) => ({ ...c, spare: 2 }))] : columns;
+  rows.some((r) => r.tcp !== null) ? [...columns, ...TCP.map((c) => ({ ...c, spare: 7 }))] : columns;
 
-/** What the numbers do not say. `mtls`: whether that is shown at all. */
-export const notesOf = ({ complete, notes, source }: Summary, mtls: boolean): readonly string[] => [
+/** What the numbers do not say; of mutual TLS tells whoever shows it. */
+export const notesOf = ({ complete, notes, source }: Summary): readonly string[] => [
   ...(source === 'prometheus' ? ['counted by Prometheus: the control plane keeps no summaries of its own'] : []),
-  ...notes.filter((n) => mtls || !n.startsWith('mtls')),
+  ...notes.filter((n) => !n.startsWith('mtls')),
   ...(complete || notes.length > 0 ? [] : ['not all of the time asked for is known']),
 ];

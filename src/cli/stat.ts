@@ -116,12 +116,12 @@ const NAMED: Readonly<Record<Kind | 'edge', readonly Column<SignalRow>[]>> = {
 };
 
 const BYTES: readonly Column<SignalRow>[] = [
-  { head: 'IN', cell: (r) => bytes(r.bytesIn), right: true, spare: 3 },
-  { head: 'OUT', cell: (r) => bytes(r.bytesOut), right: true, spare: 3 },
+  { head: 'IN', cell: (r) => bytes(r.bytesIn), right: true, spare: 8 },
+  { head: 'OUT', cell: (r) => bytes(r.bytesOut), right: true, spare: 8 },
 ];
 
 export const statText = (summary: Summary, kind: Kind | 'edge', windowS: number, { width, colours }: Look): string => {
-  const notes = notesOf(summary, false)
+  const notes = notesOf(summary)
     .map((n) => `${painted(`note: ${n}`, 'dim', colours)}\n`)
     .join('');
   if (summary.rows.length === 0) return `No requests in the last ${windowS} s.\n${notes}`;

@@ -1,5 +1,5 @@
-// What a tapped sidecar sends, read line by line, and one exchange as a line or a block of text. Pure.
-import { milliseconds, type Paint, painted, visible } from './terminal-text.ts';
+// What a tapped sidecar sends, read line by line, and one exchange or connection as a line or a block of text. Pure.
+import { bytes, milliseconds, type Paint, painted, visible } from './terminal-text.ts';
 
 interface Party {
   readonly workload: string;
@@ -41,6 +41,24 @@ export interface TappedRequest {
   };
 }
 
+/** A TCP connection, when it has ended or begins. */
+export type TappedConnection = Pick<
+  TappedRequest,
+  | 'proxy'
+  | 'at'
+  | 'side'
+  | 'source'
+  | 'destination'
+  | 'mtls'
+  | 'flags'
+  | 'details'
+  | 'durationMs'
+  | 'bytesIn'
+  | 'bytesOut'
+  | 'cluster'
+  | 'upstream'
+> & { readonly event: 'open' | 'close'; readonly client: string; readonly serverName: string };
+
 export interface TapCounts {
   readonly shown?: number;
   readonly skipped?: number;
@@ -48,7 +66,7 @@ export interface TapCounts {
   readonly ended?: string;
 }
 
-export type TapLine = { readonly request: TappedRequest } | { readonly tap: TapCounts };
+export type TapLine = { readonly request: TappedRequest } | { readonly connection: TappedConnection } | { readonly tap: TapCounts };
 
 /** Pieces of any size to whole lines; what is no line of a tap is left out. */
 export class TapLines {
@@ -71,8 +89,8 @@ export class TapLines {
 
 const parsed = (text: string): TapLine | undefined => {
   try {
-    const value = JSON.parse(text) as Partial<Record<'request' | 'tap', object>>;
-    return value.request !== undefined || value.tap !== undefined ? (value as TapLine) : undefined;
+    const value = JSON.parse(text) as Partial<Record<'request' | 'connection' | 'tap', object>> | null;
+    return (value?.request ?? value?.connection ?? value?.tap) === undefined ? undefined : (value as TapLine);
   } catch {
     return undefined;
   }
@@ -89,16 +107,58 @@ const nameOf = (party: Party | null): string => {
 
 const paintOf = ({ status }: TappedRequest): Paint => (status === 0 || status >= 500 ? 'red' : status >= 400 ? 'yellow' : 'green');
 
+const headOf = ({ at, side, source, destination }: Pick<TappedRequest, 'at' | 'side' | 'source' | 'destination'>, colours: boolean) => [
+  painted(at.slice(11, 23), 'dim', colours),
+  side === 'inbound' ? '← in ' : '→ out',
+  `${visible(nameOf(source))} → ${visible(nameOf(destination))}`,
+];
+
+const security = (mtls: boolean | null, colours: boolean): string =>
+  mtls === null ? '-' : mtls ? 'mtls' : painted('plain', 'yellow', colours);
+
+/** What sidecars say to each other of the service, which is shown in words already. */
+const BETWEEN_SIDECARS_NAME = /^outbound_\./;
+
+export const connectionLine = (c: TappedConnection, colours: boolean): string => {
+  const parts = [
+    ...headOf(c, colours),
+    c.serverName === '' || BETWEEN_SIDECARS_NAME.test(c.serverName) ? 'TCP' : `TCP ${visible(c.serverName)}`,
+  ];
+  if (c.event === 'open') parts.push('opened');
+  else parts.push(painted('closed', c.flags === '' ? 'green' : 'red', colours), `${bytes(c.bytesIn)} in, ${bytes(c.bytesOut)} out`);
+  if (c.flags !== '') parts.push(painted(visible(c.flags), 'red', colours));
+  if (c.event === 'close') parts.push(milliseconds(c.durationMs));
+  return `${[...parts, security(c.mtls, colours)].join('  ')}\n`;
+};
+
+export const connectionBlock = (c: TappedConnection, colours: boolean): string =>
+  [
+    connectionLine(c, colours),
+    ...factLines(
+      [
+        ['proxy', proxyName(c.proxy)],
+        ['client', c.client],
+        ['sni', c.serverName],
+        ['details', c.details],
+        ['cluster', c.cluster],
+        ['upstream', c.upstream],
+        ['identities', `${c.source?.principal || '-'} → ${c.destination?.principal || '-'}`],
+      ],
+      colours,
+    ),
+  ].join('');
+
+const factLines = (facts: readonly (readonly [string, string])[], colours: boolean): readonly string[] =>
+  facts.filter(([, value]) => value !== '').map(([name, value]) => `    ${painted(name.padEnd(10), 'dim', colours)}  ${visible(value)}\n`);
+
 export const requestLine = (r: TappedRequest, colours: boolean): string => {
   const state = `${r.status === 0 ? '000' : r.status}${r.grpcStatus === null ? '' : ` grpc ${r.grpcStatus}`}${r.flags === '' ? '' : ` ${r.flags}`}`;
   const parts = [
-    painted(r.at.slice(11, 23), 'dim', colours),
-    r.side === 'inbound' ? '← in ' : '→ out',
-    `${visible(nameOf(r.source))} → ${visible(nameOf(r.destination))}`,
+    ...headOf(r, colours),
     `${visible(r.method)} ${visible(r.path)}`,
     painted(visible(state), paintOf(r), colours),
     milliseconds(r.durationMs),
-    r.mtls === null ? '-' : r.mtls ? 'mtls' : painted('plain', 'yellow', colours),
+    security(r.mtls, colours),
   ];
   return `${parts.join('  ')}\n`;
 };
@@ -118,15 +178,12 @@ export const requestBlock = (r: TappedRequest, colours: boolean): string => {
     ['request id', r.requestId],
     ['trace', r.traceId],
   ];
-  const lines = facts
-    .filter(([, value]) => value !== '')
-    .map(([name, value]) => `    ${painted(name.padEnd(10), 'dim', colours)}  ${visible(value)}\n`);
   const heads =
     r.headers === undefined
       ? []
       : [...headLines('>', r.headers.request), ...headLines('<', r.headers.response), ...headLines('<', r.headers.trailers)];
   const more = r.headers !== undefined && r.headers.more > 0 ? [`    and ${r.headers.more} headers more\n`] : [];
-  return [requestLine(r, colours), ...lines, ...heads, ...more].join('');
+  return [requestLine(r, colours), ...factLines(facts, colours), ...heads, ...more].join('');
 };
 
 /** What sidecars tell each other of themselves: shown above in words. */

@@ -1,4 +1,4 @@
-// `skein tap`: requests as they end, shown by the sidecars that they pass, live. Nothing is changed and nothing is kept; who taps is in the
+// `skein tap`: requests as they end, and TCP connections where asked for, shown by the sidecars that they pass, live. Nothing is changed and nothing is kept; who taps is in the
 // audit log. Sidecars that cannot be tapped (stock Envoy) are named, never left out in silence.
 import { AdminCallError, AdminClient } from './admin-client.ts';
 import { EXIT_FAILED, newCommand, runCommand, UsageError, withOutputOption, withStateOption } from './command-line.ts';
@@ -6,7 +6,17 @@ import { look, untilInterrupted } from './live-screen.ts';
 import { findProxy } from './proxy-name.ts';
 import type { ProxyEntry } from './proxy-status.ts';
 import { windowSeconds } from './signals.ts';
-import { requestBlock, requestLine, type TapLine, TapLines, type TappedRequest } from './tap-lines.ts';
+import {
+  connectionBlock,
+  connectionLine,
+  requestBlock,
+  requestLine,
+  type TapLine,
+  TapLines,
+  type TappedConnection,
+  type TappedRequest,
+} from './tap-lines.ts';
+import { someOf, TapLosses } from './tap-losses.ts';
 import { followRecent, type Recent, type RecentMatch } from './tap-recent.ts';
 
 interface Options {
@@ -21,6 +31,8 @@ interface Options {
   readonly namespace?: string;
   readonly proxySide?: string;
   readonly minDuration?: string;
+  readonly tcp?: boolean;
+  readonly open?: boolean;
   readonly maxRps: string;
   readonly count: string;
   readonly for: string;
@@ -50,6 +62,8 @@ const program = () =>
     .option('-n, --namespace <name>', 'only sidecars of this namespace')
     .option('--proxy-side <side>', 'outbound: where requests leave a workload; inbound: where they come in; without, both')
     .option('--min-duration <ms>', 'took so long at least')
+    .option('--tcp', 'TCP connections too, when they have ended')
+    .option('--open', 'with --tcp: also when they begin')
     .option('--max-rps <n>', 'shown a second, by each sidecar; what is over it is counted', '100')
     .option('--count <n>', 'end after so many; as -n 5 too', '0')
     .option('--for <time>', 'end after this time; at most 1h', '10m')
@@ -62,6 +76,7 @@ Examples:
   skein tap --path-prefix /api/v1/charge
   skein tap payment-v1 --status 5xx --proxy-side inbound -o wide --headers
   skein tap --from web --to order-service --max-rps 10 -o json | jq .path
+  skein tap --tcp --open --to stock
 
 A request between two sidecars is shown twice: → out where it leaves, ← in where it comes in; both have its request id. Credentials are
 never shown: authorization, cookies, tokens in headers and queries read [redacted]. It needs the role write and is in the audit log.
@@ -74,7 +89,7 @@ export const command = {
   run: (argv: readonly string[]): Promise<void> =>
     runCommand(
       program(),
-      argv.map((a) => (a === '-n' && isNumberAfter(argv) ? '--count' : a)),
+      argv.map((a, i) => (a === '-n' && /^\d+$/.test(argv[i + 1] ?? '') ? '--count' : a)),
       async (names, options: Options) => {
         const { output } = options;
         if (output !== 'table' && output !== 'text' && output !== 'wide' && output !== 'json')
@@ -85,6 +100,13 @@ export const command = {
         const chosen = proxiesOf(all, names, options.namespace);
         const tappable = chosen.filter((p) => isSkein(p));
         const others = chosen.filter((p) => !isSkein(p));
+        if (chosen.length === 0)
+          throw new AdminCallError(
+            404,
+            'NOT_FOUND',
+            `no sidecar${options.namespace === undefined ? '' : ` of namespace ${options.namespace}`} is connected`,
+            [],
+          );
         if (others.length > 0) sayOfOthers(others, options);
         // Without headers nothing of an access log can match them.
         const logged = options.header.length > 0 ? [] : others;
@@ -98,23 +120,19 @@ export const command = {
     ),
 };
 
-/** `-n 5` counts, as people write it; a namespace is no number. */
-const isNumberAfter = (argv: readonly string[]): boolean => /^\d+$/.test(argv[argv.indexOf('-n') + 1] ?? '');
-
 const PROXIES_MAX = 64;
 
 const say = (text: string): void => void process.stderr.write(`skein: ${text}\n`);
 
 /** Stock Envoy has no tap that could be opened from outside; what its access log tells is shown instead, and what that lacks is said. */
-const sayOfOthers = (others: readonly ProxyEntry[], { header, headers }: Options): void => {
+const sayOfOthers = (others: readonly ProxyEntry[], { header, headers, tcp }: Options): void => {
   const kinds = [...new Set(others.map((p) => p.proxy || 'unknown'))].join(', ');
-  const some = others.slice(0, 3).map((p) => `${p.name}.${p.namespace}`);
-  const who = `${some.join(', ')}${others.length > some.length ? ` and ${others.length - some.length} more` : ''}`;
+  const who = someOf(others.map((p) => `${p.name}.${p.namespace}`));
   if (header.length > 0)
     say(`${who} cannot be tapped (${kinds}): their access logs hold no headers to match, so their requests are left out`);
   else
     say(
-      `${who} cannot be tapped (${kinds}): shown is what their access logs tell the control plane, a second or so late, a sample when they are busy, without headers${headers === true ? ' (--headers shows none of them)' : ''}`,
+      `${who} cannot be tapped (${kinds}): shown is what their access logs tell the control plane of requests, a second or so late, a sample when they are busy, without headers${headers === true ? ' (--headers shows none of them)' : ''}${tcp === true ? ', and no TCP connections' : ''}`,
     );
 };
 
@@ -157,11 +175,15 @@ interface Asked {
   readonly maxPerSecond: number;
   readonly count: number;
   readonly seconds: number;
+  readonly tcp?: true;
+  readonly open?: true;
   readonly withHeaders: boolean;
   readonly redact: { readonly headers: readonly string[]; readonly query: readonly string[] };
 }
 
 const requestOf = (o: Options): Asked => {
+  refuseTexts(o);
+  if (o.open === true && o.tcp !== true) throw new UsageError('--open is of TCP connections: say --tcp too');
   const direction = o.proxySide === undefined ? undefined : SIDES[o.proxySide];
   if (o.proxySide !== undefined && direction === undefined) throw new UsageError(`--proxy-side ${o.proxySide}: inbound or outbound`);
   for (const s of o.status) if (!/^(?:\d{3}|0|[1-5]xx)$/.test(s)) throw new UsageError(`--status ${s}: a code or a class, as 503 or 5xx`);
@@ -186,14 +208,40 @@ const requestOf = (o: Options): Asked => {
     maxPerSecond: wholeNumber('--max-rps', o.maxRps, 1, 1000),
     count: wholeNumber('--count', o.count, 0, 1_000_000),
     seconds,
+    // A sidecar of before takes no field that it does not know.
+    ...(o.tcp === true ? { tcp: true } : {}),
+    ...(o.open === true ? { open: true } : {}),
     withHeaders: o.headers === true,
     redact: { headers: o.redact, query: o.redact },
   };
 };
 
+const OF_REQUESTS = ['path', 'pathPrefix', 'method', 'authority'] as const;
+const TEXT_CHARS_MAX = 1024;
+
+/** What every sidecar would refuse is refused once, here. */
+const refuseTexts = (o: Options): void => {
+  for (const name of [...OF_REQUESTS, 'from', 'to'] as const) {
+    const flag = `--${name.replace(/[A-Z]/, (c) => `-${c.toLowerCase()}`)}`;
+    const value = o[name];
+    if (value !== undefined && (value === '' || value.length > TEXT_CHARS_MAX))
+      throw new UsageError(`${flag}: a text of 1 to ${TEXT_CHARS_MAX} characters`);
+    if (value !== undefined && name.startsWith('path') && !value.startsWith('/'))
+      throw new UsageError(`${flag} ${value}: paths begin with /`);
+    if (name === 'path' && value?.includes('?') === true) throw new UsageError(`--path ${value}: without its query`);
+  }
+  const ofRequests = OF_REQUESTS.some((name) => o[name] !== undefined) || o.status.length > 0 || o.header.length > 0;
+  if (o.tcp === true && ofRequests)
+    throw new UsageError(
+      'a TCP connection has no path, method, status, header or authority: --tcp goes with --from, --to, --proxy-side and --min-duration',
+    );
+};
+
 const headerOf = (text: string): object => {
   const at = text.search(/[:=]/);
-  return at < 0 ? { name: text } : { name: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
+  const name = (at < 0 ? text : text.slice(0, at)).trim();
+  if (!/^[!#-'*+.^-z|~-]+$/.test(name)) throw new UsageError(`--header ${text}: NAME, or NAME:VALUE`);
+  return at < 0 ? { name } : { name, value: text.slice(at + 1).trim() };
 };
 
 /** All taps of one command. */
@@ -205,7 +253,8 @@ class Tapping {
   readonly #over = new AbortController();
   #shown = 0;
   #skipped = 0;
-  #lost = 0;
+  readonly #lost = new Set<ProxyEntry>();
+  readonly #losses = new TapLosses(say);
   readonly #skippedBy = new Map<ProxyEntry, number>();
 
   constructor(admin: AdminClient, request: Asked, output: string, count: number) {
@@ -223,9 +272,10 @@ class Tapping {
       say(`tapping ${proxies.length === 1 ? `${proxies[0]?.name}.${proxies[0]?.namespace}` : `${proxies.length} sidecars`}, Ctrl-C ends`);
     const logs = others.length === 0 ? [] : [this.#follow(others)];
     await Promise.all([...proxies.map((p) => this.#tap(p)), ...logs]);
+    this.#losses.flush();
     for (const n of this.#skippedBy.values()) this.#skipped += n;
     if (this.#skipped > 0) say(`${this.#shown} shown; ${this.#skipped} more matched and were over the rate (--max-rps)`);
-    if (this.#lost > 0 && this.#lost === proxies.length) process.exitCode = EXIT_FAILED;
+    if (this.#lost.size > 0 && this.#lost.size === proxies.length) process.exitCode = EXIT_FAILED;
   }
 
   async #follow(others: readonly ProxyEntry[]): Promise<void> {
@@ -248,8 +298,7 @@ class Tapping {
       await this.#admin.stream('POST', path, this.#request, (text) => lines.receive(text), this.#over.signal);
     } catch (problem) {
       if (!(problem instanceof AdminCallError)) throw problem;
-      this.#lost++;
-      say(`${name}.${namespace}: ${problem.message}`);
+      this.#lose(proxy, problem.message);
     }
   }
 
@@ -257,19 +306,30 @@ class Tapping {
     if ('tap' in line) {
       const { skipped = 0, dropped = 0, ended } = line.tap;
       this.#skippedBy.set(proxy, skipped + dropped);
-      if (ended === 'the proxy ends') say(`${proxy.name}.${proxy.namespace} has ended`);
+      if (ended === 'the proxy ends') this.#lose(proxy, 'the proxy has ended');
       return;
     }
-    this.#show(line.request);
+    this.#show('request' in line ? line.request : line.connection);
   }
 
-  #show(request: TappedRequest): void {
+  #lose(proxy: ProxyEntry, why: string): void {
+    if (this.#over.signal.aborted || this.#lost.has(proxy)) return;
+    this.#lost.add(proxy);
+    this.#losses.add(`${proxy.name}.${proxy.namespace}`, why);
+  }
+
+  #show(request: TappedRequest | TappedConnection): void {
     // What came in the same moment as the last that was asked for.
     if (this.#over.signal.aborted) return;
     const { colours } = look();
     if (this.#output === 'json') process.stdout.write(`${JSON.stringify(request)}\n`);
-    else process.stdout.write(this.#output === 'wide' ? requestBlock(request, colours) : requestLine(request, colours));
+    else process.stdout.write(shownAs(request, this.#output === 'wide', colours));
     this.#shown++;
     if (this.#count > 0 && this.#shown >= this.#count) this.#over.abort();
   }
 }
+
+const shownAs = (shown: TappedRequest | TappedConnection, wide: boolean, colours: boolean): string => {
+  if ('event' in shown) return wide ? connectionBlock(shown, colours) : connectionLine(shown, colours);
+  return wide ? requestBlock(shown, colours) : requestLine(shown, colours);
+};

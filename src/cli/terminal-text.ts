@@ -46,7 +46,11 @@ export const tableText = <Row>(
   const shown = width === undefined ? columns : roomFor(columns, rows, width);
   const cells = rows.map((row) => shown.map((c) => visible(c.cell(row))));
   const widths = shown.map((c, i) => Math.max(c.head.length, ...cells.map((row) => row[i]?.length ?? 0)));
-  if (width !== undefined) narrow(shown, widths, width);
+  if (width !== undefined) {
+    narrow(shown, widths, width, 0);
+    // Where that is not enough, names are cut to where they can hardly be told apart: the line stays one.
+    narrow(shown, widths, width, LEAST_OF_ALL);
+  }
   const line = (texts: readonly string[], paint: (i: number) => Paint | undefined): string => {
     const parts = texts.map((text, i) => {
       const w = widths[i] ?? 0;
@@ -80,12 +84,18 @@ const roomFor = <Row>(all: readonly Column<Row>[], rows: readonly Row[], width: 
   return columns;
 };
 
-/** Takes from the widest that may be cut until it fits or nothing can be cut. */
-const narrow = (columns: readonly { readonly least?: number }[], widths: number[], width: number): void => {
+const LEAST_OF_ALL = 8;
+
+/** Takes from the widest that may be cut until it fits or nothing can be cut. `most`: of what is least, 0 for all of it. */
+const narrow = (columns: readonly { readonly least?: number }[], widths: number[], width: number, most: number): void => {
+  const leastOf = (i: number): number => {
+    const least = columns[i]?.least ?? Number.POSITIVE_INFINITY;
+    return most > 0 && least !== Number.POSITIVE_INFINITY ? Math.min(most, least) : least;
+  };
   const total = (): number => widths.reduce((n, w) => n + w, 0) + GAP.length * (widths.length - 1);
   for (let over = total() - width; over > 0; over = total() - width) {
     let widest = -1;
-    for (const [i, w] of widths.entries()) if (w > (columns[i]?.least ?? Number.POSITIVE_INFINITY) && w > (widths[widest] ?? 0)) widest = i;
+    for (const [i, w] of widths.entries()) if (w > leastOf(i) && w > (widths[widest] ?? 0)) widest = i;
     if (widest < 0) return;
     widths[widest] = (widths[widest] ?? 0) - 1;
   }
@@ -97,6 +107,8 @@ export const wantsColours = (tty: boolean, env: Readonly<Record<string, string |
 
 export const milliseconds = (ms: number | null): string => {
   if (ms === null) return '-';
+  // Told in whole ones, and less than one is not nothing.
+  if (Number.isInteger(ms) && ms < 10) return ms === 0 ? '<1ms' : `${ms}ms`;
   if (ms < 10) return `${ms.toFixed(1)}ms`;
   if (ms < 10_000) return `${Math.round(ms)}ms`;
   return `${(ms / 1000).toFixed(1)}s`;

@@ -114,7 +114,7 @@ const NAMED: Readonly<Record<By, readonly Column<SignalRow>[]>> = {
 export const topText = (summary: Summary, by: By, windowS: number, { width, colours, height }: Look): string => {
   const at = new Date(summary.to).toISOString().slice(11, 19);
   const head = height === undefined ? '' : `${painted(`skein top by ${by}, last ${windowS} s, ${at} UTC, Ctrl-C ends`, 'dim', colours)}\n`;
-  const notes = notesOf(summary, false)
+  const notes = notesOf(summary)
     .map((n) => `${painted(`note: ${n}`, 'dim', colours)}\n`)
     .join('');
   if (summary.rows.length === 0) return `${head}No requests in the last ${windowS} s.\n${notes}`;

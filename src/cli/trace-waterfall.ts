@@ -51,6 +51,7 @@ export const inOrder = (spans: readonly Span[]): readonly Line[] => {
 
 const WIDTH_DEFAULT = 120;
 const BAR_LEAST = 16;
+const BARS_LEAST = 64;
 const NAME_MOST = 60;
 
 export const waterfall = (trace: Trace, { width, colours }: { readonly width: number | undefined; readonly colours: boolean }): string => {
@@ -58,24 +59,25 @@ export const waterfall = (trace: Trace, { width, colours }: { readonly width: nu
   const start = Math.min(...trace.spans.map((s) => s.startUs));
   const end = Math.max(...trace.spans.map((s) => s.startUs + s.durationUs));
   const whole = Math.max(1, end - start);
-  const labels = lines.map(({ span, depth }) => visible(`${'  '.repeat(depth)}${span.service} ${arrow(span.kind)} ${span.name}`));
+  const step = (width ?? WIDTH_DEFAULT) < BARS_LEAST ? ' ' : '  ';
+  const labels = lines.map(({ span, depth }) => visible(`${step.repeat(depth)}${span.service} ${arrow(span.kind)} ${span.name}`));
   const states = lines.map(({ span }) => visible(stateOf(span)));
   const durations = lines.map(({ span }) => milliseconds(span.durationUs / 1000));
   const durationWidth = Math.max(...durations.map((d) => d.length));
   const stateWidth = Math.max(...states.map((s) => s.length));
   const available = width ?? WIDTH_DEFAULT;
-  const labelWidth = Math.min(
-    Math.max(...labels.map((l) => l.length)),
-    NAME_MOST,
-    Math.max(12, available - BAR_LEAST - durationWidth - stateWidth - 8),
-  );
+  const longest = Math.min(Math.max(...labels.map((l) => l.length)), NAME_MOST);
+  // Names without bars say more than bars without names.
+  const withBars = available >= BARS_LEAST;
+  const room = available - durationWidth - stateWidth - (withBars ? BAR_LEAST + 8 : 4);
+  const labelWidth = Math.min(longest, Math.max(12, room));
   const barWidth = Math.max(4, Math.min(60, available - labelWidth - durationWidth - stateWidth - 8));
   const rows = lines.map(({ span }, i) => {
     const from = Math.min(barWidth - 1, Math.floor(((span.startUs - start) / whole) * barWidth));
     const length = Math.max(1, Math.min(barWidth - from, Math.round((span.durationUs / whole) * barWidth)));
     const bar = `${' '.repeat(from)}${painted('█'.repeat(length), paintOf(span), colours)}${' '.repeat(barWidth - from - length)}`;
     const label = fitted(labels[i] ?? '', labelWidth).padEnd(labelWidth);
-    return `${label}  │${bar}│ ${(durations[i] ?? '').padStart(durationWidth)}  ${states[i] ?? ''}`.trimEnd();
+    return `${label}  ${withBars ? `│${bar}│ ` : ''}${(durations[i] ?? '').padStart(durationWidth)}  ${states[i] ?? ''}`.trimEnd();
   });
   const partial = trace.partial ? [painted('PARTIAL: not all of this trace is known', 'yellow', colours)] : [];
   const notes = trace.notes.map((n) => painted(`note: ${visible(n)}`, 'dim', colours));

@@ -64,22 +64,31 @@ export const command = {
 };
 
 const COLUMNS: readonly Column<Request>[] = [
-  { head: 'AT', cell: (r) => r.at.slice(11, 23) },
+  { head: 'AT', cell: (r) => r.at.slice(11, 23), spare: 2 },
   { head: 'TRACE OR REQUEST', cell: (r) => r.traceId || r.requestId || '-' },
-  { head: 'FROM', cell: (r) => partyName(r.source), least: 8 },
-  { head: 'TO', cell: (r) => (r.destination?.workload ? partyName(r.destination) : (r.destination?.service ?? 'unknown')), least: 8 },
-  { head: 'METHOD', cell: (r) => r.method },
-  { head: 'PATH', cell: (r) => r.path, least: 10 },
+  { head: 'FROM', cell: (r) => partyName(r.source), least: 8, spare: 5 },
+  {
+    head: 'TO',
+    cell: (r) => (r.destination?.workload ? partyName(r.destination) : (r.destination?.service ?? 'unknown')),
+    least: 8,
+    spare: 3,
+  },
+  { head: 'METHOD', cell: (r) => r.method, spare: 6 },
+  { head: 'PATH', cell: (r) => r.path, least: 10, spare: 1 },
   {
     head: 'STATUS',
     cell: (r) => `${r.status}${r.flags === '' || r.flags === '-' ? '' : ` ${r.flags}`}`,
     paint: (r) => (r.status >= 500 || r.status === 0 ? 'red' : r.status >= 400 ? 'yellow' : undefined),
   },
-  { head: 'TIME', cell: (r) => milliseconds(r.durationMs), right: true },
+  { head: 'TIME', cell: (r) => milliseconds(r.durationMs), right: true, spare: 4 },
 ];
 
+const LIMIT_MAX = 5000;
+
 const list = async (admin: AdminClient, { limit, status, path, workload, output }: Options): Promise<void> => {
-  if (!/^[1-9]\d{0,3}$/.test(limit)) throw new UsageError(`--limit ${limit}: a number from 1 to 5000`);
+  if (!/^[1-9]\d{0,3}$/.test(limit) || Number(limit) > LIMIT_MAX) throw new UsageError(`--limit ${limit}: a number from 1 to ${LIMIT_MAX}`);
+  if (status !== undefined && !/^(?:\d{3}|0|[1-5]xx)$/.test(status))
+    throw new UsageError(`--status ${status}: a code or a class, as 503 or 5xx`);
   const query = new URLSearchParams({ limit });
   for (const [name, value] of Object.entries({ status, path, workload })) if (value !== undefined) query.set(name, value);
   const told = (await admin.json('GET', `/v1/telemetry/requests?${query}`)) as { readonly requests: readonly Request[] };

@@ -10,6 +10,7 @@ import { OperatorHub } from './admin/operator-hub.ts';
 import { startAdminPort, startAdminServer } from './admin/server.ts';
 import { AuditLog } from './audit/audit-log.ts';
 import { auditFolder } from './audit/chain-files.ts';
+import { decidingRule } from './audit/deciding-rule.ts';
 import { RequestDenials } from './audit/request-denials.ts';
 import { auditRoutes } from './audit/routes.ts';
 import { AuditTrail } from './audit/trail.ts';
@@ -27,6 +28,7 @@ import { ControlMetrics } from './metric-registry.ts';
 import { Model } from './model.ts';
 import { modelMetrics } from './model-metrics.ts';
 import type { Pipeline } from './pipeline.ts';
+import { processMetrics } from './process-metrics.ts';
 import { InstanceRegistry } from './registration/instance-registry.ts';
 import { RegistrationStore } from './registration/registration-store.ts';
 import { REGISTRATION_TIMES, Registrations, type RegistrationTimes } from './registration/registrations.ts';
@@ -223,6 +225,7 @@ const assemble = async (
     audit.generation(generation, (r) => (entries.find(r) ? 'registered' : objects.holds(r) ? 'applied' : 'file')),
   );
   modelMetrics(model, metrics, now, config.version);
+  processMetrics(metrics, now());
   model.start();
   settings.start(() => model.invalidate());
   closers.push(() => settings.close());
@@ -252,8 +255,15 @@ const assemble = async (
           now,
         });
   closers.push(() => telemetry?.close());
-  const denials = new RequestDenials((entry) => auditLog.add(entry), now);
-  if (telemetry) telemetry.requests.onAdd = (request) => denials.seen(request);
+  const denials = new RequestDenials(
+    (entry) => auditLog.add(entry),
+    now,
+    (name) => decidingRule(model.current?.snapshot, name),
+  );
+  if (telemetry) {
+    telemetry.requests.onAdd = (request) => denials.seen(request);
+    telemetry.refused.onAdd = (connection) => denials.refused(connection);
+  }
   const own = await doorIdentity([...config.xds, ...(config.adminPorts ?? [])], config.serverNames ?? [], {
     ca,
     trustDomain,
@@ -277,7 +287,7 @@ const assemble = async (
       metrics,
       log: log.scope('xds'),
       refused: (refusal) => audit.refused(refusal),
-      ...(telemetry ? { telemetry: telemetry.streams } : {}),
+      ...(telemetry ? { telemetry: telemetry.streams, takeSpans: telemetry.takeSpans } : {}),
     });
     servers.push(server);
     closers.push(() => server.close());

@@ -20,8 +20,12 @@ export const SIGNER_TIMEOUT_MS = 10_000;
 export const SIGNER_OUTPUT_BYTES_MAX = 256 * 1024;
 /** Envoy's node with 516 extensions is about 40 KiB, and names of 10,000 subscribed clusters a megabyte. */
 export const XDS_REQUEST_BYTES_MAX = 4 * 1024 * 1024;
+/** Of it the node: it is kept as long as the stream, and read again for every generation. */
+export const NODE_BYTES_MAX = 512 * 1024;
 /** Names that one stream may subscribe to, per type. */
 export const SUBSCRIPTIONS_MAX = 100_000;
+/** Of one stream's names and versions together, about; the most names of a usual length take 13 MB. */
+export const STREAM_HELD_BYTES_MAX = 16 * 1024 * 1024;
 /** Bytes of requests that are kept as read; what they are read to takes a few times as much. */
 export const REQUEST_CACHE_BYTES_MAX = 2 * 1024 * 1024;
 /** Resource types that one stream may name; Envoy knows a dozen, and unknown ones are ignored. */
@@ -46,6 +50,10 @@ export const PIECES_KEPT_PER_NODE = 2;
 export const PIECES_KEPT_MIN = 100;
 /** Streams that end before what was made for them is looked through. */
 export const CLOSES_PER_TRIM = 50;
+/** Work for the requests of one stream in a window of time; a stream that takes more of it waits as long as it took, and longer with others. */
+export const REQUEST_SLICE_MS = 10;
+export const REQUEST_WINDOW_MS = 50;
+export const REQUEST_HOLD_MS_MAX = 1000;
 /** Work between two turns of the event loop while proxies are being pushed to. */
 export const PUSH_SLICE_MS = 10;
 /** A stopped control plane waits this long for streams to end by themselves. */

@@ -9,6 +9,9 @@ type Read = () => number | Iterable<readonly [labels: Labels, value: number]>;
 /** Of one name: labels here are the mesh's own, but their number may follow what is written or connects. */
 const SERIES_MAX = 2000;
 
+/** Told by type of resource from their first push on. */
+const BY_TYPE: ReadonlySet<string> = new Set(['pilot_xds_push_time', 'pilot_xds_config_size_bytes']);
+
 export class ControlMetrics {
   readonly #registry = new MetricRegistry();
   readonly #gauges = new Map<string, Read>();
@@ -16,7 +19,7 @@ export class ControlMetrics {
   constructor() {
     for (const [name, { plain, bounds }] of Object.entries(TOLD)) {
       if (plain === true) this.#counter(name, {});
-      if (bounds !== undefined && name !== 'pilot_xds_push_time') this.#registry.histogram(name, helpOf(name), bounds).series();
+      if (bounds !== undefined && !BY_TYPE.has(name)) this.#registry.histogram(name, helpOf(name), bounds).series();
     }
   }
 

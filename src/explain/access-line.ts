@@ -23,6 +23,8 @@ export interface LoggedRequest {
   readonly forwardedFor: string;
   readonly userAgent: string;
   readonly durationMs: number;
+  /** The caller's identity, from elsewhere: the log does not tell it. */
+  readonly principal?: string;
 }
 
 const TEXTS = [
@@ -49,6 +51,7 @@ export const isLoggedRequest = (v: Readonly<Record<string, unknown>>): v is Read
   TEXTS.every((field) => typeof v[field] === 'string') &&
   typeof v['code'] === 'number' &&
   typeof v['durationMs'] === 'number' &&
+  (v['principal'] === undefined || typeof v['principal'] === 'string') &&
   Array.isArray(v['flags']) &&
   v['flags'].every((f: unknown) => typeof f === 'string');
 

@@ -35,7 +35,7 @@ export const ruleOf = (policy: AuthorizationPolicy, rule: number): DecidingRule 
 };
 
 /** The rule that a name in a proxy stands for; undefined when there is no such policy now. */
-export const findRule = (mesh: KnownMesh, text: string): DecidingRule | undefined => {
+export const findRule = (mesh: Pick<KnownMesh, 'snapshot'>, text: string): DecidingRule | undefined => {
   const read = readPolicyName(text);
   const policy = mesh.snapshot.authorization.all.find((p) => p.name === read?.name && p.namespace === read.namespace);
   return read === undefined || policy === undefined ? undefined : ruleOf(policy, read.rule);

@@ -124,23 +124,11 @@ const unmatched = (mesh: KnownMesh, logged: LoggedRequest, workload: Instance, n
 };
 
 const queryOf = (mesh: KnownMesh, logged: LoggedRequest, workload: Instance) => {
-  const address = hostOf(logged.remote);
-  const caller = mesh.instances.find((i) => i.address === address);
-  const secure = caller?.meshed === true && /^outbound_/.test(logged.sni);
-  const assumptions = [
-    caller === undefined
-      ? `nobody of the mesh has the address ${address}: it is taken for a caller without an identity`
-      : secure
-        ? `the caller at ${address} is ${caller.name}.${caller.namespace}, whose identity is not in the log`
-        : `${caller.name}.${caller.namespace} called in plain text`,
-    'headers and tokens are not in the log: rules that ask for them are taken as not met',
-  ];
+  const { caller, assumption } = callerOf(mesh, logged);
   const tcp = logged.method === '';
   const query = {
-    ...(caller === undefined
-      ? { plaintext: true }
-      : { from: `${caller.name}.${caller.namespace}`, ...(secure ? {} : { plaintext: true }) }),
-    ip: address,
+    ...caller,
+    ip: hostOf(logged.remote),
     to: `${workload.name}.${workload.namespace}:${portOf(logged.local)}`,
     ...(logged.sni === '' ? {} : { sni: logged.sni }),
     ...(tcp ? { tcp } : { method: logged.method, path: logged.path, host: logged.authority }),
@@ -149,7 +137,28 @@ const queryOf = (mesh: KnownMesh, logged: LoggedRequest, workload: Instance) => 
       ...(logged.userAgent === '' ? {} : { 'user-agent': logged.userAgent }),
     },
   };
-  return { query, assumptions };
+  const headers = 'headers and tokens are not in the log: rules that ask for them are taken as not met';
+  return { query, assumptions: [...assumption, ...(tcp ? [] : [headers])] };
+};
+
+type Caller = { readonly plaintext: true } | { readonly from: string; readonly plaintext?: true } | { readonly principal: string };
+
+/** By its identity where that is known, else by its address. */
+const callerOf = (
+  mesh: KnownMesh,
+  { remote, sni, principal }: LoggedRequest,
+): { readonly caller: Caller; readonly assumption: readonly string[] } => {
+  if (principal !== undefined && principal !== '') return { caller: { principal }, assumption: [] };
+  const address = hostOf(remote);
+  const found = mesh.instances.find((i) => i.address === address);
+  if (found === undefined) {
+    const assumption = [`nobody of the mesh has the address ${address}: it is taken for a caller without an identity`];
+    return { caller: { plaintext: true }, assumption };
+  }
+  const from = `${found.name}.${found.namespace}`;
+  return found.meshed && /^outbound_/.test(sni)
+    ? { caller: { from }, assumption: [`the caller at ${address} is ${from}, whose identity is not in the log`] }
+    : { caller: { from, plaintext: true }, assumption: [`${from} called in plain text`] };
 };
 
 const tokenRefused = (mesh: KnownMesh, workload: Instance, words: string): Finding => {

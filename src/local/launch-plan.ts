@@ -51,10 +51,19 @@ export const notesOf = (privilege: Privilege): string[] => {
     const why = privilege.kind === 'rootless' ? 'and the state folder, with its sockets, is open to them' : 'and see the state folder';
     return [`identities: not isolated: applications run as ${user.name}, ${why}: it cannot be hidden from them here`];
   }
-  const sidecars = privilege.kind === 'rootless' ? 'sidecars in a user namespace that they cannot enter' : 'sidecars as root';
+  if (privilege.kind === 'root' && walls.processes === undefined) {
+    return [
+      `identities: not isolated: applications run as ${user.name} and can read each other's memory: they cannot have processes of their own here`,
+      `sidecars run as root; the state folder is hidden from applications, the mesh folder is read-only to them`,
+    ];
+  }
+  const [sidecars, apart] =
+    privilege.kind === 'rootless'
+      ? ['sidecars in a user namespace that they cannot enter', 'cannot read each other’s memory']
+      : ['sidecars as root', 'see no process but their own'];
   return [
-    `identities: isolated: applications run as ${user.name}, ${sidecars}; the state folder is hidden from them`,
-    `applications run as one user, not isolated from each other or from what ${user.name} owns; the mesh folder is read-only to them`,
+    `identities: isolated: applications run as ${user.name}, ${sidecars}, and ${apart}; the state folder is hidden from them`,
+    `applications run as one user, not isolated from what ${user.name} owns; the mesh folder is read-only to them`,
   ];
 };
 

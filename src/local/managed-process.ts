@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { constants } from 'node:os';
 import { Readable } from 'node:stream';
 import { lastLine, openLog, rotateLog } from './log-file.ts';
 import type { Command } from './namespaces.ts';
@@ -126,7 +127,7 @@ export class ManagedProcess {
       };
       child.once('error', (error) => end(error.message));
       child.once('exit', (code, killer) => {
-        const reason = killer === null ? `exit code ${code}` : `killed by ${killer}`;
+        const reason = killer === null ? `exit code ${code}${signalOf(code ?? 0)}` : `killed by ${killer}`;
         const { pid = 0 } = child;
         if (this.#succession === undefined) end(reason);
         else void this.#succession.childEnded(pid).then((ended) => ended && end(reason));
@@ -163,6 +164,12 @@ export class ManagedProcess {
     }, pause);
   }
 }
+
+/** A shell says by its exit code which signal ended what it ran. */
+const signalOf = (code: number): string => {
+  const [name] = Object.entries(constants.signals).find(([, number]) => number === code - 128) ?? [];
+  return name === undefined ? '' : ` (${name})`;
+};
 
 const killGroup = (leader: number): void => {
   try {

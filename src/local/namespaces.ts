@@ -24,6 +24,11 @@ export interface Walls {
   readonly hidden: string;
   /** The configuration. */
   readonly readOnly: string;
+  /**
+   * They also see no process but their own: of a mesh that is root's, where one user's applications could read each other's memory.
+   * Elsewhere each has a user namespace, across which nobody can.
+   */
+  readonly processes?: true;
 }
 
 /**
@@ -60,8 +65,18 @@ export const withWalls = (privilege: Privilege, walls: Walls, directory: string)
   const inside = `${directory}/`.startsWith(`${walls.hidden}/`) || `${walls.readOnly}/`.startsWith(`${walls.hidden}/`);
   if (privilege.application === undefined || inside) return privilege;
   const flags = privilege.kind === 'rootless' ? ['-U', '-r', '-n', '-m'] : ['-n', '-m'];
-  const done = spawnSync('unshare', [...flags, '--', ...behindWalls(walls), 'true'], { stdio: 'ignore' });
-  return done.status === 0 ? { ...privilege, walls } : privilege;
+  const holds = (tried: Walls): boolean =>
+    spawnSync('unshare', [...flags, '--', ...behindWalls(tried), 'true'], { stdio: 'ignore' }).status === 0;
+  const apart: Walls = { ...walls, processes: true };
+  if (privilege.kind === 'root' && waitsForItsChild() && holds(apart)) return { ...privilege, walls: apart };
+  return holds(walls) ? { ...privilege, walls } : privilege;
+};
+
+/** An older unshare ends at a SIGTERM before what it has started does. */
+const waitsForItsChild = (): boolean => {
+  const said = spawnSync('unshare', ['--version'], { encoding: 'utf8' }).stdout;
+  const [, major = '0', minor = '0'] = /(\d+)\.(\d+)/.exec(said) ?? [];
+  return Number(major) * 100 + Number(minor) >= 236;
 };
 
 const tryUnshare = (flags: readonly string[]): string | undefined => {
@@ -154,7 +169,24 @@ set +e
 shift 2
 exec "$@"`;
 
-const behindWalls = ({ hidden, readOnly }: Walls): Command => ['unshare', '-m', '--', 'sh', '-c', WALLS, 'skein', hidden, readOnly];
+// The first of its process namespace: it stays, for one that is gone takes all others along, and takes up what others leave behind. The
+// kernel gives it no signal but SIGKILL, so that what it runs, in the same group, decides what a SIGTERM means.
+const ALONE = `mount -t proc -o nosuid,nodev,noexec proc /proc || exit 1
+"$@"
+exit $?`;
+
+const behindWalls = ({ hidden, readOnly, processes }: Walls): Command => [
+  ...['unshare', '-m', ...(processes ? ['-p', '--fork', '--kill-child'] : []), '--', 'sh', '-c', WALLS, 'skein', hidden, readOnly],
+  ...(processes ? ['sh', '-c', ALONE, 'skein'] : []),
+];
+
+/** As the application does, for who is to see its processes, and may. */
+export const enterBeside = (privilege: Privilege, holder: number): Command => {
+  const { walls } = privilege;
+  if (walls?.processes === undefined) return enterAsApplication(privilege, holder);
+  const { hidden, readOnly } = walls;
+  return enterAsApplication({ ...privilege, walls: { hidden, readOnly } }, holder);
+};
 
 /** Enters as the application's user, without power over the workload's network. */
 export const enterAsApplication = (privilege: Privilege, holder: number): Command => {

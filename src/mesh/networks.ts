@@ -26,9 +26,11 @@ export interface Networks {
   readonly entrances: ReadonlyMap<string, readonly NetworkEntrance[]>;
   /** Where something is: by its label, its namespace's, the root namespace's, its address, its registry; empty where nothing says it. */
   of(place: Placed, registry: string): string;
+  /** All that `of` goes by beside its arguments: two with one rule answer alike. */
+  readonly rule: string;
 }
 
-export const ONE_NETWORK: Networks = { entrances: new Map(), of: () => '' };
+export const ONE_NETWORK: Networks = { entrances: new Map(), of: () => '', rule: '' };
 
 const GATEWAY_PORT_LABEL = 'networking.istio.io/gatewayPort';
 const GATEWAY_PORT = 15443;
@@ -104,6 +106,7 @@ const networksOf = (
   };
   return {
     entrances,
+    rule: JSON.stringify([ranges, [...registries], [...byNamespace].filter(([, network]) => network !== ''), cluster]),
     of: ({ labels, namespace, address }, registry) =>
       labels[NETWORK_LABEL] ||
       byNamespace.get(namespace) ||

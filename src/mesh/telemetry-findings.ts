@@ -1,6 +1,6 @@
 // What Telemetry says that cannot take effect: providers that the mesh does not have or that do something else, objects behind older ones.
 
-import type { ExtensionProvider } from '../api/mesh-config/mesh-config.ts';
+import { CONTROL_PLANE_COLLECTOR, type ExtensionProvider } from '../api/mesh-config/mesh-config.ts';
 import type { Problem } from '../api/problem.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -50,6 +50,10 @@ const check = (
   const target: unknown = provider[kind];
   const service = typeof target === 'object' && target !== null && 'service' in target ? String(target.service) : undefined;
   if (service === undefined) return undefined;
+  if (service === CONTROL_PLANE_COLLECTOR) {
+    if (kind === 'opentelemetry' && provider.opentelemetry?.http === undefined) return undefined;
+    return { code: 'PROVIDER_UNFIT', message: `provider ${name}: the control plane takes nothing but spans, by OTLP over gRPC` };
+  }
   const [namespace, host] = service.includes('/') ? service.split('/') : [undefined, service];
   const found = snapshot.services.withHost(host ?? '').filter((s) => namespace === undefined || s.namespace === namespace);
   if (found.length === 0) return { code: 'PROVIDER_UNREACHABLE', message: `provider ${name} is service ${service}, which nothing defines` };

@@ -12,6 +12,7 @@ import { durationMs } from '../xds/well-known.ts';
 import { probabilityOf } from './fraction.ts';
 import { compileHashPolicy } from './hash-policy.ts';
 import { compileHeaderOps, type HeaderOps } from './header-ops.ts';
+import { compileInternalRedirect } from './internal-redirect.ts';
 import { compileSubstitutionFormat } from './log-format.ts';
 import { PlanError } from './plan-error.ts';
 import { compileRateLimits } from './rate-limit/policy.ts';
@@ -66,6 +67,7 @@ const withoutForwarding = (route: Route, path: string): CompiledRoute => ({
   grpcTimeoutOffsetMs: 0,
   hedges: false,
   retry: undefined,
+  internalRedirect: undefined,
   hashPolicy: [],
   priority: 'default',
   upgrades: new Map(),
@@ -87,18 +89,10 @@ const withoutForwarding = (route: Route, path: string): CompiledRoute => ({
 });
 
 /** Fields that change where a request goes or what happens to it, which this proxy does not carry out. */
-const REFUSED = [
-  'cluster_specifier_plugin',
-  'inline_cluster_specifier_plugin',
-  'internal_redirect_policy',
-  'early_data_policy',
-  'cors',
-] as const;
+const REFUSED = ['cluster_specifier_plugin', 'inline_cluster_specifier_plugin', 'early_data_policy', 'cors'] as const;
 
 const compileForward = (route: Route, action: RouteAction, matched: PathCriterion, context: ActionContext, path: string): CompiledRoute => {
   for (const field of REFUSED) if (action[field] !== undefined) throw new PlanError(`${path}.${field}`, 'is not supported');
-  if (action.internal_redirect_action === 'HANDLE_INTERNAL_REDIRECT')
-    throw new PlanError(`${path}.internal_redirect_action`, 'is not supported');
   if (action.retry_policy_typed_config !== undefined) throw new PlanError(`${path}.retry_policy_typed_config`, 'is not supported');
   const specifiers = [action.cluster, action.cluster_header, action.weighted_clusters].filter((s) => s !== undefined && s !== '');
   if (specifiers.length !== 1) throw new PlanError(path, 'exactly one of cluster, cluster_header, weighted_clusters is required');
@@ -123,6 +117,7 @@ const compileForward = (route: Route, action: RouteAction, matched: PathCriterio
     ),
     retry:
       retry === undefined ? undefined : compileRetry(retry, action.retry_policy === undefined ? 'retry_policy' : `${path}.retry_policy`),
+    internalRedirect: compileInternalRedirect(action, route.name ?? '', path),
     hashPolicy: (action.hash_policy ?? []).map((p, i) => compileHashPolicy(p, `${path}.hash_policy[${i}]`)),
     priority: action.priority === 'HIGH' ? 'high' : 'default',
     upgrades: compileUpgrades(action, path),

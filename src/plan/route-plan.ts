@@ -3,6 +3,7 @@
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { AnyMessage, JsonObject, Metadata } from '../xds/gen/types.ts';
 import type { HeaderOps } from './header-ops.ts';
+import type { InternalRedirectPlan } from './internal-redirect.ts';
 import type { RateLimitPolicy } from './rate-limit/policy.ts';
 import type { RequestView } from './request-view.ts';
 import type { RetryPlan } from './retry.ts';
@@ -101,6 +102,8 @@ export interface CompiledRoute {
   /** hedge_policy.hedge_on_per_try_timeout. */
   readonly hedges: boolean;
   readonly retry: RetryPlan | undefined;
+  /** Redirects that the upstream answers are followed here; undefined: none. */
+  readonly internalRedirect: InternalRedirectPlan | undefined;
   readonly hashPolicy: readonly HashPolicyPlan[];
   readonly priority: 'default' | 'high';
   /** Upgrade name in lower case → enabled. `connect` for CONNECT. */

@@ -3,6 +3,7 @@
 import type { StreamInfo, TlsFacts } from '../plan/stream-info.ts';
 import type { ProxyTlv } from '../wire/proxy-protocol.ts';
 import type { JsonObject, Metadata } from '../xds/gen/types.ts';
+import type { LiveConnection } from './connection-ledger.ts';
 import type { ListenerContext } from './exchange/observer.ts';
 
 export interface DownstreamFacts {
@@ -35,6 +36,8 @@ export interface DownstreamFacts {
   /** What listener and network filters leave for the log and for later filters. */
   dynamicMetadata: { [namespace: string]: JsonObject } | undefined;
   filterState: { [key: string]: string } | undefined;
+  /** Counts it; absent where nobody does. */
+  live?: LiveConnection;
 }
 
 /** What is known of a connection at the moment it is accepted. */

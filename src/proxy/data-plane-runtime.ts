@@ -53,6 +53,7 @@ export class DataPlaneRuntime implements DataPlane {
   readonly #connections: Count;
   #changed: () => void = () => {};
   #closed = false;
+  #healthFailed = false;
 
   constructor(options: DataPlaneOptions) {
     this.#options = options;
@@ -73,7 +74,7 @@ export class DataPlaneRuntime implements DataPlane {
       changed: () => this.#changed(),
       sweeping: () => tellUses(this.#demand, this.#routes, this.#listeners.all()),
     });
-    this.#tracers = new Tracers(options.tracer);
+    this.#tracers = new Tracers(options.tracer, options.traceSampling);
     const plane = this;
     const sharing = options.sharing ?? oneWorker;
     this.#connections = sharing.count('connections');
@@ -89,6 +90,7 @@ export class DataPlaneRuntime implements DataPlane {
       secrets: this.#secrets,
       stats: this.stats,
       sharing,
+      workers: options.workers ?? 1,
       serverFirst: new ServerFirst(clock, this.stats),
       peerExchange: options.peerExchange,
       filters: new HttpFilterRegistry(options.httpFilters, () => this.#env),
@@ -102,6 +104,9 @@ export class DataPlaneRuntime implements DataPlane {
       ownAddress: ownAddress(),
       get draining() {
         return plane.#listeners.draining || plane.#overload.endsConnection;
+      },
+      get healthFailed() {
+        return plane.#healthFailed;
       },
       overload: this.#overload,
       date: httpDate(clock),
@@ -118,6 +123,7 @@ export class DataPlaneRuntime implements DataPlane {
       warm: () => this.#warm(),
       changed: () => this.#changed(),
     });
+    options.made?.(this.#env);
   }
 
   setCluster(cluster: Cluster): void {
@@ -141,6 +147,7 @@ export class DataPlaneRuntime implements DataPlane {
     const statName = this.#clusters.remove(name);
     if (statName === undefined) return;
     this.#demand.settle('cluster', name, false);
+    this.stats.counter('cluster_manager.cluster_removed').value++;
     this.stats.drop(`cluster.${statName}.`);
     this.#changed();
   }
@@ -269,8 +276,10 @@ export class DataPlaneRuntime implements DataPlane {
     this.#listeners.drainGracefully(inboundOnly);
   }
 
-  keepServing(): void {
-    this.#listeners.keepServing();
+  failHealth(failed: boolean): void {
+    this.#healthFailed = failed;
+    if (failed) this.#listeners.drainGracefully(false);
+    else this.#listeners.keepServing();
   }
 
   stopListening(inboundOnly: boolean): void {

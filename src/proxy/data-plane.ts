@@ -2,6 +2,7 @@
 // Each set… either takes the resource whole or throws PlanError and leaves what was there; nothing here is asynchronous but close().
 
 import type { Log } from '../base/log.ts';
+import type { SamplingPlan } from '../plan/tracing/sampling.ts';
 import type {
   Cluster,
   ClusterLoadAssignment,
@@ -24,6 +25,7 @@ import type { SocketSource } from './listener/listening-sockets.ts';
 import type { OriginalDestination } from './listener/original-destination.ts';
 import type { Demanded, DemandKind } from './on-demand/demand.ts';
 import type { OverloadConfig } from './overload.ts';
+import type { ProxyEnvironment } from './proxy-environment.ts';
 import type { Sharing } from './shared-counts.ts';
 import type { StatsStore } from './stats-store.ts';
 import type { PeerExchange } from './transport/peer-exchange.ts';
@@ -131,8 +133,8 @@ export interface DataPlane {
   drain(): void;
   /** Asks connections (all, or of inbound listeners) to come to their end, those that are still to come too, and goes on accepting. */
   drainGracefully(inboundOnly: boolean): void;
-  /** Takes back `drainGracefully` for connections to come. */
-  keepServing(): void;
+  /** Health checks of this proxy itself are answered with failure, and connections come to their end as in `drainGracefully`; false takes both back. */
+  failHealth(failed: boolean): void;
   /** Stops accepting, at all or where traffic is inbound. Connections live on. */
   stopListening(inboundOnly: boolean): void;
   /** Downstream connections that are open, of listeners in force and of others. */
@@ -160,6 +162,8 @@ export interface DataPlaneOptions {
   readonly tracedNode?: { readonly id: string; readonly zone: string };
   /** The tracer of listeners that name none (bootstrap tracing.http). */
   readonly tracer?: Tracing_Http | undefined;
+  /** Of the runtime (`tracing.client_enabled` and its like): stands over what listeners and routes say. */
+  readonly traceSampling?: Partial<SamplingPlan>;
   readonly stats?: StatsStore;
   /** Limits of the process; absent: the descriptors'. */
   readonly overload?: OverloadConfig;
@@ -169,6 +173,8 @@ export interface DataPlaneOptions {
   readonly sockets?: SocketSource;
   /** Counts that other workers see; absent: there is one worker. */
   readonly sharing?: Sharing;
+  /** How many there are; absent: one. */
+  readonly workers?: number;
   /** How long connections of a removed or changed listener live on (Envoy's `--drain-time-s`). */
   readonly drainTimeMs?: number;
   /** They are asked to leave one after the other over that time, not all at once (`--drain-strategy`). */
@@ -177,6 +183,8 @@ export interface DataPlaneOptions {
   readonly httpFilters?: ReadonlyMap<string, HttpFilterFactory>;
   /** There is a stream on which single names can be asked for. */
   readonly asksOnDemand?: boolean;
+  /** Given what connections share, once: for what leaves the process over its clusters and is of no listener. */
+  readonly made?: (environment: ProxyEnvironment) => void;
   /** Tells TCP peers who this proxy is, where configuration asks for it. */
   readonly peerExchange?: PeerExchange;
 }

@@ -10,6 +10,7 @@ import { upstreamProtocol } from './cluster/cluster-protocol.ts';
 import type { FilterTask } from './filters/http-filter.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { type SideAnswer, type SideFailure, sideCall } from './side-call.ts';
+import type { CallTrace } from './tracing/call-trace.ts';
 
 export interface GrpcCall {
   readonly cluster: string;
@@ -21,6 +22,7 @@ export interface GrpcCall {
   readonly timeoutMs: number;
   readonly bare?: boolean;
   readonly answerBytesMax: number;
+  readonly trace?: CallTrace | undefined;
 }
 
 export type GrpcOutcome =
@@ -63,10 +65,32 @@ export const grpcUnary = (env: ProxyEnvironment, call: GrpcCall, done: (outcome:
       answerBytesMax: call.answerBytesMax + PREFIX_BYTES,
       http2: true,
       bare: call.bare === true,
+      ...(call.trace === undefined ? {} : { trace: described(call, call.trace) }),
     },
-    (outcome) => done(outcome.kind === 'answer' ? read(outcome, call.answerBytesMax) : { kind: 'status', ...statusOf(outcome) }),
+    (outcome) => {
+      const found: GrpcOutcome = outcome.kind === 'answer' ? read(outcome, call.answerBytesMax) : { kind: 'status', ...statusOf(outcome) };
+      const { trace } = call;
+      if (trace === undefined) {
+        done(found);
+        return;
+      }
+      const code = found.kind === 'message' ? GRPC.OK : found.code;
+      trace.tag('grpc.status_code', String(code));
+      if (code !== GRPC.OK) trace.tag('error', 'true');
+      done(found);
+      trace.report(0, code !== GRPC.OK);
+    },
   );
 };
+
+const described = ({ cluster }: GrpcCall, trace: CallTrace): CallTrace => {
+  trace.tag('upstream_cluster', cluster);
+  trace.tag('upstream_address', cluster);
+  return trace;
+};
+
+/** As a span is named. `path` as '/package.Service/Method'. */
+export const grpcSpanName = (path: string): string => `async ${path.slice(1).replace('/', '.')} egress`;
 
 /** Throws PlanError for what a sidecar cannot honour. */
 export const compileGrpcService = (config: GrpcService | undefined, path: string): GrpcServicePlan => {

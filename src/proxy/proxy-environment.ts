@@ -31,6 +31,8 @@ export interface ProxyEnvironment {
   readonly stats: StatsStore;
   /** Where limits of the sidecar are counted. */
   readonly sharing: Sharing;
+  /** How many workers a limit is divided among that is not counted there. */
+  readonly workers: number;
   readonly serverFirst: ServerFirst;
   /** undefined: this proxy does not take part. */
   readonly peerExchange: PeerExchange | undefined;
@@ -54,6 +56,8 @@ export interface ProxyEnvironment {
   readonly ownAddress: string;
   /** Connections end with their next answer. */
   readonly draining: boolean;
+  /** An operator has asked this proxy to fail the health checks it answers. */
+  readonly healthFailed: boolean;
   readonly overload: Overload;
   /** `date` header text, made once a second. */
   date(): string;

@@ -10,6 +10,7 @@ import { httpStatusOf, RESET_REASONS } from './exchange/local-reply.ts';
 import type { FilterTask } from './filters/http-filter.ts';
 import type { ProxyEnvironment } from './proxy-environment.ts';
 import { WheelTimer } from './timer-wheel.ts';
+import type { CallTrace } from './tracing/call-trace.ts';
 import { transportVariant } from './transport/transport-variant.ts';
 import type {
   OutgoingRequest,
@@ -36,6 +37,8 @@ export interface SideRequest {
   readonly anonymous?: boolean;
   /** No header says that a proxy asks, but for how long it waits. */
   readonly bare?: boolean;
+  /** Carried along, and told how the call went. */
+  readonly trace?: CallTrace | undefined;
 }
 
 export interface SideAnswer {
@@ -72,6 +75,7 @@ class SideCall implements UpstreamClient, FilterTask {
   #over = false;
   #ended = false;
   #status = 0;
+  #protocol = '';
   readonly #headers = new HeaderBlock();
   #trailers: HeaderBlock | undefined;
   #pieces: Buffer[] = [];
@@ -89,6 +93,7 @@ class SideCall implements UpstreamClient, FilterTask {
       const before = headers.getById(H.X_FORWARDED_FOR);
       headers.setById(H.X_FORWARDED_FOR, before === undefined ? env.ownAddress : `${before},${env.ownAddress}`);
     }
+    request.trace?.inject(headers);
     if (request.timeoutMs > 0) headers.setById(H.X_ENVOY_EXPECTED_RQ_TIMEOUT_MS, String(Math.ceil(request.timeoutMs)));
     if (request.body !== undefined && request.http2 !== true) headers.setById(H.CONTENT_LENGTH, String(request.body.length));
     this.#outgoing = {
@@ -116,6 +121,7 @@ class SideCall implements UpstreamClient, FilterTask {
     if (this.#over) return;
     this.#end();
     this.#giveUp();
+    this.#request.trace?.canceled();
   }
 
   onTimer(): void {
@@ -153,7 +159,7 @@ class SideCall implements UpstreamClient, FilterTask {
     if (this.#over) return;
     this.#end();
     this.#giveUp();
-    this.#done({ kind: 'failure', reason, details });
+    this.#tell({ kind: 'failure', reason, details }, 0);
   }
 
   #end(): void {
@@ -179,6 +185,7 @@ class SideCall implements UpstreamClient, FilterTask {
       return;
     }
     this.#connection = connection;
+    this.#protocol = connection.protocol;
     const { body } = this.#request;
     connection.writeRequest(this.#outgoing, '', false, body === undefined);
     if (body !== undefined) connection.writeBody(body, 0, body.length);
@@ -237,7 +244,15 @@ class SideCall implements UpstreamClient, FilterTask {
     const [only] = this.#pieces;
     const body = this.#pieces.length === 1 && only !== undefined ? only : Buffer.concat(this.#pieces, this.#bytes);
     this.#end();
-    this.#done({ kind: 'answer', status: this.#status, headers: this.#headers, body, trailers: this.#trailers });
+    this.#tell({ kind: 'answer', status: this.#status, headers: this.#headers, body, trailers: this.#trailers }, this.#status);
+  }
+
+  /** Who asked may have more to say of it; a gRPC call's span is told of by who made that of it. */
+  #tell(outcome: SideAnswer | SideFailure, status: number): void {
+    const { trace, http2 } = this.#request;
+    trace?.stop();
+    this.#done(outcome);
+    if (http2 !== true) trace?.answered(this.#cluster, this.#host?.address ?? '', this.#protocol, status);
   }
 
   onSettled(): void {

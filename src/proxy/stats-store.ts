@@ -2,14 +2,23 @@
 // configuration is compiled; the hot path only adds to it. A name lives until its owner drops its prefix. Stores of several
 // threads can be added up name by name.
 
+export type StatKind = 'counter' | 'gauge';
+
 export class Stat {
   readonly name: string;
-  readonly kind: 'counter' | 'gauge';
+  readonly kind: StatKind;
   value = 0;
-  constructor(name: string, kind: 'counter' | 'gauge') {
+  constructor(name: string, kind: StatKind) {
     this.name = name;
     this.kind = kind;
   }
+}
+
+/** Counts by itself, and says under which names when somebody looks: what is seldom asked for takes no place in the store. */
+export interface Teller {
+  /** Names behind its prefix. */
+  tell(): Iterable<readonly [name: string, value: number, kind: StatKind]>;
+  reset(): void;
 }
 
 /** A histogram's counts as they lie, for adding up. */
@@ -115,6 +124,7 @@ export class HistogramStat {
 export class StatsStore {
   readonly #stats = new Map<string, Stat>();
   readonly #histograms = new Map<string, HistogramStat>();
+  readonly #tellers = new Map<string, Teller>();
   readonly #computed = new Map<string, () => Iterable<readonly [string, number]>>();
 
   counter(name: string): Stat {
@@ -130,6 +140,16 @@ export class StatsStore {
     this.#computed.set(prefix, gauges);
   }
 
+  /** The one of this prefix. A prefix has one kind of them. */
+  teller<T extends Teller>(prefix: string, make: () => T): T {
+    let found = this.#tellers.get(prefix);
+    if (found === undefined) {
+      found = make();
+      this.#tellers.set(prefix, found);
+    }
+    return found as T;
+  }
+
   histogram(name: string): HistogramStat {
     let found = this.#histograms.get(name);
     if (found === undefined) {
@@ -143,6 +163,7 @@ export class StatsStore {
   *all(): Iterable<Stat> {
     yield* this.#stats.values();
     for (const prefix of this.#computed.keys()) yield* this.#compute(prefix);
+    for (const [prefix, teller] of this.#tellers) yield* told(prefix, teller);
   }
 
   histograms(): Iterable<HistogramStat> {
@@ -154,6 +175,8 @@ export class StatsStore {
     if (found !== undefined) return found;
     for (const prefix of this.#computed.keys())
       if (name.startsWith(prefix)) for (const stat of this.#compute(prefix)) if (stat.name === name) return stat;
+    for (const [prefix, teller] of this.#tellers)
+      if (name.startsWith(prefix)) for (const stat of told(prefix, teller)) if (stat.name === name) return stat;
     return undefined;
   }
 
@@ -161,11 +184,13 @@ export class StatsStore {
   drop(prefix: string): void {
     for (const name of this.#stats.keys()) if (name.startsWith(prefix)) this.#stats.delete(name);
     for (const name of this.#computed.keys()) if (name.startsWith(prefix)) this.#computed.delete(name);
+    for (const name of this.#tellers.keys()) if (name.startsWith(prefix)) this.#tellers.delete(name);
     for (const name of this.#histograms.keys()) if (name.startsWith(prefix)) this.#histograms.delete(name);
   }
 
   resetCounters(): void {
     for (const stat of this.#stats.values()) if (stat.kind === 'counter') stat.value = 0;
+    for (const teller of this.#tellers.values()) teller.reset();
   }
 
   *#compute(prefix: string): Iterable<Stat> {
@@ -176,12 +201,20 @@ export class StatsStore {
     }
   }
 
-  #stat(name: string, kind: 'counter' | 'gauge'): Stat {
+  #stat(name: string, kind: StatKind): Stat {
     let stat = this.#stats.get(name);
     if (stat === undefined) {
       stat = new Stat(name, kind);
       this.#stats.set(name, stat);
     }
     return stat;
+  }
+}
+
+function* told(prefix: string, teller: Teller): Iterable<Stat> {
+  for (const [name, value, kind] of teller.tell()) {
+    const stat = new Stat(prefix + name, kind);
+    stat.value = value;
+    yield stat;
   }
 }

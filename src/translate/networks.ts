@@ -33,7 +33,7 @@ export const acrossNetworks = (
       addressed(g).length === g.members.length ? g : addressed(g).length === 0 ? [] : { ...g, members: addressed(g) },
     );
   }
-  const own = derive(c.node, 'network', (n) => networkOf(n, networks.of));
+  const own = derive(c.node, `network by ${networks.rule}`, (n) => networkOf(n, networks.of));
   const view = viewOf(c.node);
   const entrances = new Map([...networks.entrances.keys()].map((network) => [network, entrancesOf(c, service, network)]));
   const scale = [...entrances.values()].reduce((n, list) => leastCommonMultiple(n, Math.max(1, list.length)), 1);

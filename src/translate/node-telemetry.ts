@@ -5,14 +5,14 @@ import type { Snapshot } from '../mesh/snapshot.ts';
 import type { WorkloadTelemetry } from '../mesh/telemetry.ts';
 import { mergeLogging, mergeMetrics, mergeTracing, type TelemetryMode } from '../mesh/telemetry-merge.ts';
 import { SENDS_SUMMARIES } from '../xds/client-features.ts';
-import type { AccessLog, HttpConnectionManager_Tracing, PluginConfig } from '../xds/gen/types.ts';
+import type { AccessLog, Cluster, HttpConnectionManager_Tracing, PluginConfig } from '../xds/gen/types.ts';
 import { CEL_FILTER, celFilter, filtered, type Logged, meshLog, providerLog, serviceLog, summariesLog, UNTAKEN } from './access-log.ts';
 import { announcesStats, countsMetrics, type Side } from './istio-filters.ts';
 import { statsConfig } from './metrics.ts';
 import type { Note } from './note.ts';
 import { mayUnderstand, type ProxyNode } from './proxy-node.ts';
 import { proxySetting } from './proxy-settings.ts';
-import { findProvider } from './telemetry-providers.ts';
+import { controlPlaneCluster, findProvider, isControlPlane } from './telemetry-providers.ts';
 import { legacyTracing, reportingTo, tracingOf } from './tracing.ts';
 
 export interface NodeTelemetry {
@@ -24,6 +24,8 @@ export interface NodeTelemetry {
   listenerLogs(side: Side): readonly AccessLog[];
   /** Undefined: not traced. */
   tracing(side: Side): HttpConnectionManager_Tracing | undefined;
+  /** To what spans are reported to and is no service of the mesh. */
+  collectors(): readonly Cluster[];
   /** Does the request id tell whether a request is traced? */
   tracesByRequestId(side: Side): boolean;
   /** One a provider. */
@@ -66,6 +68,7 @@ export const nodeTelemetry = (snapshot: Snapshot, node: ProxyNode): NodeTelemetr
   const tracing = memo<Side, Tracing>((side) => tracingFor(base, side));
   const stats = memo<Side, readonly PluginConfig[]>((side) => statsFor(base, side));
   const told = (logged: 'http' | 'tcp'): readonly AccessLog[] => (node.metadata[SENDS_SUMMARIES] === 'true' ? [summariesLog(logged)] : []);
+  const sides = (): readonly Side[] => (node.kind === 'router' ? ['gateway'] : ['outbound', 'inbound']);
   const unlogged = snapshot.meshConfig.disableEnvoyListenerLog === true;
   return {
     accessLogs: memo<Side, readonly AccessLog[]>((side) => [...logs(side, 'http').map((l) => filtered(l.log, l.filters)), ...told('http')]),
@@ -74,10 +77,11 @@ export const nodeTelemetry = (snapshot: Snapshot, node: ProxyNode): NodeTelemetr
       unlogged ? [] : logs(side, 'listener').map((l) => filtered(l.log, [UNTAKEN, ...l.filters])),
     ),
     tracing: (side) => tracing(side).tracing,
+    collectors: () => (sides().some((side) => tracing(side).toControlPlane === true) ? [controlPlaneCluster(node)] : []),
     tracesByRequestId: (side) => tracing(side).byRequestId,
     stats,
     notes: () => {
-      for (const side of node.kind === 'router' ? (['gateway'] as const) : (['outbound', 'inbound'] as const)) {
+      for (const side of sides()) {
         logs(side, 'http');
         tracing(side);
         stats(side);
@@ -101,6 +105,7 @@ const memo = <K, V>(make: (key: K) => V): ((key: K) => V) => {
 interface Tracing {
   readonly tracing: HttpConnectionManager_Tracing | undefined;
   readonly byRequestId: boolean;
+  readonly toControlPlane?: boolean;
 }
 
 interface Log {
@@ -156,13 +161,23 @@ const tracingFor = (b: Base, side: Side): Tracing => {
   const provider = choice.provider === undefined ? undefined : findProvider(b.mesh, choice.provider);
   if (choice.disabled || provider === undefined) return untraced;
   const reporting = reportingTo(b.snapshot, b.node, provider);
-  if (reporting === undefined) return untraced;
+  const toControlPlane = isControlPlane(provider);
+  if (reporting === undefined) {
+    if (toControlPlane)
+      b.untold('tracing', `reports no spans to provider ${choice.provider}: nothing beside it hands them on to the control plane`);
+    return untraced;
+  }
   const type = typeIn(reporting.config);
   if (!mayUnderstand(b.node, type)) {
     b.untold('tracing', `reports no spans to provider ${choice.provider}: it does not know ${type}`);
     return { tracing: tracingOf(b.node, proxy, choice, undefined), byRequestId: choice.useRequestId };
   }
-  return { tracing: tracingOf(b.node, proxy, choice, reporting), byRequestId: choice.useRequestId };
+  for (const unknown of reporting.without)
+    b.untold(
+      'tracing',
+      `reports spans to provider ${choice.provider} without ${unknown}, which it does not know: sampling is as Telemetry says`,
+    );
+  return { tracing: tracingOf(b.node, proxy, choice, reporting), byRequestId: choice.useRequestId, toControlPlane };
 };
 
 /** Nothing said at all means Prometheus where there is something to count with; an empty list switches metrics off. */

@@ -124,7 +124,13 @@ const patchedClusters = (c: Context, { host }: { readonly host: string }): Calle
 
 /** What a sidecar has for its own application, and what every one has. */
 const ownOf = (c: Context, ports: readonly InboundPort[]): Pick<Parts, 'clusters' | 'listeners'> => ({
-  clusters: clustersInFamily(c.node, [blackHoleCluster(c), ...passthroughClusters(c), ...unknownClusters(c), ...inboundClusters(c, ports)]),
+  clusters: clustersInFamily(c.node, [
+    blackHoleCluster(c),
+    ...passthroughClusters(c),
+    ...unknownClusters(c),
+    ...inboundClusters(c, ports),
+    ...c.telemetry.collectors(),
+  ]),
   listeners: listenersInFamily(c.node, inboundListeners(c, ports)),
 });
 
@@ -132,6 +138,6 @@ const ownOf = (c: Context, ports: readonly InboundPort[]): Pick<Parts, 'clusters
 const gatewayOf = (c: Context): Pick<Parts, 'clusters' | 'listeners' | 'routes' | 'endpoints'> => {
   const gateway = gatewayConfig(c);
   const passed = passedThroughClusters(c, gateway.passedThrough);
-  const clusters: readonly Cluster[] = [blackHoleCluster(c), ...passed.clusters];
+  const clusters: readonly Cluster[] = [blackHoleCluster(c), ...passed.clusters, ...c.telemetry.collectors()];
   return { clusters, listeners: listenersInFamily(c.node, gateway.listeners), routes: gateway.routes, endpoints: passed.endpoints };
 };

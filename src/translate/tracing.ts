@@ -5,8 +5,8 @@ import { compareText } from '../mesh/order.ts';
 import type { Snapshot } from '../mesh/snapshot.ts';
 import type { TracingChoice } from '../mesh/telemetry-merge.ts';
 import type { AnyMessage, CustomTag, HttpConnectionManager_Tracing } from '../xds/gen/types.ts';
-import type { ProxyNode } from './proxy-node.ts';
-import { type Collector, findCollector, typed } from './telemetry-providers.ts';
+import { mayUnderstand, type ProxyNode } from './proxy-node.ts';
+import { type Collector, controlPlaneCollector, findCollector, isControlPlane, typed } from './telemetry-providers.ts';
 
 const DRY_RUN_TAGS: readonly (readonly [tag: string, key: string])[] = [
   ['istio.authorization.dry_run.allow_policy.name', 'istio_dry_run_allow_shadow_effective_policy_id'],
@@ -104,26 +104,33 @@ export interface Reporting {
   readonly spawnsSpan: boolean;
   /** The tracer decides itself which requests it reports. */
   readonly samples: boolean;
+  /** Types of what its configuration goes without, because the proxy would refuse all of it. */
+  readonly without: readonly string[];
 }
 
 /** Undefined: the provider is no tracer that proxies have, or its service is not in the mesh. */
 export const reportingTo = (snapshot: Snapshot, node: ProxyNode, provider: ExtensionProvider): Reporting | undefined => {
-  const shared = { spawnsSpan: node.kind === 'router', samples: false };
+  const shared = { spawnsSpan: node.kind === 'router', samples: false, without: [] };
   const { zipkin, opentelemetry, datadog, skywalking } = provider;
   const wanted = zipkin ?? opentelemetry ?? datadog ?? skywalking;
-  const collector = findCollector(snapshot, wanted?.service, wanted?.port);
+  const collector = isControlPlane(provider)
+    ? controlPlaneCollector(node, provider)
+    : findCollector(snapshot, wanted?.service, wanted?.port);
   if (collector === undefined) return undefined;
   if (zipkin !== undefined) {
     const config = typed('envoy.config.trace.v3.ZipkinConfig', zipkinConfig(zipkin, collector));
     return { ...shared, name: 'envoy.tracers.zipkin', config, maxTagLength: zipkin.maxTagLength ?? 0 };
   }
   if (opentelemetry !== undefined) {
+    const asked = opentelemetry.dynatraceSampler !== undefined;
+    const samples = asked && mayUnderstand(node, DYNATRACE_SAMPLER);
     const config = typed('envoy.config.trace.v3.OpenTelemetryConfig', {
       ...otelConfig(opentelemetry, node, collector),
-      ...dynatraceSampler(snapshot, opentelemetry, collector),
+      ...(samples ? dynatraceSampler(snapshot, opentelemetry, collector) : {}),
     });
-    const samples = opentelemetry.dynatraceSampler !== undefined;
-    return { ...shared, samples, name: 'envoy.tracers.opentelemetry', config, maxTagLength: opentelemetry.maxTagLength ?? 0 };
+    const detectors = wantedDetectors(opentelemetry).map(([, type]) => `${DETECTOR_TYPES}${type}`);
+    const without = [...(asked && !samples ? [DYNATRACE_SAMPLER] : []), ...detectors.filter((type) => !mayUnderstand(node, type))];
+    return { ...shared, samples, without, name: 'envoy.tracers.opentelemetry', config, maxTagLength: opentelemetry.maxTagLength ?? 0 };
   }
   if (datadog !== undefined) {
     const config = typed('envoy.config.trace.v3.DatadogConfig', {
@@ -171,11 +178,19 @@ const DETECTORS = [
   ['dynatrace', 'DynatraceResourceDetectorConfig'],
 ] as const;
 
+const DETECTOR_TYPES = 'envoy.extensions.tracers.opentelemetry.resource_detectors.v3.';
+const DYNATRACE_SAMPLER = 'envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig';
+
+const wantedDetectors = (p: NonNullable<ExtensionProvider['opentelemetry']>) =>
+  DETECTORS.filter(([name]) => p.resourceDetectors?.[name] !== undefined);
+
 const otelConfig = (p: NonNullable<ExtensionProvider['opentelemetry']>, node: ProxyNode, collector: Collector) => {
-  const detectors = DETECTORS.filter(([name]) => p.resourceDetectors?.[name] !== undefined).map(([name, type]) => ({
-    name: `envoy.tracers.opentelemetry.resource_detectors.${name}`,
-    typed_config: typed(`envoy.extensions.tracers.opentelemetry.resource_detectors.v3.${type}`, {}),
-  }));
+  const detectors = wantedDetectors(p)
+    .filter(([, type]) => mayUnderstand(node, `${DETECTOR_TYPES}${type}`))
+    .map(([name, type]) => ({
+      name: `envoy.tracers.opentelemetry.resource_detectors.${name}`,
+      typed_config: typed(`${DETECTOR_TYPES}${type}`, {}),
+    }));
   const path = (p.http?.path ?? '').replace(/^\/*/, '/');
   const metadata = p.grpc?.initialMetadata ?? [];
   return {
@@ -216,7 +231,7 @@ const dynatraceSampler = (snapshot: Snapshot, p: NonNullable<ExtensionProvider['
   return {
     sampler: {
       name: 'envoy.tracers.opentelemetry.samplers.dynatrace',
-      typed_config: typed('envoy.extensions.tracers.opentelemetry.samplers.v3.DynatraceSamplerConfig', {
+      typed_config: typed(DYNATRACE_SAMPLER, {
         tenant: sampler.tenant ?? '',
         cluster_id: sampler.clusterId ?? 0,
         root_spans_per_minute: sampler.rootSpansPerMinute ?? 0,

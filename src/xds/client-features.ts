@@ -30,3 +30,6 @@ export const TAKES_PROBES = 'SKEIN_PROBES';
 
 /** In a node's metadata: it tells the control plane what happens, and its counters are differences. */
 export const SENDS_SUMMARIES = 'SKEIN_SUMMARIES';
+
+/** In a node's metadata: the path of its agent's socket, where spans for the control plane are taken by OTLP over gRPC. */
+export const TAKES_SPANS = 'SKEIN_SPANS';

@@ -3,7 +3,15 @@
 // client says it has; a name that is asked for is always answered, with the resource or as removed. A stream keeps no list of what it
 // sent: it keeps the content that it brought its client to, which it shares with others, and the few names that differ from it.
 import type { Content, EncodedResource } from './content.ts';
-import type { DiscoveryMachine, RequestKind, RequestOutcome, Subscribed, TypeStatus } from './discovery-machine.ts';
+import {
+  bytesOfName,
+  bytesOfNames,
+  type DiscoveryMachine,
+  type RequestKind,
+  type RequestOutcome,
+  type Subscribed,
+  type TypeStatus,
+} from './discovery-machine.ts';
 import { deltaTail } from './envelope.ts';
 import type { DeltaDiscoveryRequest } from './gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, pushRank, resourceType, VIRTUAL_HOST_TYPE } from './resource-types.ts';
@@ -11,7 +19,7 @@ import type { SharedWork } from './shared-work.ts';
 
 export interface DeltaServerOptions {
   /** The pieces of one message, shared with other streams. */
-  readonly send: (pieces: readonly Uint8Array[]) => void;
+  readonly send: (pieces: readonly Uint8Array[], typeUrl: string) => void;
   /** What this client is to have of a type now; undefined while that is not known: nothing is sent then. */
   readonly content: (typeUrl: string) => Content | undefined;
   readonly shared: SharedWork;
@@ -31,6 +39,9 @@ interface TypeState {
   readonly differs: Map<string, string>;
   /** Names to be answered even if there is no such resource. */
   unanswered: ReadonlySet<string>;
+  /** Of `names`, and of what is kept until the next response only. */
+  nameBytes: number;
+  owedBytes: number;
   /** Nothing was said yet on a stream whose client starts empty: even "nothing" is an answer. */
   owesFirst: boolean;
   nonce: string;
@@ -62,6 +73,12 @@ export class DeltaServer implements DiscoveryMachine {
 
   askedNames(typeUrl: string): ReadonlySet<string> {
     return this.#types.get(typeUrl)?.names ?? NO_NAMES;
+  }
+
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const state of this.#types.values()) bytes += state.nameBytes + state.owedBytes;
+    return bytes;
   }
 
   status(typeUrl: string): TypeStatus {
@@ -113,6 +130,8 @@ export class DeltaServer implements DiscoveryMachine {
       base: undefined,
       differs: new Map(versions),
       unanswered: asNamed,
+      nameBytes: bytesOfNames(asNamed),
+      owedBytes: versions.reduce((sum, [name, version]) => sum + bytesOfName(name) + version.length, 0),
       owesFirst: versions.length === 0 && wildcard,
       nonce: '',
       sentVersion: '',
@@ -139,6 +158,7 @@ export class DeltaServer implements DiscoveryMachine {
     for (const name of dropped) {
       if (name === '*') wildcard = selected;
       else if (names.delete(name)) {
+        state.nameBytes -= bytesOfName(name);
         state.differs.delete(name);
         // Everything is still subscribed to: whether it belongs to everything is to be said.
         if (wildcard && !selected) answer.push(name);
@@ -147,6 +167,7 @@ export class DeltaServer implements DiscoveryMachine {
     for (const name of added) {
       if (name === '*') wildcard = true;
       else {
+        if (!names.has(name)) state.nameBytes += bytesOfName(name);
         names.add(name);
         answer.push(name);
       }
@@ -156,7 +177,18 @@ export class DeltaServer implements DiscoveryMachine {
     if (wildcard !== state.wildcard) rescope(state, wildcard, next);
     state.names = next;
     for (const name of answer) state.differs.set(name, '');
-    if (answer.length > 0) state.unanswered = new Set([...state.unanswered, ...answer]);
+    this.#owe(state, answer, dropped);
+  }
+
+  /** Who lets go of a name before it was answered waits for no answer, unless everything is asked for. */
+  #owe(state: TypeState, answer: readonly string[], dropped: readonly string[]): void {
+    if (answer.length === 0 && (state.unanswered.size === 0 || dropped.length === 0)) return;
+    const owed = new Set(state.unanswered);
+    for (const name of dropped) owed.delete(name);
+    for (const name of answer) owed.add(name);
+    state.unanswered = owed;
+    // A name that is owed twice over counts twice until it is answered.
+    state.owedBytes += bytesOfNames(answer);
   }
 
   #push(typeUrl: string): void {
@@ -170,6 +202,7 @@ export class DeltaServer implements DiscoveryMachine {
     state.base = content;
     state.differs.clear();
     state.unanswered = NO_NAMES;
+    state.owedBytes = 0;
     state.owesFirst = false;
     if (parts.length === 0 && removed.length === 0 && !first) {
       if (state.sentVersion === '')
@@ -222,7 +255,7 @@ export class DeltaServer implements DiscoveryMachine {
     state.nack = undefined;
     const { shared, controlPlane } = this.#options;
     const tail = deltaTail({ typeUrl, version, nonce: state.nonce, removed, controlPlane });
-    this.#options.send([...parts.map((list) => shared.block(list, typeUrl)), tail]);
+    this.#options.send([...parts.map((list) => shared.block(list, typeUrl)), tail], typeUrl);
   }
 
   /** Envoy makes a changed cluster anew and waits for its endpoints: they must follow even if they are the same. */

@@ -15,6 +15,9 @@ const NOTHING: Change = { changed: [], removed: [] };
 const NO_NAMES: ReadonlySet<string> = new Set();
 /** Sets of names that are kept for streams that ask for the same; fewer than there are classes of proxies. */
 const NAME_SETS_MAX = 1000;
+/** Of all sets that are kept together, and of names in one: a client that changes a long list name by name makes a new set each time. */
+const NAME_SETS_CHARS_MAX = 8 * 1024 * 1024;
+const NAMES_PER_SET_MAX = 20_000;
 
 export class SharedWork {
   readonly #changes = new WeakMap<Content, WeakMap<Content, Change>>();
@@ -24,8 +27,9 @@ export class SharedWork {
   readonly #blocks = new WeakMap<readonly EncodedResource[], Uint8Array>();
   readonly #byList = new WeakMap<Iterable<string>, ReadonlySet<string>>();
   readonly #nameSets = new Map<string, ReadonlySet<string>>();
+  #nameChars = 0;
 
-  /** One object for equal sets, so that what follows from a set is worked out once. */
+  /** One object for equal sets, so that what follows from a set is worked out once; very long ones are the stream's own. */
   names(list: Iterable<string>): ReadonlySet<string> {
     const made = this.#byList.get(list);
     if (made) return made;
@@ -37,11 +41,17 @@ export class SharedWork {
   #interned(list: Iterable<string>): ReadonlySet<string> {
     const set = new Set(list);
     if (set.size === 0) return NO_NAMES;
+    if (set.size > NAMES_PER_SET_MAX) return set;
     const key = [...set].join('\n');
     const known = this.#nameSets.get(key);
     if (known) return known;
-    if (this.#nameSets.size >= NAME_SETS_MAX) this.#nameSets.clear();
+    if (this.#nameSets.size >= NAME_SETS_MAX || this.#nameChars + key.length > NAME_SETS_CHARS_MAX) {
+      this.#nameSets.clear();
+      this.#nameChars = 0;
+    }
+    if (key.length > NAME_SETS_CHARS_MAX) return set;
     this.#nameSets.set(key, set);
+    this.#nameChars += key.length;
     return set;
   }
 

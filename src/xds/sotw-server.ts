@@ -6,13 +6,13 @@
 // listeners and routes that name them. A refused version is never sent again while its content stays.
 import { decode } from './codec.ts';
 import { type Content, type EncodedResource, hashVersions } from './content.ts';
-import type { RequestKind, RequestOutcome, TypeStatus } from './discovery-machine.ts';
+import { bytesOfNames, type RequestKind, type RequestOutcome, type TypeStatus } from './discovery-machine.ts';
 import { writeResponse } from './envelope.ts';
 import type { DiscoveryRequest, Node } from './gen/types.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, pushRank, ROUTE_TYPE, resourceType } from './resource-types.ts';
 
 export interface SotwServerOptions {
-  readonly send: (bytes: Uint8Array) => void;
+  readonly send: (bytes: Uint8Array, typeUrl: string) => void;
   /** What this client is to have of a type now; undefined while that is not known: nothing is sent then. */
   readonly content: (typeUrl: string) => Content | undefined;
   /** Told to the client as `control_plane.identifier`. */
@@ -23,6 +23,7 @@ export interface SotwServerOptions {
 
 interface TypeState {
   names: '*' | ReadonlySet<string>;
+  nameBytes: number;
   /** The version that the client said it has when it came, until it is known what it is to have. */
   claimed: string;
   /** Name → version of what this stream's client has been sent. */
@@ -35,6 +36,8 @@ interface TypeState {
   nack: { readonly message: string; readonly version: string } | undefined;
 }
 
+/** Versions of ours are short; what a client says beyond is none of them. */
+const VERSION_CHARS_MAX = 256;
 /** The version of a cluster set that still holds clusters on their way out. */
 const HELD_SUFFIX = '+held';
 
@@ -110,6 +113,12 @@ export class SotwServer {
     this.#releaseHeld();
   }
 
+  get heldBytes(): number {
+    let bytes = 0;
+    for (const state of this.#types.values()) bytes += state.nameBytes;
+    return bytes;
+  }
+
   status(typeUrl: string): TypeStatus {
     const state = this.#types.get(typeUrl);
     if (!state || state.sentVersion === '') return { state: 'NOT SENT', version: '', ackedVersion: state?.ackedVersion ?? '' };
@@ -118,10 +127,13 @@ export class SotwServer {
     return { state: state.pending ? 'STALE' : 'SYNCED', version, ackedVersion };
   }
 
-  #subscribe(typeUrl: string, names: readonly string[], version: string): TypeState {
+  #subscribe(typeUrl: string, names: readonly string[], said: string): TypeState {
     const wildcard = names.length === 0 && (resourceType(typeUrl)?.wildcard ?? true);
+    const version = said.length > VERSION_CHARS_MAX ? '' : said;
+    const named = wildcard || names.includes('*') ? '*' : new Set(names);
     const state: TypeState = {
-      names: wildcard || names.includes('*') ? '*' : new Set(names),
+      names: named,
+      nameBytes: named === '*' ? 0 : bytesOfNames(named),
       claimed: version,
       sent: new Map(),
       sentVersion: '',
@@ -137,6 +149,7 @@ export class SotwServer {
     if (state.names === '*') {
       if (names.length === 0 || names.includes('*')) return false;
       state.names = new Set(names);
+      state.nameBytes = bytesOfNames(state.names);
       return true;
     }
     const before = state.names;
@@ -145,6 +158,7 @@ export class SotwServer {
     // What a client lets go of it must be sent again when it asks again.
     for (const name of state.sent.keys()) if (!now.has(name)) state.sent.delete(name);
     state.names = now;
+    state.nameBytes = bytesOfNames(now);
     return true;
   }
 
@@ -200,6 +214,7 @@ export class SotwServer {
     const { controlPlane } = this.#options;
     this.#options.send(
       writeResponse({ typeUrl, versionInfo: version, nonce: state.nonce, resources: resources.map((r) => r.bytes), controlPlane }),
+      typeUrl,
     );
   }
 
@@ -251,6 +266,11 @@ export class SotwServer {
 const selected = (content: Content, names: '*' | ReadonlySet<string>): readonly EncodedResource[] => {
   if (names === '*') return [...content.resources.values()];
   const out: EncodedResource[] = [];
+  // Who asks for more names than there are resources is told of what is there, and costs no more than that.
+  if (names.size > content.resources.size) {
+    for (const [name, r] of content.resources) if (names.has(name)) out.push(r);
+    return out.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
   for (const name of [...names].sort()) {
     const r = content.resources.get(name);
     if (r) out.push(r);

@@ -122,7 +122,7 @@ const flags = process.getuid?.() === 0 ? ['-n'] : ['-U', '-r', '-n'];
 const allowed = spawnSync('unshare', [...flags, 'true']).status === 0;
 test('the kernel takes every kind of rule, again and again, and redirects', {
   skip: allowed ? false : 'the machine forbids network namespaces',
-  timeout: 30_000,
+  timeout: 120_000,
 }, () => {
   const fixture = fileURLToPath(new URL('capture-kernel.ts', import.meta.url));
   const done = spawnSync('unshare', [...flags, process.execPath, fixture], { encoding: 'utf8' });

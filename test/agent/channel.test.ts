@@ -182,3 +182,39 @@ test('after GOAWAY the call begun goes on and the next one gets a new connection
     server.close();
   }
 });
+
+test('calls that would be refused without a certificate wait for it, and the call for it does not', async () => {
+  const { cert, key } = await selfSigned();
+  const seen: string[] = [];
+  const server = createSecureServer({ cert, key });
+  server.on('stream', (stream, headers) => {
+    seen.push(String(headers[':path']));
+    echo(stream, headers);
+  });
+  const port = await listening(server);
+  let certificate = false;
+  const channel = new GrpcChannel({
+    target: { kind: 'tcp', host: '127.0.0.1', port, caPem: cert, localAddress: undefined, own: () => undefined },
+    metadata: () => ({ 'x-a': 'b' }),
+    holds: (method) => !certificate && method !== '/a.B/Certificate',
+    log: quiet,
+  });
+  try {
+    const answers: string[] = [];
+    const early = channel.open('/a.B/Early', { message: (bytes) => void answers.push(Buffer.from(bytes).toString()), end: () => {} });
+    early.send(Buffer.from('early'));
+    assert.ok((await channel.unary('/a.B/Certificate', Buffer.from('csr'), 5_000)).ok);
+    // On the connection that stands now, as well.
+    const second = channel.open('/a.B/Second', { message: (bytes) => void answers.push(Buffer.from(bytes).toString()), end: () => {} });
+    second.send(Buffer.from('second'));
+    assert.ok((await channel.unary('/a.B/Certificate', Buffer.from('csr'), 5_000)).ok);
+    assert.deepEqual(seen, ['/a.B/Certificate', '/a.B/Certificate']);
+    certificate = true;
+    channel.renew(Date.now() + 60_000);
+    for (let asked = 0; answers.length < 2 && asked < 500; asked++) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.deepEqual(answers, ['b early', 'b second']);
+  } finally {
+    channel.close();
+    server.close();
+  }
+});

@@ -4,31 +4,18 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DiscoveryRequest } from '../../src/xds/gen/types.ts';
 import { CLUSTER_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../../src/xds/resource-types.ts';
+import { freePorts } from '../free-port.ts';
 import { type AdsCall, type Arrivals, FakeControlPlane, respond, scratch } from './fake-control-plane.ts';
 
 const ENVOY = process.env['ENVOY'] ?? 'envoy';
 const skip = spawnSync(ENVOY, ['--version']).status !== 0 && 'no Envoy here: set ENVOY or put `envoy` into PATH';
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-
-const freePorts = async (count: number): Promise<readonly number[]> => {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((s) => (s.address() as AddressInfo).port);
-  await Promise.all(servers.map((s) => once(s.close(), 'close')));
-  return ports;
-};
 
 const get = async (port: number, path: string, method = 'GET'): Promise<{ status: number; body: string }> => {
   try {
@@ -40,7 +27,7 @@ const get = async (port: number, path: string, method = 'GET'): Promise<{ status
 };
 
 const eventually = async <T>(what: string, ask: () => Promise<T | undefined>): Promise<T> => {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; ) {
     const value = await ask();
     if (value !== undefined) return value;
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -89,7 +76,7 @@ const serveEnvoy = async ({ call, requests }: { call: AdsCall; requests: Arrival
   }
 };
 
-test('Envoy runs under the agent from certificate to drain', { skip, timeout: 60_000 }, async () => {
+test('Envoy runs under the agent from certificate to drain', { skip, timeout: 120_000 }, async () => {
   const { dir, remove } = scratch();
   const control = new FakeControlPlane(join(dir, 'control.sock'));
   await control.start();

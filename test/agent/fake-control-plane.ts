@@ -33,7 +33,7 @@ export class Arrivals<T> {
     this.all.push(value);
     for (const w of this.#waiting.splice(0)) w();
   }
-  async next(timeoutMs = 5_000): Promise<T> {
+  async next(timeoutMs = 20_000): Promise<T> {
     const deadline = Date.now() + timeoutMs;
     while (this.all.length <= this.#taken) {
       const leftMs = deadline - Date.now();

@@ -10,7 +10,7 @@ import { HealthProbe } from '../../src/agent/health-probe.ts';
 import { attemptProbe } from '../../src/agent/probe-attempt.ts';
 import { type ProbeCheck, readProbe, type WorkloadProbe } from '../../src/agent/workload-probe.ts';
 
-const LONG_MS = 5000;
+const LONG_MS = 20_000;
 const attempt = (check: ProbeCheck, timeoutMs = LONG_MS): Promise<string> => attemptProbe(check, timeoutMs, undefined);
 const portOf = (server: { address(): unknown }): number => (server.address() as AddressInfo).port;
 const listening = (server: { listen(port: number, host: string, done: () => void): unknown }): Promise<void> =>

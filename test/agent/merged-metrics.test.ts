@@ -166,10 +166,11 @@ describe('an application’s page', () => {
   });
 
   test('a hostile line takes no time', () => {
-    const before = performance.now();
+    const before = process.cpuUsage();
     for (const line of [`a{${'x="y",'.repeat(20_000)}`, `a{${' '.repeat(100_000)}`, `a ${' 1'.repeat(50_000)}`])
       assert.throws(() => clean(line), ExpositionError);
-    assert.ok(performance.now() - before < 2000);
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 2_000_000, `${user + system} µs`);
   });
 });
 

@@ -29,7 +29,7 @@ test('an empty text gives the defaults', () => {
   assert.equal(config.defaultConfig.drainDuration, '45s');
   assert.deepEqual(
     config.extensionProviders.map((p) => p.name),
-    ['prometheus', 'stackdriver', 'envoy'],
+    ['prometheus', 'stackdriver', 'envoy', 'skein'],
   );
 });
 
@@ -57,9 +57,9 @@ defaultConfig: {drainDuration: 5s, proxyMetadata: {A: b}}
   assert.equal(config.localityLbSetting.distribute?.length, 1);
   assert.deepEqual(
     config.extensionProviders.map((p) => p.name),
-    ['prometheus', 'stackdriver', 'envoy', 'mine'],
+    ['prometheus', 'stackdriver', 'skein', 'envoy', 'mine'],
   );
-  assert.equal(config.extensionProviders[2]?.envoyFileAccessLog?.path, '/tmp/log');
+  assert.equal(config.extensionProviders[3]?.envoyFileAccessLog?.path, '/tmp/log');
   assert.equal(config.defaultConfig.drainDuration, '5s');
   assert.equal(config.defaultConfig.statusPort, 15020);
 });

@@ -384,6 +384,27 @@ describe('broken texts', () => {
     assert.ok(refusedCuts > 100);
   });
 
+  test('a List without items is empty, and one whose items are no list is told what belongs there', () => {
+    assert.deepEqual(parse('apiVersion: v1\nkind: List\n'), { resources: [], problems: [] });
+    const told = one(parse('apiVersion: v1\nkind: List\nitems: 5\n').problems);
+    assert.deepEqual([told.code, told.path, told.line], ['FIELD_TYPE', 'items', 3]);
+    assert.match(told.hint ?? '', /apiVersion, kind and metadata/);
+    assert.match(one(parse('a: b\n').problems).message, /^apiVersion and kind are missing/);
+    assert.match(one(parse('kind: Service\n').problems).message, /^apiVersion is missing/);
+  });
+
+  test('a duration that is none is told how it is written', () => {
+    const hint = (timeout: string): string | undefined => one(parse(vs(`${route}  timeout: ${timeout}`)).problems).hint;
+    assert.deepEqual(['5', '"5"', '1.5', '2d', '5sec', '99999999999h'].map(hint), [
+      'write the unit: "5s"',
+      'write the unit: "5s"',
+      'write the unit: "1.5s"',
+      'there is no unit for days: "48h"',
+      'units: h, m, s, ms, us, ns',
+      'at most 10,000 years',
+    ]);
+  });
+
   test('empty texts are nothing, not an error', () => {
     for (const text of ['', '\n', '# comment\n', '---\n---\n', '\uFEFF']) assert.deepEqual(parse(text), { resources: [], problems: [] });
   });

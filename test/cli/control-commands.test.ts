@@ -20,7 +20,7 @@ interface Run {
 const skein = (args: readonly string[], stdin = '', stateDir = state): Promise<Run> =>
   new Promise((resolve) => {
     const env = { ...process.env, SKEIN_STATE: stateDir };
-    const child = execFile(process.execPath, [MAIN, ...args], { env, timeout: 20_000 }, (error, out, err) => {
+    const child = execFile(process.execPath, [MAIN, ...args], { env, timeout: 60_000 }, (error, out, err) => {
       resolve({ code: error ? Number(error.code ?? -1) : 0, out, err });
     });
     child.stdin?.end(stdin);

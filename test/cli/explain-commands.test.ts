@@ -5,8 +5,13 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import { PIPELINE } from '../../src/control/pipeline.ts';
-import { startRig } from '../control/rig.ts';
+import { ACCESS_LOG_METHOD } from '../../src/control/telemetry/receivers.ts';
+import { type CertificateFacts, StreamInfo, type TlsFacts } from '../../src/plan/stream-info.ts';
+import { RefusedConnections } from '../../src/proxy/telemetry/refused-connections.ts';
+import { requestsIdentifier } from '../../src/proxy/telemetry/request-choice.ts';
+import { type Rig, startRig } from '../control/rig.ts';
 
 const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 
@@ -19,7 +24,7 @@ interface Done {
 /** The control plane of a test runs in this process: nothing may wait in it. */
 const skein = (...args: readonly string[]): Promise<Done> =>
   new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 20_000 }, (error, out, err) =>
+    execFile(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 60_000 }, (error, out, err) =>
       resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, out, err }),
     );
   });
@@ -130,6 +135,147 @@ test('a request is found in the logs of all proxies, and the one that decided is
     await rig.close();
   }
 });
+
+const TCP_MESH = `apiVersion: v1
+kind: Namespace
+metadata: { name: shop, labels: { istio-injection: enabled } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: ledger, namespace: shop }
+spec: { selector: { app: ledger }, ports: [{ name: tcp, port: 9000 }] }
+---
+apiVersion: skein.dev/v1
+kind: Workload
+metadata: { name: ledger, namespace: shop, labels: { app: ledger } }
+spec: { serviceAccount: ledger, command: [run], ports: [{ name: tcp, port: 9000 }] }
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: keepers, namespace: shop }
+spec:
+  rules:
+    - from: [{ source: { principals: ["cluster.local/ns/shop/sa/keeper"] } }]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: no-web, namespace: shop }
+spec:
+  action: DENY
+  rules:
+    - from: [{ source: { namespaces: [elsewhere] } }]
+    - from: [{ source: { principals: ["cluster.local/ns/shop/sa/web"] } }]
+`;
+
+test('a refused connection is found by its address, in access logs and in what sidecars told, and explained by its identity', async () => {
+  const rig = await startRig({ 'mesh.yaml': TCP_MESH }, { pipeline: PIPELINE });
+  try {
+    const body = { name: 'ledger-0', namespace: 'shop', workload: 'ledger', address: '10.0.0.1', labels: { app: 'ledger' } };
+    const more = { serviceAccount: 'ledger', ports: [{ name: 'tcp', port: 9000 }], ready: true, meshed: true };
+    assert.equal((await rig.admin('PUT', '/v1/instances/shop/ledger-0', { ...body, ...more })).status, 200);
+    const refused = new RefusedConnections();
+    const told = (remote: string, account: string, details: string): void => {
+      const info = new StreamInfo();
+      info.startTime = info.endTime = Date.UTC(2027, 0, 15);
+      info.downstreamDirectRemoteAddress = remote;
+      info.downstreamLocalAddress = '10.0.0.1:9000';
+      info.connectionTerminationDetails = details;
+      info.downstreamTls = { ...TLS, peer: { ...CERTIFICATE, uriSans: [`spiffe://cluster.local/ns/shop/sa/${account}`] } };
+      refused.offer(info);
+    };
+    const byRule = 'rbac_access_denied_matched_policy[ns[shop]-policy[no-web]-rule[1]]';
+    told('10.0.0.2:40000', 'web', byRule);
+    told('10.0.0.3:40000', 'guest', 'rbac_access_denied_matched_policy[none]');
+    told('10.0.0.4:40000', 'guest', 'local_origin_timeout');
+    const token = await rig.token('ledger-0', { namespace: 'shop', serviceAccount: 'ledger' });
+    const id = 'sidecar~10.0.0.1~ledger-0.shop~shop.svc.cluster.local';
+    const sent = [requestsIdentifier({ id, metadata: { WORKLOAD_NAME: 'ledger', SKEIN_SUMMARIES: 'true' } }), refused.report()];
+    await streamLogs(rig.controlPlane.xds[0] ?? '', token, sent);
+    await toldOf(rig, 2);
+    mkdirSync(join(rig.state, 'logs'));
+    writeFileSync(
+      join(rig.state, 'logs', 'ledger-0.shop.proxy.log'),
+      entry({
+        method: null,
+        path: null,
+        authority: null,
+        request_id: null,
+        response_code: 0,
+        upstream_cluster: 'inbound|9000||',
+        connection_termination_details: 'rbac_access_denied_matched_policy[none]',
+        downstream_local_address: '10.0.0.1:9000',
+        downstream_remote_address: '10.0.0.9:40000',
+      }),
+    );
+    const web = await skein('explain', '--connection', '10.0.0.2:40000', '--state', rig.state);
+    assert.equal(web.code, 0, web.err);
+    assert.match(web.out, /10\.0\.0\.2:40000 to 10\.0\.0\.1:9000 {2}as spiffe:.*\/sa\/web\nledger-0\.shop: a DENY rule matched/);
+    assert.match(web.out, /decided by {2}DENY AuthorizationPolicy shop\/no-web spec\.rules\[1\] {2}.*mesh\.yaml:29/);
+    const guest = await skein('explain', '--connection', '10.0.0.3', '--state', rig.state);
+    assert.match(guest.out, /nearest {5}ALLOW AuthorizationPolicy shop\/keepers spec\.rules\[0\] {2}.*mesh\.yaml:20/);
+    assert.match(guest.out, /the request has .*sa\/guest/);
+    const logged = JSON.parse((await skein('explain', '--connection', '10.0.0.9:40000', '-o', 'json', '--state', rig.state)).out) as {
+      entries: { explanation: { nearest: { rule: { line: number } } } }[];
+    };
+    assert.deepEqual(
+      logged.entries.map((e) => e.explanation.nearest.rule.line),
+      [20],
+    );
+    assert.match((await skein('explain', '--failed', '--state', rig.state)).out, /connection .* 10\.0\.0\.9:40000/);
+    const nobody = await skein('explain', '--connection', '10.0.0.2:4', '--state', rig.state);
+    assert.deepEqual([nobody.code, /no proxy has told of a refused connection/.test(nobody.err)], [1, true]);
+    assert.equal((await skein('explain', 'id', '--connection', '10.0.0.2', '--state', rig.state)).code, 2);
+    const audit = JSON.parse((await skein('audit', 'show', '--type', 'denial', '-o', 'json', '--state', rig.state)).out) as Record<
+      string,
+      unknown
+    >[];
+    const { policy, rule, line, connection } = audit.find((e) => e['connection'] === '10.0.0.2:40000') ?? {};
+    assert.deepEqual([policy, rule, line, connection], ['shop/no-web', 1, 29, '10.0.0.2:40000']);
+  } finally {
+    await rig.close();
+  }
+});
+
+const CERTIFICATE: CertificateFacts = {
+  subject: '',
+  issuer: '',
+  uriSans: [],
+  dnsSans: [],
+  ipSans: [],
+  emailSans: [],
+  serial: '',
+  sha256Fingerprint: '',
+  sha1Fingerprint: '',
+  pem: '',
+  notBefore: 0,
+  notAfter: 0,
+};
+const TLS: TlsFacts = { version: 'TLSv1.3', cipher: '', sessionId: '', peer: CERTIFICATE, local: undefined, validated: true };
+
+const raw = (bytes: Buffer): Buffer => bytes;
+
+/** As a sidecar does; resolves when the control plane has read all of it. */
+const streamLogs = (address: string, token: string, messages: readonly (Uint8Array | undefined)[]): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const metadata = new Metadata();
+    metadata.set('authorization', `Bearer ${token}`);
+    const client = new Client(address, credentials.createInsecure());
+    const call = client.makeBidiStreamRequest(ACCESS_LOG_METHOD, raw, raw, metadata);
+    call.on('data', () => undefined);
+    call.on('error', reject);
+    call.on('end', () => {
+      client.close();
+      resolve();
+    });
+    for (const bytes of messages) call.write(Buffer.from(bytes ?? []));
+    call.end();
+  });
+
+const toldOf = async (rig: Rig, count: number): Promise<void> => {
+  let found = 0;
+  while (found < count) found = ((await rig.admin('GET', '/v1/telemetry/refused-connections')).body as unknown[]).length;
+  assert.equal(found, count);
+};
 
 test('a flag is explained without a mesh', async () => {
   assert.match((await skein('explain', 'uf')).out, /^UF \(UpstreamConnectionFailure\): /);

@@ -233,7 +233,7 @@ describe('commands', () => {
     assert.equal(code, 0);
     assert.match(out, /PARTIAL/);
     assert.match(out, /note: no headers/);
-    assert.match(out, / {4}order-v1 → POST \/charge\\x1b\[2J +│ +█+ +│ +5\.0ms {2}503 UF/);
+    assert.match(out, / {4}order-v1 → POST \/charge\\x1b\[2J +│ +█+ +│ +5ms {2}503 UF/);
     assert.match(
       (await skein('trace')).out,
       /^AT +TRACE OR REQUEST .*\n03:04:05\.678 +t1 +web-v1\.production +payment-v1\.production +POST/,

@@ -72,7 +72,7 @@ test('without a mesh there is nothing to serve', async () => {
   assert.match(stderr, /no control plane is running/);
 });
 
-test("serve passes on the control plane's metrics and ends when it is told to", { timeout: 20_000 }, async () => {
+test("serve passes on the control plane's metrics and ends when it is told to", { timeout: 120_000 }, async () => {
   const rig = await startRig({});
   try {
     const child = spawn(process.execPath, [MAIN, 'prometheus', 'serve', '--state', rig.state, '--listen', '127.0.0.1:0'], {
@@ -90,7 +90,7 @@ test("serve passes on the control plane's metrics and ends when it is told to", 
   }
 });
 
-test('serve says so when its address is taken', { timeout: 20_000 }, async () => {
+test('serve says so when its address is taken', { timeout: 120_000 }, async () => {
   const rig = await startRig({});
   const taken = createServer().listen(0, '127.0.0.1');
   try {

@@ -65,7 +65,7 @@ test('wrong usage is told in a line, with exit code 2', () => {
   ];
   for (const [args, wanted] of rows) {
     const env = { ...process.env, REDIS_URL: undefined, SKEIN_RATELIMIT_CONFIG: undefined };
-    const { status, stderr } = spawnSync(process.execPath, [MAIN, 'ratelimit', ...args], { encoding: 'utf8', timeout: 20_000, env });
+    const { status, stderr } = spawnSync(process.execPath, [MAIN, 'ratelimit', ...args], { encoding: 'utf8', timeout: 60_000, env });
     assert.deepEqual([status, wanted.test(stderr)], [2, true], stderr);
   }
 });

@@ -9,7 +9,7 @@ import { test } from 'node:test';
 const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 
 const validate = (args: readonly string[], input = ''): { readonly code: number | null; readonly out: string; readonly err: string } => {
-  const done = spawnSync(process.execPath, [MAIN, 'validate', ...args], { encoding: 'utf8', input, timeout: 20_000 });
+  const done = spawnSync(process.execPath, [MAIN, 'validate', ...args], { encoding: 'utf8', input, timeout: 60_000 });
   return { code: done.status, out: done.stdout, err: done.stderr };
 };
 const service = (name: string): string =>

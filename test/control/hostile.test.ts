@@ -33,7 +33,7 @@ describe('an agent that lies', () => {
         const { id } = JSON.parse(asked.toString()) as { readonly id: number };
         call.write(Buffer.from(JSON.stringify({ id, status: 200, headers: { 'content-type': 'a\r\nb: c' }, body: 'x' })));
       });
-      const until = Date.now() + 3000;
+      const until = Date.now() + 20_000;
       const ask = () => rig.admin('GET', '/v1/proxies/default/a/admin/ready');
       let reply = await ask();
       while (reply.status === 404 && Date.now() < until) reply = await ask();

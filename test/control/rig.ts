@@ -14,7 +14,7 @@ import type { DiscoveryRequest, DiscoveryResponse } from '../../src/xds/gen/type
 import { ADS_METHOD, RESOURCE_TYPES, type ResourceShortName, resourceType } from '../../src/xds/resource-types.ts';
 import { fakePipeline } from './fake-pipeline.ts';
 
-const PATIENCE_MS = 5000;
+const PATIENCE_MS = 20_000;
 
 export const eventually = async <T>(what: string | (() => string), read: () => T | undefined | false): Promise<T> => {
   const until = Date.now() + PATIENCE_MS;

@@ -105,6 +105,15 @@ test('an end is an end, a refusal is a refusal, and a sidecar that is lost cuts 
     assert.equal((await rig.admin('POST', '/v1/proxies/default/a/admin/tap', {})).body, 'all');
     agent.answers(({ id }) => agent.say({ id, status: 429, headers: { 'content-type': 'text/plain' }, body: 'too many' }));
     assert.deepEqual(await rig.admin('POST', '/v1/proxies/default/a/admin/tap', {}), { status: 429, body: 'too many' });
+    agent.answers(({ id }) => {
+      agent.say({ id, status: 200, headers: {}, body: '', more: true });
+      agent.say({ id, body: 'half', more: true });
+      agent.say({ id, body: '', more: false, cut: true });
+    });
+    const half = await post(rig, 'tap');
+    half.resume();
+    await new Promise((resolve) => half.on('close', resolve));
+    assert.equal(half.complete, false, 'the proxy behind the agent has gone');
     agent.answers(({ id }) => agent.say({ id, status: 200, headers: {}, body: '', more: true }));
     const cut = await post(rig, 'tap');
     const over = new Promise((resolve) => cut.on('close', resolve));

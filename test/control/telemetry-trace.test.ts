@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
 import { PrometheusError, PrometheusSummary } from '../../src/control/telemetry/prometheus-summary.ts';
 import type { RecentRequest } from '../../src/control/telemetry/recent-requests.ts';
+import type { ReportedSpan } from '../../src/control/telemetry/recent-spans.ts';
 import { NOBODY } from '../../src/control/telemetry/speaker.ts';
 import { summaryRows } from '../../src/control/telemetry/summary.ts';
 import { buildTrace } from '../../src/control/telemetry/trace.ts';
@@ -54,7 +55,7 @@ const chain = (): RecentRequest[] => [
 ];
 
 test('without spans of their own, requests nest by who called whom and when', () => {
-  const trace = buildTrace('r1', chain(), chain());
+  const trace = buildTrace('r1', chain(), [], chain());
   assert.ok(trace);
   const name = new Map(trace.spans.map((s) => [s.spanId, `${s.kind} ${s.service}`]));
   assert.deepEqual(
@@ -78,7 +79,7 @@ test('ids that sidecars say are kept, and their parents', () => {
     told('source', ['web', 'order'], [0, 10], { ...traced, spanId: '01' }),
     told('destination', ['web', 'order'], [1, 8], { ...traced, spanId: '02', parentSpanId: '01' }),
   ];
-  const trace = buildTrace('a'.repeat(32), spans, spans);
+  const trace = buildTrace('a'.repeat(32), spans, [], spans);
   assert.deepEqual(
     trace?.spans.map((s) => [s.spanId, s.parentSpanId]),
     [
@@ -93,10 +94,10 @@ test('an application that does not hand its headers on is named, and its trace i
   const whole = chain();
   const own = whole.filter((r) => r.destination.workload === 'web');
   const others = whole.map((r) => (own.includes(r) ? r : { ...r, requestId: 'r2' }));
-  const trace = buildTrace('r1', own, others);
+  const trace = buildTrace('r1', own, [], others);
   assert.equal(trace?.partial, true);
   assert.match(trace?.notes.join() ?? '', /web\.shop made a request with another trace meanwhile/);
-  assert.equal(buildTrace('nobody', [], others), undefined);
+  assert.equal(buildTrace('nobody', [], [], others), undefined);
 });
 
 test('a Prometheus answers the same rows', async () => {
@@ -135,4 +136,42 @@ test('a Prometheus answers the same rows', async () => {
   server.closeAllConnections();
   await closed;
   await assert.rejects(() => new PrometheusSummary(`http://127.0.0.1:${port}`).signals(60), PrometheusError);
+});
+
+test('a request and the span that its sidecar reported of it are one; nobody else’s span takes its place', () => {
+  const traceId = 'a'.repeat(32);
+  const span = (spanId: string, teller: string, more: Partial<ReportedSpan> = {}): ReportedSpan => ({
+    ...{ traceId, spanId, parentSpanId: '', kind: 'client', name: 'egress order', service: 'web.shop', teller },
+    ...{ startUs: T * 1000, durationUs: 9000, failed: false, attributes: { own: 'x' } },
+    ...more,
+  });
+  const requests = [
+    told('source', ['web', 'order'], [0, 10], { traceId, spanId: '01' }),
+    told('destination', ['web', 'order'], [1, 8], { traceId, spanId: '02', parentSpanId: '01' }),
+  ];
+  const trace = buildTrace(traceId, requests, [span('01', 'web-1.shop'), span('02', 'mallory.evil', { parentSpanId: '01' })], requests);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.spanId, s.parentSpanId, s.name, s.durationUs, s.attributes['own'], s.attributes['http.path']]),
+    [
+      ['01', '', 'GET /order', 9000, 'x', '/order'],
+      ['02', '01', 'egress order', 9000, 'x', undefined],
+    ],
+  );
+});
+
+test('what an application reports elsewhere is told of as missing, and its calls stand below its request', () => {
+  const traceId = 'b'.repeat(32);
+  const requests = [
+    told('destination', ['edge', 'web'], [0, 50], { traceId, spanId: '01' }),
+    told('source', ['web', 'order'], [5, 10], { traceId, spanId: '03', parentSpanId: '02' }),
+  ];
+  const reported = requests.map(
+    (r, i): ReportedSpan => ({
+      ...{ traceId, spanId: r.spanId, parentSpanId: r.parentSpanId, kind: i === 0 ? 'server' : 'client', name: 'n', service: 'web.shop' },
+      ...{ teller: 'web-1.shop', startUs: r.atMs * 1000, durationUs: r.durationMs * 1000, failed: false, attributes: {} },
+    }),
+  );
+  const trace = buildTrace(traceId, requests, reported, requests);
+  assert.deepEqual([trace?.spans[1]?.parentSpanId, trace?.partial], ['01', false]);
+  assert.match(trace?.notes.join() ?? '', /a span of web\.shop itself was not told of/);
 });

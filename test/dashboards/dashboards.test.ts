@@ -78,7 +78,7 @@ describe('rules', () => {
   });
 });
 
-test('Prometheus takes the expression of every panel', { skip: absent('prometheus'), timeout: 20_000 }, async () => {
+test('Prometheus takes the expression of every panel', { skip: absent('prometheus'), timeout: 120_000 }, async () => {
   const prometheus = await startPrometheus('');
   try {
     const refused: string[] = [];

@@ -100,6 +100,7 @@ import {
 } from './cases/http-manager.ts';
 import { HTTP_MUTATION_CASES } from './cases/http-mutations.ts';
 import { http2Keepalive, http2Settings, http2Window, schemes } from './cases/http2.ts';
+import { REDIRECT_CASES } from './cases/internal-redirects.ts';
 import { ISTIO_CASES } from './cases/istio-filters.ts';
 import { buffers, limitActions, limitConnectionRate, localLimit } from './cases/limits.ts';
 import { addresses, managerAdds, proxyProtocolRules, tcpHash, tcpLogs } from './cases/listener-edges.ts';
@@ -170,7 +171,7 @@ import {
   retryHosts,
   routesByName,
 } from './cases/spreading.ts';
-import { startSettings, startSources } from './cases/start.ts';
+import { startSettings, startSinks, startSources } from './cases/start.ts';
 import {
   leastRequestZones,
   maglevZones,
@@ -400,6 +401,7 @@ export const CASES: readonly FieldCase[] = [
   retryHosts,
   routesByName,
   startSettings,
+  startSinks,
   startSources,
   subsetDefault,
   subsetKeys,
@@ -464,4 +466,5 @@ export const CASES: readonly FieldCase[] = [
   ...POLICY_EDGE_CASES,
   ...TLS_SESSION_CASES,
   ...TRACING_CASES,
+  ...REDIRECT_CASES,
 ];

@@ -37,7 +37,7 @@ const brokenSave = async (mesh: Mesh): Promise<undefined> => {
   const file = join(mesh.dir, 'mesh/broken.yaml');
   try {
     writeFileSync(file, BROKEN);
-    const text = await eventually('status names the problems', 3000, async () => {
+    const text = await eventually('status names the problems', 20_000, async () => {
       const { out } = await mesh.skein('status');
       return /broken\.yaml:7:\d+.*rout/.test(out) && /broken\.yaml:12:\d+.*hosts/.test(out) ? out : undefined;
     });
@@ -54,6 +54,6 @@ const brokenSave = async (mesh: Mesh): Promise<undefined> => {
   } finally {
     rmSync(file, { force: true });
   }
-  await eventually('the problem is gone', 3000, async () => (/broken\.yaml/.test((await mesh.skein('status')).out) ? undefined : true));
+  await eventually('the problem is gone', 20_000, async () => (/broken\.yaml/.test((await mesh.skein('status')).out) ? undefined : true));
   return undefined;
 };

@@ -12,12 +12,19 @@ export interface CountedStep {
   /** POSTs a JSON body of exactly so many bytes. */
   readonly bodyBytes?: number;
   readonly pings?: number;
+  /** Begins then, milliseconds since 1970; at once when absent or past. */
+  readonly at?: number;
 }
 
 export interface CountedResult {
   readonly [step: string]: {
     readonly statuses: Readonly<Record<string, number>>;
     readonly versions: Readonly<Record<string, number>>;
+    /** By `STATUS INSTANCE`: who answered with what. */
+    readonly answers: Readonly<Record<string, number>>;
+    /** Milliseconds since 1970. */
+    readonly began: number;
+    readonly ended: number;
     readonly durationsMs: readonly number[];
     /** Of bodies, or of TCP connections. */
     readonly sentBytes: number;
@@ -33,6 +40,9 @@ const agent = new Agent({ keepAlive: true, maxSockets: PARALLEL });
 interface Seen {
   statuses: Record<string, number>;
   versions: Record<string, number>;
+  answers: Record<string, number>;
+  began: number;
+  ended: number;
   durationsMs: number[];
   sentBytes: number;
   receivedBytes: number;
@@ -66,6 +76,7 @@ const http = ({ url, header, bodyBytes }: CountedStep, seen: Seen): Promise<void
         seen.receivedBytes += text.length;
         count(seen.statuses, String(response.statusCode));
         count(seen.versions, /"version":"(\w+)"/.exec(text)?.[1] ?? '');
+        count(seen.answers, `${response.statusCode} ${/"instance":"([\w-]+)"/.exec(text)?.[1] ?? ''}`);
         resolve();
       });
     });
@@ -101,9 +112,21 @@ const tcp = ({ url, pings = 0 }: CountedStep, seen: Seen): Promise<void> =>
     socket.on('close', () => resolve());
   });
 
+const until = (at: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, Math.max(0, at - Date.now())));
+
 const result: Record<string, Seen> = {};
 for (const step of JSON.parse(process.argv[2] ?? '[]') as readonly CountedStep[]) {
-  const seen: Seen = { statuses: {}, versions: {}, durationsMs: [], sentBytes: 0, receivedBytes: 0 };
+  await until(step.at ?? 0);
+  const seen: Seen = {
+    statuses: {},
+    versions: {},
+    answers: {},
+    began: Date.now(),
+    ended: 0,
+    durationsMs: [],
+    sentBytes: 0,
+    receivedBytes: 0,
+  };
   let left = step.count;
   const one = step.pings === undefined ? http : tcp;
   await Promise.all(
@@ -111,6 +134,7 @@ for (const step of JSON.parse(process.argv[2] ?? '[]') as readonly CountedStep[]
       while (left-- > 0) await one(step, seen);
     }),
   );
+  seen.ended = Date.now();
   result[step.name] = seen;
 }
 process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));

@@ -30,7 +30,7 @@ export const ejectionChecks = async (suite: Suite, mesh: Mesh, named: Named): Pr
   await suite.check(named('payment v2 dies: its ejection shows 0, 1, 0, and retries are what payment counted'), () => v2Dies(mesh));
 };
 
-const pageOf = async (mesh: Mesh, replica: string): Promise<readonly Sample[]> => {
+export const pageOf = async (mesh: Mesh, replica: string): Promise<readonly Sample[]> => {
   const { out } = await mesh.exec(replica, 'curl', '-sS', '--max-time', '5', 'http://127.0.0.1:15020/stats/prometheus');
   const { samples, problems } = readStrictly(out);
   expect(problems.length === 0, `the page of ${replica}: ${problems.slice(0, 5).join('; ')}`);
@@ -71,7 +71,7 @@ const v2Dies = async (mesh: Mesh): Promise<string> => {
   const supervisor = mesh.supervisor;
   writeFileSync(file, RULES);
   try {
-    await eventually('the rules are taken', 3000, async () =>
+    await eventually('the rules are taken', 20_000, async () =>
       (await mesh.skein('get', 'virtualservice', 'payment-retried', '-n', 'production')).code === 0 ? true : undefined,
     );
     await proxiesInSync(mesh);
@@ -86,7 +86,7 @@ const v2Dies = async (mesh: Mesh): Promise<string> => {
       const result = await mesh.load(caller, VERSION_URL, { count: 60 });
       expect(result.failures.length === 0, `with retries nobody notices: ${failureText(result)}`);
       sent = result.sent;
-      during = await eventually('the dead one is put aside', 3000, async () => {
+      during = await eventually('the dead one is put aside', 20_000, async () => {
         const now = await ofCaller();
         return now.ejected === 1 ? now : undefined;
       });

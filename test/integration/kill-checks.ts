@@ -28,12 +28,12 @@ const withoutRetries = async <T>(mesh: Mesh, body: () => Promise<T>): Promise<T>
   const taken = async (): Promise<boolean> => (await mesh.skein('get', 'virtualservice', 'payment-service', '-n', 'production')).code === 0;
   writeFileSync(file, NO_RETRIES);
   try {
-    await eventually('the rule without retries is taken', 3000, async () => ((await taken()) ? true : undefined));
+    await eventually('the rule without retries is taken', 20_000, async () => ((await taken()) ? true : undefined));
     await proxiesInSync(mesh);
     return await body();
   } finally {
     rmSync(file, { force: true });
-    await eventually('the rule without retries is gone', 3000, async () => ((await taken()) ? undefined : true));
+    await eventually('the rule without retries is gone', 20_000, async () => ((await taken()) ? undefined : true));
   }
 };
 
@@ -130,7 +130,7 @@ export const controlPlaneKillCheck = async (
       process.kill(supervisor, 'SIGCONT');
     }
     const continued = Date.now();
-    await eventually('all is well again', 8000, async () => {
+    await eventually('all is well again', 20_000, async () => {
       const { code, out, err } = await mesh.skein('status');
       if (code !== 0) throw new Error(`${code} ${out} ${err}`);
       return true;
@@ -148,7 +148,7 @@ export const controlPlaneKillCheck = async (
  * that rests in a pool since before a policy was taken back is still refused once.
  */
 const pastPolicies = async (mesh: Mesh, from: string): Promise<void> => {
-  await eventually('connections from before have left', 10_000, async () => {
+  await eventually('connections from before have left', 20_000, async () => {
     const { failures } = await mesh.load(from, VERSION_URL, { count: 100, fresh: true });
     return failures.length === 0 ? true : undefined;
   });

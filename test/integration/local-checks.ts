@@ -106,7 +106,7 @@ export const runtimeGatewayCheck = async (suite: Suite, mesh: Mesh, named: Named
         [ports[0], 'payment-service'],
         [ports[1], 'user-service'],
       ] as const)
-        await eventually(`${service} answers at port ${port}`, 5000, async () => {
+        await eventually(`${service} answers at port ${port}`, 20_000, async () => {
           const { code, out } = await version(port);
           if (code !== 0 || !out.includes(`"${service}"`)) throw new Error(`curl exits ${code}: ${out}`);
           return true;
@@ -116,7 +116,7 @@ export const runtimeGatewayCheck = async (suite: Suite, mesh: Mesh, named: Named
     } finally {
       await mesh.ok('delete', '-f', file);
     }
-    await eventually('the ports are closed', 5000, async () => ((await version(ports[0])).code === 7 ? true : undefined));
+    await eventually('the ports are closed', 20_000, async () => ((await version(ports[0])).code === 7 ? true : undefined));
     return undefined;
   });
 };

@@ -7,7 +7,7 @@ import { ENTRANCES, type Host, TwoNetworks } from './two-networks.ts';
 
 const SERVICE = '10.96.0.10';
 const ECHO = fileURLToPath(new URL('./echo.ts', import.meta.url));
-const TAKES_EFFECT_MS = 5000;
+const TAKES_EFFECT_MS = 20_000;
 
 const entry = (network: 'west' | 'east'): string => `---
 apiVersion: networking.istio.io/v1

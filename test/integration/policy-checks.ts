@@ -46,7 +46,7 @@ export const policyChecks = async (suite: Suite, mesh: Mesh, named: Named): Prom
   await check('jwt.yaml', 'a token that cannot be checked is refused, its lack is not, and status says why', async () => {
     await answers(mesh, order, 401, ...bearing(token(AUDIENCE)));
     await answers(mesh, order, 200, `${GATEWAY}/version`);
-    await eventually('status names the missing keys', 10_000, async () => {
+    await eventually('status names the missing keys', 20_000, async () => {
       const { out } = await mesh.skein('status');
       return out.includes('KEYS_MISSING') ? true : undefined;
     });
@@ -76,7 +76,7 @@ const rateLimit = async (mesh: Mesh, order: string): Promise<undefined> => {
   document.setIn([...limit, 'token_bucket'], { max_tokens: 10, tokens_per_fill: 10, fill_interval: '600s' });
   for (const field of ['filter_enabled', 'filter_enforced']) document.setIn([...limit, field], { default_value: { numerator: 100 } });
   await applyText(mesh, document.toString());
-  await eventually('a limit of ten is reached', 5000, async () => {
+  await eventually('a limit of ten is reached', 20_000, async () => {
     const seen = await mesh.load(order, `${GATEWAY}/version`, { count: 30 });
     const limited = seen.failures.filter((f) => f.reason.startsWith('status 429')).length;
     if (limited === 0) throw new Error(`${limited} of 30 were limited`);
@@ -94,7 +94,7 @@ const post = ['-X', 'POST', '-H', 'content-type: application/json', '-d', '{"amo
 const charge = [...post, `${PAYMENT}/api/v1/charge`];
 
 const answers = async (mesh: Mesh, from: string, status: number, ...call: readonly string[]): Promise<undefined> => {
-  await eventually(`${from}: ${call.at(-1)} answers ${status}`, 5000, async () => {
+  await eventually(`${from}: ${call.at(-1)} answers ${status}`, 20_000, async () => {
     const { out, err } = await mesh.exec(from, 'curl', '-sS', '--max-time', '5', '-o', '/dev/null', '-w', '%{http_code}', ...call);
     if (out.trim() !== String(status)) throw new Error(`it answers ${out} ${err}`);
     return true;

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { metricNames, panelExpressions, ruleExpressions } from '../dashboards/dashboard-files.ts';
 import type { CountedResult, CountedStep } from './counted-load.ts';
+import { dashboardsAgree } from './istio-dashboard-checks.ts';
 import { type Mesh, ROOT } from './mesh.ts';
 import { Prometheus, prometheusIsHere } from './prometheus.ts';
 import { eventually, expect, type Named, type Suite } from './suite.ts';
@@ -81,6 +82,9 @@ export const prometheusChecks = async (suite: Suite, mesh: Mesh, named: Named): 
     const running = prometheus;
     if (running === undefined) return;
     await suite.check(named('dashboard queries give the numbers of the load generator'), () => numbersAgree(mesh, running));
+    await suite.check(named("what Istio's dashboards ask is what the generator did"), () =>
+      withRule(mesh, () => dashboardsAgree(mesh, running, (of) => generate(mesh, of))),
+    );
     await suite.check(named('every metric of dashboards and rules is there, and the rules are evaluated'), () => metricsExist(running));
     await suite.check(named('no panel of a dashboard is empty'), () => panelsShow(running));
   } finally {
@@ -88,10 +92,18 @@ export const prometheusChecks = async (suite: Suite, mesh: Mesh, named: Named): 
   }
 };
 
-const numbersAgree = async (mesh: Mesh, prometheus: Prometheus): Promise<string> => {
+const withRule = async (mesh: Mesh, body: () => Promise<string>): Promise<string> => {
   const applied = await mesh.skeinWith({ input: RULE }, 'apply', '-f', '-');
   expect(applied.code === 0, applied.err);
   try {
+    return await body();
+  } finally {
+    await mesh.skeinWith({ input: RULE }, 'delete', '-f', '-');
+  }
+};
+
+const numbersAgree = (mesh: Mesh, prometheus: Prometheus): Promise<string> =>
+  withRule(mesh, async () => {
     // Series come into being: from here on everything is a difference of two sums.
     await generate(mesh, [...steps(25), ...timed(), ...sized(1000, SIZED)]);
     const quiet = Date.now() / 1000;
@@ -113,10 +125,7 @@ const numbersAgree = async (mesh: Mesh, prometheus: Prometheus): Promise<string>
     await tcpCounts(seen);
     await shares(seen);
     return `${Object.values(seen.load).reduce((n, l) => n + l.durationsMs.length, 0)} requests; ${times}`;
-  } finally {
-    await mesh.skeinWith({ input: RULE }, 'delete', '-f', '-');
-  }
-};
+  });
 
 const generate = async (mesh: Mesh, of: readonly CountedStep[]): Promise<CountedResult> => {
   const ran = await mesh.exec(CALLER, 'bun', join(mesh.dir, 'test/counted-load.ts'), JSON.stringify(of));
@@ -243,7 +252,7 @@ const metricsExist = async (prometheus: Prometheus): Promise<string> => {
   const asked = new Set([...panelExpressions(), ...ruleExpressions()].flatMap(({ text }) => metricNames(text)));
   const missing = [...asked].filter((name) => !there.has(name) && !ON_USE.has(name));
   expect(missing.length === 0, `nothing exposes ${missing.join(', ')}`);
-  await eventually('the rules are evaluated', 5000, async () => {
+  await eventually('the rules are evaluated', 20_000, async () => {
     const { groups } = (await prometheus.api('rules')) as {
       readonly groups: readonly { readonly rules: readonly { readonly name: string; readonly health: string }[] }[];
     };

@@ -1,8 +1,8 @@
 // A real Prometheus beside the mesh under test, as the example starts it: asked over its API, ended with what it stored.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '../free-port.ts';
 import { type Mesh, ROOT } from './mesh.ts';
 import { eventually } from './suite.ts';
 
@@ -10,6 +10,9 @@ export interface Sample {
   readonly labels: Readonly<Record<string, string>>;
   readonly value: number;
 }
+
+/** Between two scrapes of a target. */
+export const SCRAPE_S = 3;
 
 export const prometheusIsHere = (): boolean => spawnSync('prometheus', ['--version']).status === 0;
 
@@ -24,7 +27,7 @@ export class Prometheus {
 
   static async start(mesh: Mesh): Promise<Prometheus> {
     const [door, web] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
-    const env = { ...process.env, ...mesh.env, DOOR: door, WEB: web, INTERVAL: '2s' };
+    const env = { ...process.env, ...mesh.env, DOOR: door, WEB: web, INTERVAL: `${SCRAPE_S}s` };
     const started = spawn(join(ROOT, 'examples/observability/start.sh'), { env, stdio: ['ignore', 'pipe', 'pipe'] });
     let said = '';
     for (const stream of [started.stdout, started.stderr])
@@ -64,6 +67,13 @@ export class Prometheus {
     return (await this.query(expression, at))[0]?.value ?? 0;
   }
 
+  /** When a target was read, seconds since 1970, in the time before `at` that `window` says. */
+  async scrapes(pod: string, window: string, at: number): Promise<readonly number[]> {
+    const data = await this.api(`query?query=${encodeURIComponent(`up{pod="${pod}"}[${window}]`)}&time=${at}`);
+    const { result } = data as { readonly result: readonly { readonly values: readonly (readonly [number, string])[] }[] };
+    return result.flatMap(({ values }) => values.map(([time]) => time));
+  }
+
   /** Until every target has been read since now. */
   async scraped(): Promise<void> {
     const since = Date.now();
@@ -82,12 +92,3 @@ interface ActiveTarget {
   readonly lastScrape: string;
   readonly lastError: string;
 }
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-};

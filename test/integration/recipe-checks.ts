@@ -7,7 +7,7 @@ import { eventually, expect, type Named, type Suite } from './suite.ts';
 import { recipe, VERSION_URL } from './traffic-checks.ts';
 
 const RECOMMENDATION_URL = 'http://recommendation-service:8080/version';
-const TAKES_EFFECT_MS = 5000;
+const TAKES_EFFECT_MS = 20_000;
 
 export const recipeChecks = async (suite: Suite, mesh: Mesh, named: Named): Promise<void> => {
   const order = (await mesh.workload('order-service')).name;

@@ -66,7 +66,7 @@ const principals = async (mesh: Mesh, order: string, payment: string): Promise<u
       `destination_principal="${spiffe('payment-service')}"`,
       `connection_security_policy="${reporter === 'source' ? 'unknown' : 'mutual_tls'}"`,
     ];
-    await eventually(`${replica} counts with principals`, 3000, async () => {
+    await eventually(`${replica} counts with principals`, 20_000, async () => {
       const { out } = await mesh.exec(replica, 'curl', '-sS', '--max-time', '5', 'http://127.0.0.1:15090/stats/prometheus');
       const lines = out.split('\n').filter((line) => line.startsWith('istio_requests_total{'));
       if (lines.some((line) => wanted.every((w) => line.includes(w)))) return true;
@@ -83,7 +83,7 @@ const strictAndBack = async (mesh: Mesh, legacy: string, order: string, payment:
   expect(permissive.code === 0 && permissive.out.includes('payment-service'), `PERMISSIVE: exit ${permissive.code} ${permissive.out}`);
   await mesh.ok('apply', '-f', recipe('strict.yaml'));
   try {
-    await eventually('plaintext is reset', 3000, async () => {
+    await eventually('plaintext is reset', 20_000, async () => {
       const { code } = await plain();
       if (!RESET.includes(code)) throw new Error(`curl exits ${code}`);
       return true;
@@ -93,6 +93,6 @@ const strictAndBack = async (mesh: Mesh, legacy: string, order: string, payment:
   } finally {
     await mesh.ok('delete', '-f', recipe('strict.yaml'));
   }
-  await eventually('plaintext works again', 3000, async () => ((await plain()).code === 0 ? true : undefined));
+  await eventually('plaintext works again', 20_000, async () => ((await plain()).code === 0 ? true : undefined));
   return undefined;
 };

@@ -1,4 +1,6 @@
 // What a user of the example shop sees, in order, for one kind of sidecar. Whatever happens, the mesh is gone afterwards.
+
+import { breakerChecks } from './breaker-checks.ts';
 import { configurationChecks } from './configuration-checks.ts';
 import { ejectionChecks } from './ejection-checks.ts';
 import { hostNetwork, nftTables, processesIn } from './host-network.ts';
@@ -72,6 +74,7 @@ const runningChecks = async (suite: Suite, mesh: Mesh, kind: Kind, named: Named)
   if (kind.parts !== 'base') await recipeChecks(suite, mesh, named);
   if (kind.parts === 'all') await prometheusChecks(suite, mesh, named);
   if (kind.parts === 'all') await ejectionChecks(suite, mesh, named);
+  if (kind.parts !== 'base') await breakerChecks(suite, mesh, named);
   if (kind.parts !== 'base') await summaryChecks(suite, mesh, named, kind.parts === 'envoy');
   if (kind.parts !== 'base') await liveViewChecks(suite, mesh, named, kind.parts === 'envoy');
   await configurationChecks(suite, mesh, named);
@@ -105,7 +108,7 @@ const downLeavesNothing = async (mesh: Mesh, before: string): Promise<undefined>
   if (holder !== undefined && process.getuid?.() === 0)
     expect(nftTables(`/proc/${holder}/ns/net`).length > 0, 'no nft table while the mesh runs: this check sees nothing');
   await mesh.ok('down');
-  await eventually('processes of the mesh are gone', 5000, async () => {
+  await eventually('processes of the mesh are gone', 20_000, async () => {
     const left = [...mesh.leftovers(), ...processesIn(namespaces)];
     if (left.length > 0) throw new Error(`still running:\n${left.join('\n')}`);
     return true;

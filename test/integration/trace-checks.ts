@@ -109,7 +109,7 @@ interface Kept {
   readonly body: string;
 }
 
-const callTraced = async (mesh: Mesh, header: string, path: string, count: number, withinMs = 8000): Promise<readonly SpanSeen[]> => {
+const callTraced = async (mesh: Mesh, header: string, path: string, count: number, withinMs = 20_000): Promise<readonly SpanSeen[]> => {
   const { name } = await mesh.workload('web');
   const asked = await mesh.exec(name, 'curl', '-sS', '--max-time', '5', '-H', header, `http://order:8080${path}`);
   expect(asked.out === 'ok', `the answer is ${asked.out} ${asked.err}`);

@@ -16,7 +16,7 @@ export const trafficChecks = async (suite: Suite, mesh: Mesh, named: Named): Pro
 };
 
 const inForce = async (mesh: Mesh, order: string): Promise<void> => {
-  await eventually('the rule is in force', 3000, async () =>
+  await eventually('the rule is in force', 20_000, async () =>
     ofVersion(await mesh.load(order, VERSION_URL, { count: 20, header: 'x-canary: true' }), 'v2') === 20 ? true : undefined,
   );
 };
@@ -88,7 +88,7 @@ const weightEdited = async (mesh: Mesh): Promise<string> => {
 
 /** All types of all proxies acknowledged, none refused. */
 export const proxiesInSync = async (mesh: Mesh): Promise<string> => {
-  const proxies = await eventually('every proxy is in sync', 5000, async () => {
+  const proxies = await eventually('every proxy is in sync', 20_000, async () => {
     const { out } = await mesh.skein('proxy-status', '-o', 'json');
     const list = JSON.parse(out) as {
       name: string;

@@ -1,9 +1,9 @@
 // A peer beside a proxy on this machine's loopback: one of the programs in peers/ on ports of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
+import { freePorts } from '../free-port.ts';
 import { ROOT } from '../integration/mesh.ts';
 import { eventually } from '../integration/suite.ts';
 
@@ -15,22 +15,6 @@ interface Peer {
   stop(): void;
 }
 
-/** Ports that were free a moment ago. */
-export const freePorts = async (count: number): Promise<number[]> => {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    ports.push((server.address() as AddressInfo).port);
-  }
-  for (const server of servers) {
-    server.close();
-    await once(server, 'close');
-  }
-  return ports;
-};
-
 export const startPeer = async (program: string, folder: string, env: Readonly<Record<string, string>> = {}): Promise<Peer> => {
   const [port = 0, portH2 = 0] = await freePorts(2);
   const fd = openSync(join(folder, `${program}-${port}.log`), 'w');
@@ -40,7 +24,7 @@ export const startPeer = async (program: string, folder: string, env: Readonly<R
   });
   closeSync(fd);
   try {
-    await eventually(`${program} listens`, 5000, () => accepts(port));
+    await eventually(`${program} listens`, 20_000, () => accepts(port));
   } catch (error) {
     child.kill('SIGKILL');
     throw error;

@@ -7,10 +7,10 @@ import { Agent, createServer, request } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../free-port.ts';
 import { ROOT } from '../integration/mesh.ts';
 import { eventually, expect, type Named, type Suite } from '../integration/suite.ts';
 import { BareProxy, clusterTo, http2Upstream, type ProxyKind } from './bare-proxy.ts';
-import { freePorts } from './peer-process.ts';
 import { whyNoRedis } from './tcp-checks.ts';
 import { tool } from './tools.ts';
 
@@ -157,7 +157,7 @@ const startRedis = async (port: number): Promise<ChildProcess> => {
   const redis = spawn(tool('redis-server') ?? 'redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', ''], {
     stdio: 'ignore',
   });
-  await eventually('Redis accepts connections', 5000, async () => {
+  await eventually('Redis accepts connections', 20_000, async () => {
     const socket = connect(port, '127.0.0.1');
     try {
       await once(socket, 'connect');
@@ -189,7 +189,7 @@ const sharedChecks = async (suite: Suite, kind: ProxyKind, named: Named, folder:
   let redis: ChildProcess | undefined;
   let server: ChildProcess | undefined;
   const healthy = (wanted: boolean): Promise<true> =>
-    eventually(`the server ${wanted ? 'has' : 'misses'} Redis`, 8000, async () =>
+    eventually(`the server ${wanted ? 'has' : 'misses'} Redis`, 20_000, async () =>
       (await fetch(`http://127.0.0.1:${pagesPort}/healthcheck`)).ok === wanted ? true : undefined,
     );
   try {

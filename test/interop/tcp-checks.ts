@@ -7,6 +7,7 @@ import { tool } from './tools.ts';
 
 /** A wait of any fixed length shows here; so does a second trip. */
 const GREETED_MS = 5;
+const GREETED_TRIES = 4;
 
 const program = (name: string): string => join(ROOT, 'test/interop/peers', name);
 
@@ -46,11 +47,16 @@ export const greetingChecks = async (suite: Suite, mesh: Mesh, named: Named, pro
       continue;
     }
     await suite.check(title, async () => {
-      const text = out(await mesh.exec('client', 'node', program('greeting-client.ts'), 'greeter', port));
-      const { cold, median, p90, max } = JSON.parse(text) as Record<'cold' | 'median' | 'p90' | 'max', number>;
-      const seen = `median ${median.toFixed(1)} ms, p90 ${p90.toFixed(1)} ms, longest ${max.toFixed(1)} ms; the first forty ${cold.toFixed(1)} ms`;
-      expect(median < GREETED_MS, seen);
-      return seen;
+      const seen: string[] = [];
+      // A wait of the proxy's is there every time; one of the machine's is not.
+      for (let tries = 0; tries < GREETED_TRIES; tries++) {
+        const text = out(await mesh.exec('client', 'node', program('greeting-client.ts'), 'greeter', port));
+        const { cold, median, p90, max } = JSON.parse(text) as Record<'cold' | 'median' | 'p90' | 'max', number>;
+        const times = [median, p90, max, cold].map((ms) => ms.toFixed(1));
+        seen.push(`median ${times[0]} ms, p90 ${times[1]} ms, longest ${times[2]} ms; the first forty ${times[3]} ms`);
+        if (median < GREETED_MS) return seen.join(', then ');
+      }
+      throw new Error(seen.join('\n'));
     });
   }
 };

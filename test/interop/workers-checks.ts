@@ -100,7 +100,7 @@ const running = async (suite: Suite, kind: ProxyKind, proxy: BareProxy, server: 
     await load(port, REQUESTS_EACH);
     const wanted = CLIENTS * REQUESTS_EACH;
     expect(server.requests === wanted, `${server.requests} requests arrived, not ${wanted}`);
-    await eventually(`the counters say ${wanted} requests and ${CLIENTS} connections`, 5000, async () => {
+    await eventually(`the counters say ${wanted} requests and ${CLIENTS} connections`, 20_000, async () => {
       const seen = await Promise.all(
         ['count.downstream_rq_total', 'count.downstream_rq_2xx', 'count.downstream_cx_total'].map((name) =>
           proxy.stat(new RegExp(`^http\\.${name.replaceAll('.', '\\.')}$`)),
@@ -133,7 +133,7 @@ const running = async (suite: Suite, kind: ProxyKind, proxy: BareProxy, server: 
       socket.resume();
     }
     try {
-      await eventually('the connections too many are closed', 3000, async () => (ended >= DOWNSTREAM_MAX * 2 ? true : undefined));
+      await eventually('the connections too many are closed', 20_000, async () => (ended >= DOWNSTREAM_MAX * 2 ? true : undefined));
       await new Promise((resolve) => setTimeout(resolve, 300)); // one more would go now
       expect(ended === DOWNSTREAM_MAX * 2, `${sockets.length - ended} connections stayed, ${DOWNSTREAM_MAX} are allowed`);
     } finally {

@@ -32,7 +32,7 @@ interface Answer {
   readonly left: number;
 }
 
-const TIMEOUT = { timeout: 60_000 };
+const TIMEOUT = { timeout: 120_000 };
 const peerOf = (text: string | undefined): unknown =>
   (JSON.parse((JSON.parse(text ?? '{}') as { body: string }).body) as { peer?: unknown }).peer;
 const instanceOf = (text: string | undefined): unknown =>

@@ -2,23 +2,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startHostRelay } from '../../src/local/relay-host.ts';
-
-const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-};
+import { freePort } from '../free-port.ts';
 
 for (const how of ['is reset', 'is closed'] as const)
-  test(`a client that ${how} before the hub has answered takes its way in with it`, { timeout: 10_000 }, async () => {
+  test(`a client that ${how} before the hub has answered takes its way in with it`, { timeout: 120_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'skein-relay-'));
     const asked: Socket[] = [];
     const hub = createServer({ allowHalfOpen: true }, (socket) => {

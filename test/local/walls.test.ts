@@ -2,7 +2,7 @@
 // sockets, the configuration, the memory of a sidecar, the token that a sidecar was started with.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -50,6 +50,10 @@ try 'read the memory of the sidecar' sh -c 'head -c 1 /proc/SIDECAR/mem; cat /pr
 try 'see the sidecar’s files' sh -c 'ls /proc/SIDECAR/root/ && cat /proc/SIDECAR/root/STATE/secret'
 try 'read what the sidecar has open' sh -c 'cat /proc/SIDECAR/fd/9 || readlink /proc/SIDECAR/fd/9'
 try 'enter the sidecar’s namespaces' nsenter -t SIDECAR -m -n cat STATE/secret
+try 'see another application' sh -c '[ -d /proc/OTHER ] && tr "\\0" "\\n" </proc/OTHER/environ | grep OTHER_KEY'
+try 'read the memory of another application' head -c 1 /proc/OTHER/mem
+try 'get at its files' ls /proc/OTHER/root/
+try 'see what it has open' readlink /proc/OTHER/fd/0
 try 'become root' sh -c '[ "$(sudo -n id -u)" = 0 ]'
 try 'write in its own folder' touch DIR/own
 `;
@@ -82,12 +86,22 @@ const withMesh = async (privilege: Privilege, uid: number | undefined, run: (lin
       'up',
     );
     children.push(sidecar);
+    const other = await begin(
+      [
+        ...enterAsApplication(walled, holder.pid ?? 0),
+        ...inDirectory(dir, ['env', `OTHER_KEY=${SECRET}`, 'sh', '-c', 'echo up; exec sleep 61']),
+      ],
+      'up',
+    );
+    children.push(other);
     const script = ATTACK.replaceAll('STATE', state)
+      .replaceAll('OTHER_KEY', SECRET)
+      .replaceAll('OTHER', String(processWith('OTHER_KEY')))
       .replaceAll('MESH', mesh)
       .replaceAll('DIR', dir)
       .replaceAll('SIDECAR', String(sidecar.pid));
     const [program = '', ...args] = [...enterAsApplication(walled, holder.pid ?? 0), ...inDirectory(dir, ['sh', '-c', script])];
-    const done = spawnSync(program, args, { encoding: 'utf8', timeout: 20_000 });
+    const done = spawnSync(program, args, { encoding: 'utf8', timeout: 60_000 });
     assert.equal(done.status, 0, done.stderr);
     assert.ok(!done.stdout.includes(SECRET));
     run(done.stdout.trim().split('\n'), walled);
@@ -97,6 +111,22 @@ const withMesh = async (privilege: Privilege, uid: number | undefined, run: (lin
   }
 };
 
+const hasProcess = (value: string): boolean => findProcess(`OTHER_KEY=${value}`) !== undefined;
+
+/** As this process sees it. */
+const processWith = (name: string): number => findProcess(`${name}=`) ?? assert.fail('the other application is not there');
+
+const findProcess = (entry: string): number | undefined => {
+  for (const pid of readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))) {
+    try {
+      if (readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`\0${entry}`)) return Number(pid);
+    } catch {
+      // Gone, or not ours to look at.
+    }
+  }
+  return undefined;
+};
+
 const went = (lines: readonly string[]): readonly string[] => lines.filter((l) => l.endsWith(': yes'));
 
 test('an application of another user reaches neither state nor configuration nor sidecar', { skip: !isRoot || forbidden }, async () => {
@@ -104,7 +134,7 @@ test('an application of another user reaches neither state nor configuration nor
   assert.ok(privilege.ok, privilege.ok ? '' : privilege.error);
   await withMesh(privilege.value, privilege.value.application?.uid, (lines, walled) => {
     assert.deepEqual(went(lines), ['write in its own folder: yes']);
-    assert.equal(lines.length, 15);
+    assert.equal(lines.length, 19);
     assert.match(notesOf(walled)[0] ?? '', /^identities: isolated: applications run as nobody/);
   });
 });
@@ -127,6 +157,53 @@ test('where applications are root, or cannot be kept out, it is said that identi
   const inside = withWalls({ kind: 'rootless', application: user }, { hidden: '/a', readOnly: '/a/shop/mesh' }, '/a/shop');
   assert.equal(inside.walls, undefined);
   assert.match(notesOf(inside)[0] ?? '', /^identities: not isolated/);
+});
+
+const ended = (child: ChildProcess): Promise<readonly [number | null, NodeJS.Signals | null]> =>
+  new Promise((resolve) => child.once('exit', (code, killer) => resolve([code, killer])));
+
+test('with processes of its own, an application hears signals, says how it ended, leaves nothing behind', {
+  skip: !isRoot || forbidden,
+}, async () => {
+  const base = mkdtempSync(join(tmpdir(), 'skein-apart-'));
+  const [state, mesh] = [join(base, 'state'), join(base, 'mesh')];
+  for (const folder of [state, mesh]) mkdirSync(folder);
+  chmodSync(base, 0o755);
+  const detected = detectPrivilege({}, 'nobody');
+  assert.ok(detected.ok);
+  const walled = withWalls(detected.value, { hidden: state, readOnly: mesh }, base);
+  const holder = await begin(hubHolder(walled), 'ready');
+  const children = [holder];
+  const start = async (script: string): Promise<ChildProcess> => {
+    const child = await begin([...enterAsApplication(walled, holder.pid ?? 0), ...inDirectory(base, ['sh', '-c', script])], 'up');
+    children.push(child);
+    return child;
+  };
+  try {
+    const orderly = await start('trap "exit 7" TERM; echo up; while :; do sleep 0.05; done');
+    process.kill(-(orderly.pid ?? 0), 'SIGTERM');
+    assert.deepEqual(await ended(orderly), [7, null]);
+    // As the first of its process namespace it would not hear of it.
+    const deaf = await start('echo up; exec sleep 62');
+    process.kill(-(deaf.pid ?? 0), 'SIGTERM');
+    const [code, killer] = await ended(deaf);
+    assert.ok(code === 128 + 15 || killer === 'SIGTERM', `${code} ${killer}`);
+    const left = await start('echo up; OTHER_KEY=left sleep 63 & exec sleep 63');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    process.kill(left.pid ?? 0, 'SIGKILL');
+    await ended(left);
+    if (walled.walls?.processes !== true) return;
+    for (let asked = 0; hasProcess('left') && asked < 500; asked++) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.ok(!hasProcess('left'), 'what it had started still runs');
+    const orphan = 'sh -c "sh -c \'exit 0\' & exit 0"; sleep 0.2; grep -l "^State:.Z" /proc/[0-9]*/status';
+    const [program = '', ...args] = [...enterAsApplication(walled, holder.pid ?? 0), ...inDirectory(base, ['sh', '-c', orphan])];
+    const done = spawnSync(program, args, { encoding: 'utf8', timeout: 60_000 });
+    assert.deepEqual([done.status, done.stdout], [1, ''], done.stderr);
+  } finally {
+    for (const { pid, exitCode, signalCode } of children)
+      if (pid !== undefined && exitCode === null && signalCode === null) process.kill(pid, 'SIGKILL');
+    rmSync(base, { recursive: true, force: true });
+  }
 });
 
 test('only root names another user', { skip: !isRoot }, () => {

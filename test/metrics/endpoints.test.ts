@@ -4,8 +4,8 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { Agent, createServer, type IncomingMessage, request, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -15,6 +15,7 @@ import { ProxyServer } from '../../src/proxy/bootstrap/proxy-server.ts';
 import { LimitMetrics } from '../../src/ratelimit/limit-metrics.ts';
 import type { Bootstrap } from '../../src/xds/gen/types.ts';
 import { startRig } from '../control/rig.ts';
+import { freePort } from '../free-port.ts';
 import { ENVOY, NO_ENVOY } from '../proxy/stock-envoy.ts';
 import { unknownFindings } from './promtool.ts';
 import { readStrictly } from './strict-text.ts';
@@ -32,14 +33,6 @@ const check = (page: string): void => {
   const findings = unknownFindings(page);
   if (findings === undefined) console.log('promtool is not here: its check was not run');
   else assert.deepEqual(findings, []);
-};
-
-const freePort = async (): Promise<number> => {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 };
 
 const bootstrap = (admin: number, port: number, tcp: number, backend: number, stats: boolean): Bootstrap => {
@@ -138,11 +131,27 @@ const untilServed = async (url: string): Promise<string> => {
   }
 };
 
-/** Requests that succeed, fail and are retried; a connection; then the page. */
+const get = async (url: string, agent: Agent): Promise<void> => {
+  const [response] = (await once(request(url, { agent }).end(), 'response')) as [IncomingMessage];
+  response.resume();
+  await once(response, 'close');
+};
+
+/** Requests that succeed, fail and are retried; a connection; then the page, when both that ended are over. */
 const use = async (port: number, tcp: number, admin: number): Promise<string> => {
-  for (const path of ['/', '/', '/5xx']) await (await fetch(`http://127.0.0.1:${port}${path}`)).text();
-  await (await fetch(`http://127.0.0.1:${tcp}/`, { headers: { connection: 'close' } })).text();
-  return untilServed(`http://127.0.0.1:${admin}/stats/prometheus`);
+  const [kept, single] = [new Agent({ keepAlive: true, maxSockets: 1 }), new Agent()];
+  for (const path of ['/', '/', '/5xx']) await get(`http://127.0.0.1:${port}${path}`, kept);
+  await get(`http://127.0.0.1:${tcp}/`, single);
+  for (let i = 0; ; i++) {
+    const page = await untilServed(`http://127.0.0.1:${admin}/stats/prometheus`);
+    const over = /^envoy_cluster_upstream_cx_destroy\{.*\} 2$/m.test(page);
+    if (!over && i < 100) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      continue;
+    }
+    for (const agent of [kept, single]) agent.destroy();
+    return page;
+  }
 };
 
 describe('pages of metrics', () => {
@@ -219,7 +228,14 @@ describe('pages of metrics', () => {
     });
     try {
       await untilServed(`http://127.0.0.1:${admin}/ready`);
-      const theirs = shapes(await use(port, tcp, admin));
+      const page = await use(port, tcp, admin);
+      const theirs = shapes(page);
+      assert.deepEqual(numbers(mine), numbers(page));
+      // Answers tell how many milliseconds they took, in as many digits.
+      const [sent = 0, sentThere = 0] = [mine, page]
+        .map((p) => numbers(p, ['http_downstream_cx_tx_bytes_total']))
+        .map((n) => Object.values(n)[0]?.[0]);
+      assert.ok(sent > 0 && Math.abs(sent - sentThere) <= 9, `${sent} bytes to clients, Envoy: ${sentThere}`);
       const strange = [...shapes(mine)].filter(
         ([name, shape]) => name.startsWith('envoy_') && !OURS.test(name) && theirs.get(name) !== shape,
       );
@@ -233,6 +249,51 @@ describe('pages of metrics', () => {
     }
   });
 });
+
+/** What the same traffic comes to in both: of connections, how many, who ended them, and each byte. */
+const SAME = [
+  'cluster_upstream_cx_total',
+  'cluster_upstream_cx_active',
+  'cluster_upstream_cx_destroy',
+  'cluster_upstream_cx_destroy_local',
+  'cluster_upstream_cx_destroy_remote',
+  'cluster_upstream_cx_destroy_with_active_rq',
+  'cluster_upstream_cx_destroy_local_with_active_rq',
+  'cluster_upstream_cx_http1_total',
+  'cluster_upstream_cx_http2_total',
+  'cluster_upstream_cx_rx_bytes_total',
+  'cluster_upstream_cx_tx_bytes_total',
+  'cluster_upstream_rq_retry',
+  'cluster_upstream_rq_retry_limit_exceeded',
+  'cluster_manager_cluster_added',
+  'http_downstream_cx_total',
+  'http_downstream_cx_active',
+  'http_downstream_cx_destroy',
+  'http_downstream_cx_http1_total',
+  'http_downstream_cx_http1_active',
+  'http_downstream_cx_ssl_total',
+  'http_downstream_cx_rx_bytes_total',
+  'http_downstream_rq_xx',
+  'listener_manager_listener_added',
+  'listener_manager_listener_create_success',
+  'tcp_downstream_cx_total',
+  'tcp_downstream_cx_rx_bytes_total',
+  'tcp_downstream_cx_tx_bytes_total',
+];
+
+const numbers = (page: string, names: readonly string[] = SAME): Readonly<Record<string, readonly number[]>> => {
+  const { samples } = readStrictly(page);
+  const ours = samples.filter(({ labels }) => labels['envoy_http_conn_manager_prefix'] !== 'admin');
+  return Object.fromEntries(
+    names.map((name) => [
+      name,
+      ours
+        .filter((s) => s.name === `envoy_${name}` && s.value > 0)
+        .map((s) => s.value)
+        .sort((a, b) => a - b),
+    ]),
+  );
+};
 
 /** Names that only this proxy has, or that stock Envoy tells only with other settings. */
 const OURS =

@@ -98,7 +98,7 @@ export const listenerRemoved = async (pair: SidecarPair): Promise<string> => {
     (await pair.proxies.client.get('/listeners?format=json')).includes('extraTcp') ? undefined : true;
   pair.removeListener('extraHttp');
   pair.removeListener('extraTcp');
-  await eventually('the listeners are gone', 3000, gone);
+  await eventually('the listeners are gone', 20_000, gone);
   await after(2000);
   pair.setListener('extraHttp', 303);
   pair.setListener('extraTcp', 303);

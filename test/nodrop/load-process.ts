@@ -31,14 +31,13 @@ export class LoadProcess {
     });
     this.#done = new Promise((ended, failed) => {
       child.once('error', failed);
-      child.once('exit', () => {
+      // Not at its exit: what it wrote last may still be on the way.
+      child.once('close', () => {
         clearTimeout(timer);
-        setTimeout(() => {
-          const line = out.trim().split('\n').at(-1) ?? '';
-          if (line.startsWith('[')) ended(JSON.parse(line) as LoadResult[]);
-          else failed(new Error(`the load ended without a result: ${out.slice(-500)}${err.slice(-2000)}`));
-          reject(new Error(`the load ended early: ${err.slice(-1000)}`));
-        }, 100);
+        const line = out.trim().split('\n').at(-1) ?? '';
+        if (line.startsWith('[')) ended(JSON.parse(line) as LoadResult[]);
+        else failed(new Error(`the load ended without a result: ${out.slice(-500)}${err.slice(-2000)}`));
+        reject(new Error(`the load ended early: ${err.slice(-1000)}`));
       });
     });
     this.#done.catch(() => undefined);

@@ -3,8 +3,9 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../free-port.ts';
 import { BareProxy, clusterTo, HTTP_OPTIONS, http2Upstream, type ProxyKind, socketAddress } from '../interop/bare-proxy.ts';
-import { freePorts, startPeer } from '../interop/peer-process.ts';
+import { startPeer } from '../interop/peer-process.ts';
 import { createAuthority } from '../proxy/certificates.ts';
 import { XdsControl } from './xds-control.ts';
 

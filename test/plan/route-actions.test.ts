@@ -175,7 +175,13 @@ describe('actions', () => {
     refuses(route({ hedge_policy: { initial_requests: 0 } }), 'virtual_hosts[0].routes[0].route.hedge_policy.initial_requests');
     refuses(route({ cors: {} }), 'virtual_hosts[0].routes[0].route.cors');
     refuses(route({ path_rewrite_policy: { name: 'x' } }), 'virtual_hosts[0].routes[0].route.path_rewrite_policy');
-    refuses(route({ internal_redirect_policy: {} }), 'virtual_hosts[0].routes[0].route.internal_redirect_policy');
+    const policy = 'virtual_hosts[0].routes[0].route.internal_redirect_policy';
+    const redirects = (more: object) => route({ internal_redirect_policy: more });
+    refuses(redirects({ redirect_response_codes: [301, 302, 303, 304, 307, 308] }), `${policy}.redirect_response_codes`);
+    refuses(redirects({ response_headers_to_copy: ['a', 'a'] }), `${policy}.response_headers_to_copy`);
+    refuses(redirects({ response_headers_to_copy: ['a', ':path'] }), `${policy}.response_headers_to_copy[1]`);
+    refuses(redirects({ response_headers_to_copy: ['Host'] }), `${policy}.response_headers_to_copy[0]`);
+    refuses(redirects({ predicates: [{ name: 'own' }] }), `${policy}.predicates[0]`);
     refuses(route({ cluster: '' }), 'virtual_hosts[0].routes[0].route');
     refuses(config([{ match: {}, route: { cluster: 'c' } }]), 'virtual_hosts[0].routes[0].match');
     refuses(config([to('c', { safe_regex: { regex: '(a' } })]), 'virtual_hosts[0].routes[0].match.safe_regex.regex');

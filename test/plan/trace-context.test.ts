@@ -26,6 +26,10 @@ test('a traceparent is read as W3C has it', () => {
     [`00-${'0'.repeat(32)}-${SPAN}-01`, 'broken', false],
     [`00-${TRACE}-${'0'.repeat(16)}-01`, 'broken', false],
     [`00-${TRACE}-${SPAN}`, 'broken', false],
+    [` 00-${TRACE}-${SPAN}-01\t`, 'context', true],
+    [`cc-${TRACE}-${SPAN}-01later`, 'broken', false],
+    [`00-${TRACE}${SPAN}--01`, 'broken', false],
+    [`00-${TRACE.slice(1)}g-${SPAN}-01`, 'broken', false],
     ['', 'broken', false],
   ];
   for (const [text, found, sampled] of rows) {

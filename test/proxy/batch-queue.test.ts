@@ -43,7 +43,7 @@ const rig = (more: Partial<BatchQueueOptions<string>> = {}) => {
   const { clock, pass } = virtualTime();
   const sent: Sent[] = [];
   let cancelled = 0;
-  const counts = { sent: { value: 0 }, dropped: { value: 0 }, failed: { value: 0 } };
+  const counts = { sent: { value: 0 }, dropped: { value: 0 }, failed: { value: 0 }, rejected: { value: 0 } };
   const queue = new BatchQueue<string>({
     wheel: new TimerWheel(clock),
     random: () => 0.5,
@@ -164,6 +164,16 @@ test('a batch that the server will never take is given up at once', () => {
   at(0).done(false, false);
   assert.deepEqual(told(), [0, 0, 3]);
   assert.equal(sent.length, 2);
+});
+
+test('what a server did not take of a batch that it took is counted apart, never beyond the batch', () => {
+  const { queue, at, told, counts } = rig();
+  for (const item of ['a', 'b', 'c']) queue.push(item);
+  at(0).done(true, false, 2);
+  assert.deepEqual([...told(), counts.rejected.value], [1, 0, 0, 2]);
+  for (const item of ['d', 'e', 'f']) queue.push(item);
+  at(1).done(true, false, 99);
+  assert.deepEqual([...told(), counts.rejected.value], [1, 0, 0, 5]);
 });
 
 test('an answer that comes twice counts once', () => {

@@ -41,7 +41,7 @@ describe('bootstrap', () => {
 
   test('unknown fields and what someone relies on are refused by path', async () => {
     await assert.rejects(loadBootstrap('{"static_resources": {"clusters": [{"nmae": "x"}]}}'), /static_resources\.clusters\[0\]\.nmae/);
-    await assert.rejects(loadBootstrap('{"stats_sinks": [{"name": "x"}]}'), /stats_sinks: is not supported/);
+    await assert.rejects(loadBootstrap('{"stats_sinks": [{"name": "x"}]}'), /stats_sinks\[0\]: sink x is not supported/);
     await assert.rejects(
       loadBootstrap('{"layered_runtime": {"layers": [{"name": "r", "rtds_layer": {"name": "x"}}]}}'),
       /layers\[0\]\.rtds_layer: is not supported/,

@@ -236,7 +236,7 @@ describe('skein proxy -c', () => {
       done();
     });
 
-  test('serves, says where its admin API is, drains on SIGTERM and exits 0', { timeout: 20_000 }, async () => {
+  test('serves, says where its admin API is, drains on SIGTERM and exits 0', { timeout: 120_000 }, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'skein-cli-'));
     const config = join(dir, 'e.json');
     const admin = join(dir, 'admin');
@@ -251,7 +251,7 @@ describe('skein proxy -c', () => {
     rmSync(dir, { recursive: true });
   });
 
-  test('validates without binding; names what is wrong; wrong usage is 2', { timeout: 20_000 }, async () => {
+  test('validates without binding; names what is wrong; wrong usage is 2', { timeout: 120_000 }, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'skein-cli-'));
     const good = join(dir, 'good.json');
     writeFileSync(good, JSON.stringify(bootstrapOf('web', httpListener('l', 'OUTBOUND', 'x', '/dev/null'), staticCluster('x', 9))));

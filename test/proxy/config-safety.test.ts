@@ -33,7 +33,7 @@ const upstreamTls = (validation: object): TransportSocket => ({
 
 describe('TLS', () => {
   for (const version of ['TLSv1.2', 'TLSv1.3'] as const)
-    test(`${version}: a peer with the wrong name stays refused however often it is tried`, { timeout: 10_000 }, async () => {
+    test(`${version}: a peer with the wrong name stays refused however often it is tried`, { timeout: 120_000 }, async () => {
       const leaf = authority.issue({ uri: 'spiffe://cluster.local/ns/x/sa/evil' });
       let served = 0;
       const server = createTlsServer({ cert: leaf.certificate, key: leaf.key, minVersion: version, maxVersion: version }, (socket) => {
@@ -152,7 +152,7 @@ describe('variants of connections', () => {
     plane.plane.setCluster(staticCluster('c', [1], { connect_timeout: '0.000001s' }));
   });
 
-  test('names that clients make up leave neither pools nor connections beyond the limit', { timeout: 10_000 }, async () => {
+  test('names that clients make up leave neither pools nor connections beyond the limit', { timeout: 120_000 }, async () => {
     const leaf = authority.issue({ dns: 'b.test' });
     const open = new Set<object>();
     const server = createTlsServer({ cert: leaf.certificate, key: leaf.key }, (socket) => {
@@ -209,7 +209,7 @@ describe('what a client or a cluster may ask', () => {
     assert.ok(heads.every((head) => !/x-envoy-(retry-on|max-retries)/.test(head)));
   });
 
-  test('max_connection_duration ends connections on both sides after a request', { timeout: 10_000 }, async () => {
+  test('max_connection_duration ends connections on both sides after a request', { timeout: 120_000 }, async () => {
     await using backend = await httpBackend((n) => String(n));
     const common = { max_connection_duration: '0.1s' };
     await using plane = await startPlane({
@@ -231,7 +231,7 @@ describe('what a client or a cluster may ask', () => {
     client.close();
   });
 
-  test('a host far below the success rate of the others is ejected', { timeout: 10_000 }, async () => {
+  test('a host far below the success rate of the others is ejected', { timeout: 120_000 }, async () => {
     await using bad = await httpBackend(() => 'HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n');
     await using good = await httpBackend(() => 'good');
     await using better = await httpBackend(() => 'good');

@@ -20,7 +20,7 @@ const WARM_UP = 150;
 const KEPT_BYTES_MAX = 700;
 const NOISE_BYTES = 300_000;
 const SETTLE_MS = 400;
-const TEST_MS = 60_000;
+const TEST_MS = 120_000;
 
 interface Runtime {
   readonly collect: () => void;

@@ -19,7 +19,7 @@ import {
 } from './harness.ts';
 import { ISTIO_RETRY, startPair } from './mesh-pair.ts';
 
-const SOON_MS = 2000;
+const SOON_MS = 20_000;
 
 const soon = async <T>(what: string, work: Promise<T>): Promise<T> => {
   let timer: NodeJS.Timeout | undefined;

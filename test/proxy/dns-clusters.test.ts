@@ -38,7 +38,7 @@ const named = (type: 'STRICT_DNS' | 'LOGICAL_DNS', names: readonly string[], por
 
 describe('a cluster of names', () => {
   for (const type of ['STRICT_DNS', 'LOGICAL_DNS'] as const) {
-    test(`${type}: serves once the name resolves, and on through failures of the server`, { timeout: 10_000 }, async () => {
+    test(`${type}: serves once the name resolves, and on through failures of the server`, { timeout: 120_000 }, async () => {
       await using backend = await httpBackend(() => 'here');
       const dns = new FakeDns();
       dns.answers.set('a.test', new Error('nobody knows'));
@@ -62,7 +62,7 @@ describe('a cluster of names', () => {
     });
   }
 
-  test('a name without address empties a strict cluster and leaves a logical one where it was', { timeout: 10_000 }, async () => {
+  test('a name without address empties a strict cluster and leaves a logical one where it was', { timeout: 120_000 }, async () => {
     await using backend = await httpBackend(() => 'here');
     const dns = new FakeDns();
     dns.answers.set('a.test', ['127.0.0.1']);
@@ -84,7 +84,7 @@ describe('a cluster of names', () => {
     logical.close();
   });
 
-  test('a logical host that moves keeps its connections; new ones go to the new address', { timeout: 10_000 }, async () => {
+  test('a logical host that moves keeps its connections; new ones go to the new address', { timeout: 120_000 }, async () => {
     await using old = await httpBackend(() => 'old');
     await using fresh = await httpBackend(() => 'new');
     const dns = new FakeDns();

@@ -2,6 +2,7 @@
 // see and the log says is in fault-outcomes-http2.ts, in stock Envoy 1.40's words.
 import { createServer, type Socket } from 'node:net';
 import type { Cluster, Route } from '../../src/xds/gen/types.ts';
+import { freePort } from '../free-port.ts';
 import { block, FRAME, frame, HTTP2_CLUSTER } from './http2-peers.ts';
 
 type Fields = readonly (readonly [string, string])[];
@@ -336,6 +337,7 @@ const serve = (row: Http2Fault, count: () => number) => (socket: Socket) => {
 };
 
 export const startHttp2Upstream = async (row: Http2Fault): Promise<Http2Upstream> => {
+  if (row.listen === 'closed') return { port: await freePort(), [Symbol.asyncDispose]: () => Promise.resolve() };
   const sockets = new Set<Socket>();
   let n = 0;
   const server = createServer(
@@ -354,8 +356,7 @@ export const startHttp2Upstream = async (row: Http2Fault): Promise<Http2Upstream
       for (const socket of sockets) socket.destroy();
       server.close(() => done());
     });
-  if (row.listen === 'closed') await close();
-  return { port, [Symbol.asyncDispose]: () => (row.listen === 'closed' ? Promise.resolve() : close()) };
+  return { port, [Symbol.asyncDispose]: close };
 };
 
 export const http2FaultCluster = (row: Http2Fault, cluster: Cluster): Cluster => {

@@ -3,6 +3,7 @@
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import type { Cluster, Route } from '../../src/xds/gen/types.ts';
+import { freePort } from '../free-port.ts';
 import type { createAuthority } from './certificates.ts';
 
 export interface Outcome {
@@ -322,6 +323,7 @@ export const startUpstream = async (
     socket.on('data', (bytes) => row.serve?.(socket, bytes.toString('latin1'), mine));
     if (row.serve === undefined) socket.resume();
   };
+  if (row.listen === 'closed') return { port: await freePort(), [Symbol.asyncDispose]: () => Promise.resolve() };
   const tls = row.listen === 'tls' || row.listen === 'tls-other';
   const server = tls
     ? createTlsServer({ key: identity.key, cert: identity.certificate, allowHalfOpen: true }, take)
@@ -342,6 +344,5 @@ export const startUpstream = async (
       for (const socket of sockets) socket.destroy();
       server.close(() => done());
     });
-  if (row.listen === 'closed') await close();
-  return { port, [Symbol.asyncDispose]: () => (row.listen === 'closed' ? Promise.resolve() : close()) };
+  return { port, [Symbol.asyncDispose]: close };
 };

@@ -305,14 +305,14 @@ test('an upgrade has no body to wait for, and what is sent behind it is not lost
 
 const TO_TWO: Route = {
   match: { prefix: '/', headers: [{ name: 'x-to', string_match: { exact: 'two' } }] },
-  route: { cluster: 'two', timeout: '0.05s' },
+  route: { cluster: 'two', timeout: '1.2s' },
 };
 
 test('a filter that clears the route sends the request elsewhere, with what the other route says', async () => {
   const held = gate();
   await using one = await httpBackend(() => 'one');
   await using two = await httpBackend((n) => (n === 0 ? 'two' : 'silent'));
-  await using rig = await startRig([held.filter], [TO_TWO, toCluster('one', { idle_timeout: '0.01s' })], { one: one.port, two: two.port });
+  await using rig = await startRig([held.filter], [TO_TWO, toCluster('one', { idle_timeout: '1s' })], { one: one.port, two: two.port });
   const client = await RawClient.open(rig.port('in'));
   const send = async (n: number) => {
     client.send('GET /a HTTP/1.1\r\nhost: a\r\n\r\n');

@@ -79,21 +79,21 @@ const application = (heads: string[]) =>
 
 describe('the case of header names', () => {
   for (const cut of [false, true])
-    test(`is what was asked for${cut ? ', byte by byte' : ''}`, { timeout: 20_000 }, async () => {
+    test(`is what was asked for${cut ? ', byte by byte' : ''}`, { timeout: 120_000 }, async () => {
       const heads: string[] = [];
       await using backend = await application(heads);
       await using plane = await startPlane(resources(backend));
       assert.deepEqual(await play((name) => plane.port(name), heads, cut), []);
     });
 
-  test('is what stock Envoy writes', { timeout: 30_000, skip: NO_ENVOY }, async () => {
+  test('is what stock Envoy writes', { timeout: 120_000, skip: NO_ENVOY }, async () => {
     const heads: string[] = [];
     await using backend = await application(heads);
     await using envoy = await startEnvoy(resources(backend));
     assert.deepEqual(await play((name) => envoy.port(name), heads, false), []);
   });
 
-  test('lines the proxy writes itself follow it; a smuggled second name does not hide behind its case', { timeout: 20_000 }, async () => {
+  test('lines the proxy writes itself follow it; a smuggled second name does not hide behind its case', { timeout: 120_000 }, async () => {
     const heads: string[] = [];
     await using backend = await application(heads);
     await using plane = await startPlane(resources(backend));

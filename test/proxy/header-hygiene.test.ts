@@ -191,7 +191,7 @@ test('only an address counts as the client that a trusted proxy names, and only 
     assert.equal(await client('edge1', odd), '127.0.0.1', odd);
 });
 
-test('each is treated as stock Envoy treats it', { skip: NO_ENVOY, timeout: 60_000 }, async () => {
+test('each is treated as stock Envoy treats it', { skip: NO_ENVOY, timeout: 120_000 }, async () => {
   await using backend = await echo();
   await using plane = await startPlane(stage(backend.port));
   await using envoy = await startEnvoy(stage(backend.port));

@@ -118,7 +118,7 @@ test('a socket opened by extended CONNECT is what its path says to the policy an
   for (const [what] of ROWS.filter(([name]) => /denied/.test(name))) assert.equal(await met(what), 'answer ', what);
 });
 
-test('every form of it meets what it meets with stock Envoy', { skip: NO_ENVOY, timeout: 60_000 }, async () => {
+test('every form of it meets what it meets with stock Envoy', { skip: NO_ENVOY, timeout: 120_000 }, async () => {
   const { backend, take } = await upgradingBackend();
   await using _ = backend;
   await using plane = await startPlane(stage(backend.port));
@@ -163,7 +163,7 @@ const EXPECTATIONS: readonly (readonly [head: string, body: string])[] = [
 
 test('a body that is held back until it is asked for reaches a filter that needs it, as with stock Envoy', {
   skip: NO_ENVOY,
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   await using backend = await startBackend((socket, text) => {
     if (/\r\n\r\n/.test(text)) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok');

@@ -6,31 +6,18 @@ import { spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { decode as decodeDns, encode as encodeDns } from 'dns-packet';
 import { CLUSTER_TYPE, LISTENER_TYPE } from '../../src/xds/resource-types.ts';
 import { FakeControlPlane, respond, scratch } from '../agent/fake-control-plane.ts';
+import { freePorts } from '../free-port.ts';
 import { HCM, listener, ROUTER } from './harness.ts';
 import { runs, until } from './hot-restart-rig.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const TOKEN = 'secret-token-of-the-test';
-
-const freePorts = async (count: number): Promise<number[]> => {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((s) => (s.address() as AddressInfo).port);
-  await Promise.all(servers.map((s) => new Promise((resolve) => s.close(resolve))));
-  return ports;
-};
 
 /** Answers every first subscription: no clusters, one listener. */
 const serveConfiguration = (plane: FakeControlPlane, port: number): NodeJS.Timeout => {
@@ -76,7 +63,7 @@ const askDns = async (port: number): Promise<string> => {
   }
 };
 
-test('agent and proxy hand over together', { timeout: 40_000 }, async () => {
+test('agent and proxy hand over together', { timeout: 120_000 }, async () => {
   const { dir, remove } = scratch();
   const plane = new FakeControlPlane(join(dir, 'cp.sock'));
   await plane.start();
@@ -115,7 +102,7 @@ test('agent and proxy hand over together', { timeout: 40_000 }, async () => {
     assert.match(await get(admin, '/hot_restart', 'POST'), /^202/);
     // The one that serves is the one that the operator reaches.
     await plane.operators.next();
-    const { call, replies } = await plane.operators.next(15_000);
+    const { call, replies } = await plane.operators.next(60_000);
     call.write(Buffer.from(JSON.stringify({ id: 1, method: 'GET', path: '/hot_restart' })));
     const answered = JSON.parse((await replies.next()).body) as { epoch: number; pid: number };
     assert.equal(answered.epoch, 1);

@@ -183,7 +183,7 @@ export const runs = (pid: number): boolean => {
   }
 };
 
-export const until = async (holds: () => boolean | Promise<boolean>, otherwise: () => string, withinMs = 10_000): Promise<void> => {
+export const until = async (holds: () => boolean | Promise<boolean>, otherwise: () => string, withinMs = 60_000): Promise<void> => {
   const end = Date.now() + withinMs;
   while (!(await holds())) {
     if (Date.now() > end) throw new Error(otherwise());

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { ProxyProcess, proxyConfig, runs, SteadyClient, startEcho, until } from './hot-restart-rig.ts';
 
-describe('hot restart', { timeout: 60_000 }, () => {
+describe('hot restart', { timeout: 120_000 }, () => {
   test('five in a row lose no request, no WebSocket message and no TCP byte', async () => {
     const echo = await startEcho();
     const proxy = new ProxyProcess(proxyConfig(echo.port));
@@ -99,7 +99,7 @@ describe('hot restart', { timeout: 60_000 }, () => {
 
   test('connections that outlive --parent-shutdown-time-s end with the old process', async () => {
     const echo = await startEcho();
-    const proxy = new ProxyProcess(proxyConfig(echo.port), ['--parent-shutdown-time-s', '1']);
+    const proxy = new ProxyProcess(proxyConfig(echo.port), ['--parent-shutdown-time-s', '3']);
     const pids: number[] = [];
     try {
       await proxy.ready();

@@ -36,7 +36,7 @@ const front = (backendPort: number, more: Partial<HttpConnectionManager> = {}, h
   });
 
 const eventually = async (what: string, holds: () => boolean): Promise<void> => {
-  for (const deadline = Date.now() + 5000; !holds(); ) {
+  for (const deadline = Date.now() + 20_000; !holds(); ) {
     if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

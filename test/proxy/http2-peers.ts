@@ -185,7 +185,7 @@ export const rawClient = async (port: number, silent = false): Promise<RawClient
       return closed;
     },
     send: (...out) => socket.write(Buffer.concat(out)),
-    until: (fits, ms = 5000) =>
+    until: (fits, ms = 20_000) =>
       new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
           waiting.delete(look);

@@ -6,7 +6,7 @@ import { eventually, fetchOnce, hcm, httpBackend, listener, RawClient, startPlan
 import { HTTP2_CLUSTER, http2Backend } from './http2-peers.ts';
 
 suite('an HTTP/2 pool', () => {
-  test('gives back what a mirrored request held that broke off before there was room for it', { timeout: 10_000 }, async () => {
+  test('gives back what a mirrored request held that broke off before there was room for it', { timeout: 120_000 }, async () => {
     await using backend = await httpBackend(() => 'app');
     const copies: http2.ServerHttp2Stream[] = [];
     await using shadow = await http2Backend((stream) => copies.push(stream), { maxConcurrentStreams: 1 });

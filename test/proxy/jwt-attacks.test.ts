@@ -51,7 +51,7 @@ test('what a stock Envoy refuses is refused in the same way; what it lets in is 
       assert.equal(mine.status, 401, name);
     }
   }
-  for (const until = performance.now() + 5000; envoy.log().length < ATTACKS.length && performance.now() < until; )
+  for (const until = performance.now() + 20_000; envoy.log().length < ATTACKS.length && performance.now() < until; )
     await new Promise((resolve) => setTimeout(resolve, 20));
   const [mine, its] = [ours.http, envoy.log()];
   assert.deepEqual([mine.length, its.length], [ATTACKS.length, ATTACKS.length]);

@@ -144,7 +144,7 @@ test('a server of keys that is slow, swollen, or sends elsewhere is a failure in
   for (const _ of answers) {
     const startedAt = performance.now();
     assert.equal((await rig.answer(early)).body, 'Jwks remote fetch is failed');
-    assert.ok(performance.now() - startedAt < 5000);
+    assert.ok(performance.now() - startedAt < 15_000);
   }
   assert.equal(await rig.call(early), 200);
   assert.equal(rig.count('jwks_fetch_failed'), answers.length);

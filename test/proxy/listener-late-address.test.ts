@@ -40,7 +40,7 @@ const dumped = ({ plane }: Plane, store: ResourceStore): readonly { readonly [fi
   return (JSON.parse(String(body)) as { configs?: { [field: string]: unknown }[] }).configs ?? [];
 };
 
-test('a listener that got its address late is shown without its error and goes when it is taken away', { timeout: 20_000 }, async () => {
+test('a listener that got its address late is shown without its error and goes when it is taken away', { timeout: 120_000 }, async () => {
   const taken = await startBackend(() => {});
   const { port } = taken.server.address() as AddressInfo;
   taken.server.unref();

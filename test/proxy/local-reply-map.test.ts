@@ -96,14 +96,14 @@ const play = async (port: (name: string) => number): Promise<string[]> => {
 const application = () => httpBackend(() => 'HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\nfrom the app');
 
 describe('local_reply_config', () => {
-  test('rewrites what the proxy answers by itself and nothing else', { timeout: 20_000 }, async () => {
+  test('rewrites what the proxy answers by itself and nothing else', { timeout: 120_000 }, async () => {
     await using backend = await application();
     await using plane = await startPlane(resources(backend));
     assert.deepEqual(await play((name) => plane.port(name)), []);
     assert.equal(plane.http[0]?.status, 529);
   });
 
-  test('is what stock Envoy does', { timeout: 30_000, skip: NO_ENVOY }, async () => {
+  test('is what stock Envoy does', { timeout: 120_000, skip: NO_ENVOY }, async () => {
     await using backend = await application();
     await using envoy = await startEnvoy(resources(backend));
     assert.deepEqual(await play((name) => envoy.port(name)), []);

@@ -37,13 +37,32 @@ protobuf.parse(
   root,
   { keepCase: true },
 );
+// As much of Prometheus' client model as metrics services are sent.
+protobuf.parse(
+  `syntax = "proto3"; package metrics;
+  message Label { string name = 1; string value = 2; }
+  message Value { double value = 1; }
+  message Quantile { double quantile = 1; double value = 2; }
+  message Summary { uint64 sample_count = 1; double sample_sum = 2; repeated Quantile quantile = 3; }
+  message Bucket { uint64 cumulative_count = 1; double upper_bound = 2; }
+  message Histogram { uint64 sample_count = 1; double sample_sum = 2; repeated Bucket bucket = 3; }
+  message Metric { repeated Label label = 1; Value gauge = 2; Value counter = 3; Summary summary = 4; int64 timestamp_ms = 6; Histogram histogram = 7; }
+  enum Type { COUNTER = 0; GAUGE = 1; SUMMARY = 2; UNTYPED = 3; HISTOGRAM = 4; }
+  message Family { string name = 1; string help = 2; Type type = 3; repeated Metric metric = 4; }
+  message Identifier { envoy.config.core.v3.Node node = 1; }
+  message Message { Identifier identifier = 1; repeated Family envoy_metrics = 2; }`,
+  root,
+  { keepCase: true },
+);
 
 export const ALS_PATH = '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs';
+export const METRICS_PATH = '/envoy.service.metrics.v3.MetricsService/StreamMetrics';
 export const OTLP_PATH = '/opentelemetry.proto.collector.logs.v1.LogsService/Export';
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever was sent
 export type Sent = Record<string, any>;
 const TYPES: Readonly<Record<string, string>> = {
+  [METRICS_PATH]: 'metrics.Message',
   [ALS_PATH]: 'envoy.service.accesslog.v3.StreamAccessLogsMessage',
   [OTLP_PATH]: 'otlp.Export',
 };
@@ -68,9 +87,16 @@ export interface CollectorOptions {
   readonly deaf?: boolean;
   /** Answers every call with this status. */
   readonly refuse?: number;
+  /** What a unary call is answered. */
+  readonly said?: Uint8Array;
 }
 
-export const startCollector = async ({ port = 0, deaf = false, refuse }: CollectorOptions = {}): Promise<LogCollector> => {
+export const startCollector = async ({
+  port = 0,
+  deaf = false,
+  refuse,
+  said = new Uint8Array(0),
+}: CollectorOptions = {}): Promise<LogCollector> => {
   const messages: LogCollector['messages'] = [];
   const sessions: http2.ServerHttp2Session[] = [];
   const waiting = new Set<() => void>();
@@ -99,7 +125,7 @@ export const startCollector = async ({ port = 0, deaf = false, refuse }: Collect
       if (stream.destroyed || stream.closed) return;
       stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-      stream.end(isUnary ? Buffer.from(frameMessage(new Uint8Array(0))) : undefined);
+      stream.end(isUnary ? Buffer.from(frameMessage(said)) : undefined);
     });
   });
   server.listen(port, '127.0.0.1');

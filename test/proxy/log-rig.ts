@@ -14,9 +14,12 @@ export interface LogRig extends Plane {
   count(name: string): number;
 }
 
-export const startLogging = async (resources: { clusters: readonly Cluster[]; listeners: readonly Listener[] }): Promise<LogRig> => {
-  const telemetry = new Telemetry({ own: UNKNOWN_PEER, version: '', clock: systemClock, random: () => 0.5, node: NODE });
-  const plane = await startPlane(resources, { observer: telemetry });
+export const startLogging = async (
+  resources: { clusters: readonly Cluster[]; listeners: readonly Listener[] },
+  workers = 1,
+): Promise<LogRig> => {
+  const telemetry = new Telemetry({ own: UNKNOWN_PEER, version: '', clock: systemClock, random: () => 0.5, node: NODE, workers });
+  const plane = await startPlane(resources, { observer: telemetry, workers });
   return {
     ...plane,
     telemetry,

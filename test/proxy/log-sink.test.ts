@@ -40,7 +40,7 @@ const smallDisk = (path: string): Disposable | undefined => {
 };
 
 const until = async (what: string, holds: () => boolean): Promise<void> => {
-  for (const deadline = performance.now() + 5000; !holds(); ) {
+  for (const deadline = performance.now() + 20_000; !holds(); ) {
     if (performance.now() > deadline) throw new Error(`not within 5 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }

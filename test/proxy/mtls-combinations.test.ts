@@ -160,7 +160,7 @@ const outcome = async (servers: string, clients: string, appPort: number): Promi
 
 describe('PeerAuthentication and DestinationRule together', () => {
   for (const [level, at] of Object.entries(LEVELS))
-    test(`mode set for the ${level}`, { timeout: 60_000 }, async () => {
+    test(`mode set for the ${level}`, { timeout: 120_000 }, async () => {
       await using app = await httpBackend((_n, head) => /x-forwarded-client-cert: (.*)/i.exec(head)?.[1] ?? 'no certificate');
       const wrong: string[] = [];
       for (const mode of ['DISABLE', 'PERMISSIVE', 'STRICT'] as const)

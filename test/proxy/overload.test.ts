@@ -31,7 +31,7 @@ const overloadOf = (manager: unknown, residentBytes: () => number, more: object 
   return { overload: new Overload({ config, stats, log, random: () => 0.5, residentBytes, descriptors: 1_000, ...more }), stats };
 };
 
-describe('overload', { timeout: 30_000 }, () => {
+describe('overload', { timeout: 120_000 }, () => {
   test('a threshold switches, a scale works in part, and both go back', () => {
     let resident = 100;
     const { overload, stats } = overloadOf(

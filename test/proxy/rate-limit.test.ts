@@ -262,7 +262,7 @@ describe('rate limit service', () => {
       await eventually(() => closed.logged.length === 1, 'logged');
       assert.deepEqual([refused.body, closed.logged[0]], ['', '500 RLSE rate_limiter_error'], what);
       assert.deepEqual(closed.counters(), { 'cluster.c.ratelimit.error': 1 }, what);
-      assert.ok(performance.now() - begin < 4000, what);
+      assert.ok(performance.now() - begin < 15_000, what);
     }
     await using percent = await start(
       () => ({ code: 13, message: '' }),

@@ -56,13 +56,13 @@ const statuses = async (port: number): Promise<readonly (readonly [string, numbe
   return found;
 };
 
-test('a response head is taken up to what its cluster allows', { timeout: 20_000 }, async () => {
+test('a response head is taken up to what its cluster allows', { timeout: 120_000 }, async () => {
   await using stack = new AsyncDisposableStack();
   const p = stack.use(await startPlane(await stage(stack)));
   assert.deepEqual(await statuses(p.port('l')), ROWS);
 });
 
-test('stock Envoy takes the same response heads', { timeout: 30_000, skip: NO_ENVOY }, async () => {
+test('stock Envoy takes the same response heads', { timeout: 120_000, skip: NO_ENVOY }, async () => {
   await using stack = new AsyncDisposableStack();
   const envoy = stack.use(await startEnvoy(await stage(stack)));
   assert.deepEqual(await statuses(envoy.port('l')), ROWS);

@@ -62,18 +62,26 @@ const look = async (port: number): Promise<Paced> => {
 
 const served = (_: number, head: string): string => ok(head.startsWith('GET /small') ? 'small' : BODY);
 
-const isPaced = ({ headMs, wholeMs, body }: Paced): void => {
-  assert.equal(body, BODY);
-  assert.ok(headMs < 200, `the head came after ${headMs} ms`);
-  // 16 KiB at 32 KiB/s, less the slice that may go at once.
-  assert.ok(wholeMs > 380 && wholeMs < 800, `the whole took ${wholeMs} ms`);
+/** Never too fast; slower than that is the machine at times, not always. How often it was looked at. */
+const isPaced = async (port: number): Promise<number> => {
+  let seen = '';
+  for (let n = 1; n <= TRIES; n++) {
+    const { headMs, wholeMs, body } = await look(port);
+    assert.equal(body, BODY);
+    // 16 KiB at 32 KiB/s, less the slice that may go at once.
+    assert.ok(wholeMs > 380, `the whole took ${wholeMs} ms`);
+    if (headMs < 200 && wholeMs < 800) return n;
+    seen += ` ${headMs} ${wholeMs}`;
+  }
+  assert.fail(`head and whole came after ms:${seen}`);
 };
+const TRIES = 20;
 
 test('a response is paced, and the connection serves the next request', async () => {
   await using app = await httpBackend(served);
   await using plane = await startPlane(resources(app.port));
-  isPaced(await look(plane.port('in')));
-  assert.equal(plane.plane.stats.find('http.test.fault.response_rl_injected')?.value, 2);
+  const looks = await isPaced(plane.port('in'));
+  assert.equal(plane.plane.stats.find('http.test.fault.response_rl_injected')?.value, 2 * looks);
   await eventually(() => plane.plane.stats.find('http.test.fault.active_faults')?.value === 0, 'the faults are over');
   assert.equal(plane.http[0]?.sent, BODY.length);
 });
@@ -81,7 +89,7 @@ test('a response is paced, and the connection serves the next request', async ()
 test('a stock Envoy takes the same time', { skip: NO_ENVOY }, async () => {
   await using app = await httpBackend(served);
   await using envoy = await startEnvoy(resources(app.port));
-  isPaced(await look(envoy.port('in')));
+  await isPaced(envoy.port('in'));
 });
 
 for (const kind of ['plane', 'a stock Envoy'] as const)
@@ -96,6 +104,10 @@ for (const kind of ['plane', 'a stock Envoy'] as const)
       assert.equal((await fetchOnce(subject.port('in'), '/', headers)).body, BODY);
       return performance.now() - start;
     };
+    const isFast = async (headers: string): Promise<void> => {
+      for (let n = 1; n <= TRIES; n++) if ((await timed(headers)) < 300) return;
+      assert.fail(headers);
+    };
     assert.ok((await timed('x-envoy-fault-throughput-response: 32\r\n')) > 380);
     for (const headers of [
       '',
@@ -103,7 +115,7 @@ for (const kind of ['plane', 'a stock Envoy'] as const)
       'x-envoy-fault-throughput-response: fast\r\n',
       'x-envoy-fault-throughput-response: 32\r\nx-envoy-fault-throughput-response-percentage: 0\r\n',
     ])
-      assert.ok((await timed(headers)) < 300, headers);
+      await isFast(headers);
   });
 
 test('over HTTP/2 streams are paced each for itself, and one that is taken back leaves nothing behind', async () => {

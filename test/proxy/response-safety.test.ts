@@ -15,7 +15,7 @@ const early = () =>
 const UNFINISHED = 'POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n';
 
 describe('a response that has begun', () => {
-  test('is cut, not followed by a second head, when the request turns out malformed', { timeout: 10_000 }, async () => {
+  test('is cut, not followed by a second head, when the request turns out malformed', { timeout: 120_000 }, async () => {
     await using backend = await early();
     await using plane = await startPlane({
       clusters: [staticCluster('c', [backend.port])],
@@ -34,7 +34,7 @@ describe('a response that has begun', () => {
     client.close();
   });
 
-  test('is cut when the request timeout ends it', { timeout: 10_000 }, async () => {
+  test('is cut when the request timeout ends it', { timeout: 120_000 }, async () => {
     await using backend = await early();
     await using plane = await startPlane({
       clusters: [staticCluster('c', [backend.port])],
@@ -48,7 +48,7 @@ describe('a response that has begun', () => {
 });
 
 describe('protocol changes', () => {
-  test('a 101 nobody asked for is a protocol error and its connection is not used again', { timeout: 10_000 }, async () => {
+  test('a 101 nobody asked for is a protocol error and its connection is not used again', { timeout: 120_000 }, async () => {
     await using backend = await startBackend((socket) =>
       socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
     );
@@ -63,7 +63,7 @@ describe('protocol changes', () => {
     client.close();
   });
 
-  test('CONNECT answered 2xx is a tunnel, not an idle connection', { timeout: 10_000 }, async () => {
+  test('CONNECT answered 2xx is a tunnel, not an idle connection', { timeout: 120_000 }, async () => {
     await using backend = await startBackend((socket, text) =>
       socket.write(text.startsWith('CONNECT') ? 'HTTP/1.1 200 OK\r\n\r\n' : `echo ${text}`),
     );
@@ -94,7 +94,7 @@ describe('protocol changes', () => {
 });
 
 describe('slow and stopped clients', () => {
-  test('the rest of a pipelined head is still read', { timeout: 10_000 }, async () => {
+  test('the rest of a pipelined head is still read', { timeout: 120_000 }, async () => {
     await using backend = await httpBackend(() => 'fine');
     await using plane = await startPlane({
       clusters: [staticCluster('c', [backend.port])],
@@ -108,7 +108,7 @@ describe('slow and stopped clients', () => {
     client.close();
   });
 
-  test('pipelined requests wait while their client takes no answers', { timeout: 15_000 }, async () => {
+  test('pipelined requests wait while their client takes no answers', { timeout: 120_000 }, async () => {
     let asked = 0;
     const big = 'x'.repeat(60_000);
     await using backend = await httpBackend(() => {
@@ -134,7 +134,7 @@ describe('slow and stopped clients', () => {
     client.close();
   });
 
-  test('one that stops reading loses its connection after its idle time', { timeout: 15_000 }, async () => {
+  test('one that stops reading loses its connection after its idle time', { timeout: 120_000 }, async () => {
     await using backend = await startBackend((socket) => {
       socket.write('HTTP/1.1 200 OK\r\ncontent-length: 30000000\r\n\r\n');
       socket.write(Buffer.alloc(30_000_000, 97));
@@ -153,7 +153,7 @@ describe('slow and stopped clients', () => {
     client.close();
   });
 
-  test('a socket that is to close soon closes although its peer does not read', { timeout: 10_000 }, async () => {
+  test('a socket that is to close soon closes although its peer does not read', { timeout: 120_000 }, async () => {
     await using backend = await startBackend((socket) => socket.pause());
     const client = await RawClient.open(backend.port);
     client.send('x');
@@ -167,7 +167,7 @@ describe('slow and stopped clients', () => {
 });
 
 describe('mirrors', () => {
-  test('a copy whose request broke off leaves no half-read connection behind', { timeout: 10_000 }, async () => {
+  test('a copy whose request broke off leaves no half-read connection behind', { timeout: 120_000 }, async () => {
     await using main = await httpBackend(() => 'main');
     // Answers at once and keeps the connection, however little of the body it has.
     await using copy = await startBackend((socket, text) => {
@@ -185,7 +185,7 @@ describe('mirrors', () => {
     await eventually(() => plane.plane.stats.gauge('cluster.m.upstream_cx_active').value === 0, 'the connection of the copy is closed');
   });
 
-  test('a copy nobody answers ends with the time of its route', { timeout: 10_000 }, async () => {
+  test('a copy nobody answers ends with the time of its route', { timeout: 120_000 }, async () => {
     await using main = await httpBackend(() => 'main');
     await using copy = await startBackend(() => {});
     await using plane = await startPlane({

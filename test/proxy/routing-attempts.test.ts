@@ -172,11 +172,11 @@ const TABLES: readonly RoutingTable[] = [
     shows: ['x-envoy-attempt-count', 'w'],
     seen: ['x-envoy-expected-rq-timeout-ms'],
     rows: {
-      'GET /\nx-plan: slow250:200;w=1|silent': '200 n0 x3 via_upstream x-envoy-attempt-count=3 w=1 [2000] [2000] [2000]',
+      'GET /\nx-plan: slow450:200;w=1|silent': '200 n0 x3 URX via_upstream x-envoy-attempt-count=3 w=1 [2000] [2000] [2000]',
       'GET /\nx-plan: silent|200;w=2': '200 n1 x2 via_upstream x-envoy-attempt-count=2 w=2 [2000] [2000]',
-      'GET /\nx-plan: slow250:503;w=1|slow300:200;w=2': '200 n1 x3 URX via_upstream x-envoy-attempt-count=3 w=2 [2000] [2000] [2000]',
-      'GET /\nx-plan: slow160:200;w=1|503;w=2': '200 n0 x3 URX via_upstream x-envoy-attempt-count=3 w=1 [2000] [2000] [2000]',
-      'GET /\nx-plan: slow250:reset|slow300:200;w=2': '200 n1 x3 URX via_upstream x-envoy-attempt-count=3 w=2 [2000] [2000] [2000]',
+      'GET /\nx-plan: slow450:503;w=1|slow700:200;w=2': '200 n1 x3 URX via_upstream x-envoy-attempt-count=3 w=2 [2000] [2000] [2000]',
+      'GET /\nx-plan: slow450:200;w=1|503;w=2': '200 n0 x3 URX via_upstream x-envoy-attempt-count=3 w=1 [2000] [2000] [2000]',
+      'GET /\nx-plan: slow450:reset|slow700:200;w=2': '200 n1 x3 URX via_upstream x-envoy-attempt-count=3 w=2 [2000] [2000] [2000]',
     },
   },
   {
@@ -204,9 +204,9 @@ const TABLES: readonly RoutingTable[] = [
     ],
     shows: ['w'],
     rows: {
-      'GET /\nx-envoy-hedge-on-per-try-timeout: true\nx-envoy-upstream-rq-timeout-ms: 600\nx-envoy-upstream-rq-per-try-timeout-ms: 100\nx-envoy-retry-on: 5xx\nx-plan: slow150:200;w=1|slow400:200':
+      'GET /\nx-envoy-hedge-on-per-try-timeout: true\nx-envoy-upstream-rq-timeout-ms: 1800\nx-envoy-upstream-rq-per-try-timeout-ms: 300\nx-envoy-retry-on: 5xx\nx-plan: slow550:200;w=1|slow1200:200':
         '200 n0 x2 via_upstream w=1',
-      'GET /\nx-envoy-hedge-on-per-try-timeout: true\nx-envoy-upstream-rq-timeout-ms: 600\nx-envoy-upstream-rq-per-try-timeout-ms: 100\nx-plan: slow250:200;w=1|slow400:200':
+      'GET /\nx-envoy-hedge-on-per-try-timeout: true\nx-envoy-upstream-rq-timeout-ms: 1500\nx-envoy-upstream-rq-per-try-timeout-ms: 100\nx-plan: slow250:200;w=1|slow400:200':
         '200 n0 x1 via_upstream w=1',
     },
   },

@@ -69,7 +69,7 @@ test('a bucket that nobody can reach gives its slot back', async () => {
   const buckets = new SharedBuckets(slots);
   for (let i = 0; i < 40; i++) buckets.take(`k${i}`, TEN_A_SECOND);
   assert.equal(slots.size, 40);
-  const until = performance.now() + 5000;
+  const until = performance.now() + 20_000;
   while (slots.size > 5 && performance.now() < until) {
     collect();
     await new Promise((resolve) => setTimeout(resolve, 10));

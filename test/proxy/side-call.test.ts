@@ -7,6 +7,7 @@ import type { ProxyEnvironment } from '../../src/proxy/proxy-environment.ts';
 import { type SideAnswer, type SideFailure, type SideRequest, sideCall } from '../../src/proxy/side-call.ts';
 import { frameMessage } from '../../src/wire/grpc-frames.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
+import { freePort } from '../free-port.ts';
 import { hcm, httpBackend, listener, ok, ROUTER, startPlane, staticCluster, toCluster } from './harness.ts';
 import { HTTP2_CLUSTER, http2Backend, protocolOptions } from './http2-peers.ts';
 
@@ -68,9 +69,8 @@ test('a side call brings the whole answer: status, headers of its own, body; its
 
 test('a side call fails by name: no cluster, no host, refused connection, reset, an answer too large', async () => {
   await using web = await httpBackend((_, head) => (head.includes('/reset') ? 'reset' : 'x'.repeat(1001)));
-  const gone = await httpBackend(() => '');
-  await gone[Symbol.asyncDispose]();
-  await using rig = await startRig([staticCluster('web', [web.port]), staticCluster('none', []), staticCluster('gone', [gone.port])]);
+  const clusters = [staticCluster('web', [web.port]), staticCluster('none', []), staticCluster('gone', [await freePort()])];
+  await using rig = await startRig(clusters);
   assert.equal(reasonOf(await ask(rig.env, { ...GET, cluster: 'nobody' })), 'no-cluster');
   assert.equal(reasonOf(await ask(rig.env, { ...GET, cluster: 'none' })), 'no-host');
   assert.equal(reasonOf(await ask(rig.env, { ...GET, cluster: 'gone' })), 'connect');

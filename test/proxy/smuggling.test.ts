@@ -24,7 +24,7 @@ describe('hostile HTTP/1 requests', () => {
     ['in one piece', 'whole'],
     ['in two pieces', 'halves'],
   ] as const)
-    test(`never become a second request, sent ${how}`, { timeout: 60_000 }, async () => {
+    test(`never become a second request, sent ${how}`, { timeout: 120_000 }, async () => {
       await using backend = await recordingBackend();
       await using plane = await startPlane(stage(backend.port));
       const wrong: string[] = [];

@@ -60,12 +60,12 @@ const logged = ({ clusters, listeners }: Resources, path: string): unknown => {
 };
 
 const eventually = async <T>(what: string, ask: () => Promise<T | undefined>): Promise<T> => {
-  for (const deadline = Date.now() + 15_000; Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 20_000; Date.now() < deadline; ) {
     const value = await ask().catch(() => undefined);
     if (value !== undefined) return value;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new Error(`Envoy, not within 15 s: ${what}`);
+  throw new Error(`Envoy, not within 20 s: ${what}`);
 };
 
 const stop = async (child: ChildProcess, folder: string): Promise<void> => {

@@ -8,6 +8,7 @@ import { SignalStore } from '../../src/control/telemetry/signal-store.ts';
 import { NOBODY } from '../../src/control/telemetry/speaker.ts';
 import { ProxyServer } from '../../src/proxy/bootstrap/proxy-server.ts';
 import type { Bootstrap } from '../../src/xds/gen/types.ts';
+import { freePort } from '../free-port.ts';
 
 const bootstrap = (port: number): Bootstrap => ({
   node: { id: 'sidecar~127.0.0.1~web-1.shop~shop.svc.cluster.local', metadata: { WORKLOAD_NAME: 'web', NAMESPACE: 'shop' } },
@@ -55,16 +56,6 @@ const status = (port: number): Promise<number> =>
   });
 
 const REQUESTS = 60;
-
-const freePort = async (): Promise<number> => {
-  const { createServer } = await import('node:net');
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
-    });
-  });
-};
 
 test('requests of every worker are told, each once', async () => {
   const port = await freePort();

@@ -13,6 +13,7 @@ import type {
   TransportSocket,
   UpstreamTlsContext,
 } from '../../src/xds/gen/types.ts';
+import { freePort } from '../free-port.ts';
 import { createAuthority } from './certificates.ts';
 import {
   chains,
@@ -194,7 +195,7 @@ describe('TLS origination', () => {
 test('a server that does not take up a session is checked anew', async () => {
   const matched = trusting({ match_typed_subject_alt_names: [{ san_type: 'DNS', matcher: { exact: 'b.test' } }] });
   const config = { sni: 'b.test', common_tls_context: matched };
-  const first = await startTlsBackend({});
+  const first = await startTlsBackend({}, await freePort());
   await using plane = await startPlane({
     clusters: [staticCluster('a', [first.port], { transport_socket: upstreamTls(config) })],
     listeners: [listener('l', tcpProxy('a'))],
@@ -302,7 +303,7 @@ describe('TLS termination', () => {
     });
 
   for (const how of ['ends its side', 'resets'] as const)
-    test(`a client that ${how} before its greeting is whole is over at once, and logged`, { timeout: 10_000 }, async () => {
+    test(`a client that ${how} before its greeting is whole is over at once, and logged`, { timeout: 120_000 }, async () => {
       await using plane = await startPlane({
         clusters: [staticCluster('c', [1])],
         listeners: [

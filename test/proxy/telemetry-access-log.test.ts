@@ -50,7 +50,7 @@ const telemetry = (clock = new ManualClock()): Telemetry => new Telemetry({ own:
 
 /** The file system answers when it does: waits for that, at most five seconds. */
 const until = async (holds: () => boolean): Promise<void> => {
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + 20_000;
   while (!holds() && performance.now() < deadline) await new Promise((r) => setImmediate(r));
 };
 

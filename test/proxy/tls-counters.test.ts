@@ -32,7 +32,7 @@ const counted = ({ plane }: Plane, prefix: string): string[] =>
     .sort();
 
 for (const version of ['TLSv1_2', 'TLSv1_3'] as const)
-  test(`what was agreed on is counted under Envoy's names (${version})`, { skip: NO_ENVOY, timeout: 20_000 }, async () => {
+  test(`what was agreed on is counted under Envoy's names (${version})`, { skip: NO_ENVOY, timeout: 120_000 }, async () => {
     await using app = await httpBackend(() => 'served');
     await using server = await startPlane({
       clusters: [staticCluster('app', [app.port])],

@@ -329,7 +329,7 @@ const clusters = (app: number, zipkin: Collector, otlp: Collector): readonly Clu
   staticCluster('otlp', [otlp.port]),
 ];
 
-test('spans and contexts are those of a stock Envoy', { skip: NO_ENVOY, timeout: 60_000 }, async () => {
+test('spans and contexts are those of a stock Envoy', { skip: NO_ENVOY, timeout: 120_000 }, async () => {
   const seen: Record<string, string>[] = [];
   await using app = await startApp(seen);
   await using zipkin = await startCollector('zipkin');

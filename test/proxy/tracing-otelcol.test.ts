@@ -3,23 +3,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from '../free-port.ts';
 import { startTracedPlane } from './tracing-plane.ts';
 
 const COLLECTOR = join(process.env['SKEIN_TEST_CACHE'] ?? join(homedir(), '.cache/skein-test'), 'bin/otelcol');
 const skip = existsSync(COLLECTOR) ? false : 'no OpenTelemetry collector here: SKEIN_TEST_OTELCOL=1 sh test/setup builds one';
-
-const freePort = async (): Promise<number> => {
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
-};
 
 interface Attribute {
   readonly key: string;
@@ -38,7 +29,7 @@ const attribute = (attributes: readonly Attribute[], key: string): string | unde
   attributes.find((a) => a.key === key)?.value.stringValue;
 
 for (const tracer of ['otlp', 'grpc'] as const)
-  test(`a real collector takes spans over ${tracer === 'grpc' ? 'gRPC' : 'HTTP'}`, { skip, timeout: 20_000 }, async () => {
+  test(`a real collector takes spans over ${tracer === 'grpc' ? 'gRPC' : 'HTTP'}`, { skip, timeout: 120_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), 'otelcol-'));
     const [http, grpc] = [await freePort(), await freePort()];
     const config = join(folder, 'config.yaml');

@@ -1,6 +1,6 @@
 // A proxy before an application that answers everything, with one listener whose requests are all traced.
 import { request as httpRequest } from 'node:http';
-import type { DataPlane } from '../../src/proxy/data-plane.ts';
+import type { DataPlane, DataPlaneOptions } from '../../src/proxy/data-plane.ts';
 import type { Cluster } from '../../src/xds/gen/types.ts';
 import { hcm, listener, startBackend, startPlane, staticCluster, toCluster } from './harness.ts';
 
@@ -23,7 +23,12 @@ export interface TracedPlane extends AsyncDisposable {
 }
 
 /** `collector`: its port; undefined: there is no such cluster. */
-export const startTracedPlane = async (collector: number | undefined, tracer: 'otlp' | 'grpc', more: object = {}): Promise<TracedPlane> => {
+export const startTracedPlane = async (
+  collector: number | undefined,
+  tracer: 'otlp' | 'grpc',
+  more: object = {},
+  options: Partial<DataPlaneOptions> = {},
+): Promise<TracedPlane> => {
   const app = await startBackend((socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok'));
   const leading = (port: number): Cluster => staticCluster('collector', [port], tracer === 'grpc' ? HTTP2 : {});
   const typed_config = {
@@ -34,10 +39,11 @@ export const startTracedPlane = async (collector: number | undefined, tracer: 'o
       : { http_service: { http_uri: { uri: 'otel.example/v1/traces', cluster: 'collector', timeout: '0.3s' } } }),
     ...more,
   };
-  const { plane, port } = await startPlane({
+  const resources = {
     clusters: [staticCluster('app', [app.port]), ...(collector === undefined ? [] : [leading(collector)])],
     listeners: [listener('l', hcm([toCluster('app')], { tracing: { provider: { name: 'tracer', typed_config } } }))],
-  });
+  };
+  const { plane, port } = await startPlane(resources, options);
   const at = port('l');
   return {
     plane,

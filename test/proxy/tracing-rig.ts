@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http';
 import { createServer as createHttp2Server, type Http2Server } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { frameMessage } from '../../src/wire/grpc-frames.ts';
 
 export interface SpanSeen {
   readonly traceId: string;
@@ -35,6 +36,8 @@ export interface Collector extends AsyncDisposable {
   whenSpans(count: number, withinMs?: number): Promise<readonly SpanSeen[]>;
   /** What is answered from now on; undefined: nothing at all. */
   answer: number | undefined;
+  /** What an answer says. */
+  said: Buffer;
   /** Requests that came, answered or not. */
   asked: number;
 }
@@ -165,6 +168,7 @@ const collected = (): Omit<Collector, 'port' | typeof Symbol.asyncDispose> & { r
     reports,
     spans,
     answer: 200,
+    said: Buffer.alloc(0),
     asked: 0,
     take: (report) => {
       reports.push(report);
@@ -197,7 +201,7 @@ export const startCollector = async (kind: 'zipkin' | 'otlp', at = 0): Promise<C
       const { answer } = collector;
       if (answer === undefined) return;
       if (answer < 300) kept.take({ path: request.url ?? '', headers: request.headers, spans: read(Buffer.concat(pieces)) });
-      response.writeHead(answer).end();
+      response.writeHead(answer).end(collector.said);
     });
   };
   const server = createServer(handle);
@@ -237,7 +241,7 @@ export const startGrpcCollector = async (): Promise<Collector> => {
         });
       stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': answer === 200 ? '0' : String(answer) }));
-      stream.end(Buffer.alloc(5));
+      stream.end(Buffer.from(frameMessage(collector.said)));
     });
   });
   const port = await listening(server);

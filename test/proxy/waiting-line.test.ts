@@ -64,13 +64,14 @@ suite('the line of waiting requests', () => {
     assert.deepEqual([line.next()?.client, line.next()?.client, line.next()], [b, c, undefined]);
   });
 
-  test('a crowd that gives up at once, the last first, is no work', { timeout: 20_000 }, () => {
+  test('a crowd that gives up at once, the last first, is no work', { timeout: 120_000 }, () => {
     const { limits, line } = start(100_000);
     const crowd = Array.from({ length: 60_000 }, client);
     for (const one of crowd) line.enter(one, limits);
-    const from = performance.now();
+    const before = process.cpuUsage();
     for (const one of crowd.reverse()) line.leave(one);
     assert.equal(line.length, 0);
-    assert.ok(performance.now() - from < 1500);
+    const { user, system } = process.cpuUsage(before);
+    assert.ok(user + system < 1_500_000, `${user + system} µs`);
   });
 });

@@ -149,7 +149,7 @@ const staying = async (port: number, tried: number, gone: number): Promise<{ rea
 };
 
 describe('several workers', { concurrency: 2 }, () => {
-  test('both serve, their counters add up exactly, and each request is logged once', { timeout: 60_000 }, async () => {
+  test('both serve, their counters add up exactly, and each request is logged once', { timeout: 120_000 }, async () => {
     const backend = new Backend();
     const port = await backend.listen();
     const log = join(mkdtempSync(join(tmpdir(), 'skein-workers-')), 'access.log');
@@ -204,7 +204,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('upstream connections reach their limit, never pass it, and serve both workers', { timeout: 60_000 }, async () => {
+  test('upstream connections reach their limit, never pass it, and serve both workers', { timeout: 120_000 }, async () => {
     const backend = new Backend(200, 3);
     const port = await backend.listen();
     const few = { circuit_breakers: { thresholds: [{ max_connections: 3, max_pending_requests: 500 }] } };
@@ -215,7 +215,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('one upstream connection is passed from worker to worker', { timeout: 60_000 }, async () => {
+  test('one upstream connection is passed from worker to worker', { timeout: 120_000 }, async () => {
     const backend = new Backend(200, 1);
     const port = await backend.listen();
     const one = { circuit_breakers: { thresholds: [{ max_connections: 1, max_pending_requests: 500 }] } };
@@ -230,7 +230,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('one HTTP/2 connection upstream is passed from worker to worker and loses no stream', { timeout: 60_000 }, async () => {
+  test('one HTTP/2 connection upstream is passed from worker to worker and loses no stream', { timeout: 120_000 }, async () => {
     // Connections with streams under way: the end of one that nobody uses may be heard of after the beginning of the next.
     const busy = new Map<unknown, number>();
     let most = 0;
@@ -270,7 +270,7 @@ describe('several workers', { concurrency: 2 }, () => {
     server.close();
   });
 
-  test('TCP tunnels reach the limit of upstream connections and never pass it', { timeout: 60_000 }, async () => {
+  test('TCP tunnels reach the limit of upstream connections and never pass it', { timeout: 120_000 }, async () => {
     const { server, port } = await startEcho();
     server.unref();
     let open = 0;
@@ -302,7 +302,7 @@ describe('several workers', { concurrency: 2 }, () => {
     server.close();
   });
 
-  test('running and waiting requests reach their limits and never pass them', { timeout: 60_000 }, async () => {
+  test('running and waiting requests reach their limits and never pass them', { timeout: 120_000 }, async () => {
     const backend = new Backend(200, 30);
     const port = await backend.listen();
     const few = { circuit_breakers: { thresholds: [{ max_requests: 5, max_pending_requests: 1000 }] } };
@@ -320,7 +320,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('a downstream connection limit, and that of the whole process, hold for all workers', { timeout: 60_000 }, async () => {
+  test('a downstream connection limit, and that of the whole process, hold for all workers', { timeout: 120_000 }, async () => {
     const backend = new Backend();
     const port = await backend.listen();
     const limit = {
@@ -354,7 +354,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('a host is ejected by what all workers saw, for all of them, and no more hosts than allowed', { timeout: 60_000 }, async () => {
+  test('a host is ejected by what all workers saw, for all of them, and no more hosts than allowed', { timeout: 120_000 }, async () => {
     const bad = [new Backend(500), new Backend(500)] as const;
     const good = [new Backend(), new Backend()] as const;
     const ports = await Promise.all([...bad, ...good].map((b) => b.listen()));
@@ -371,7 +371,7 @@ describe('several workers', { concurrency: 2 }, () => {
     for (const backend of [...bad, ...good]) backend.close();
   });
 
-  test('a drain lets requests of all workers finish', { timeout: 60_000 }, async () => {
+  test('a drain lets requests of all workers finish', { timeout: 120_000 }, async () => {
     const backend = new Backend(200, 700);
     const port = await backend.listen();
     await during(oneListener(clusterOf('b', [port])), async (proxy, to) => {
@@ -388,7 +388,7 @@ describe('several workers', { concurrency: 2 }, () => {
     backend.close();
   });
 
-  test('hot restarts to more and to fewer workers lose neither connection nor request', { timeout: 90_000 }, async () => {
+  test('hot restarts to more and to fewer workers lose neither connection nor request', { timeout: 120_000 }, async () => {
     const { server, port } = await startEcho();
     const { proxy, workers } = launched(proxyConfig(port));
     const pids: number[] = [];

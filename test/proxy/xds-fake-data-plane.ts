@@ -164,7 +164,7 @@ export class FakeDataPlane implements DataPlane {
   readonly connections = 0;
   drainGracefully(): void {}
   stopListening(): void {}
-  keepServing(): void {}
+  failHealth(): void {}
   async settled(): Promise<void> {}
   drain(): void {
     this.drained = true;

@@ -221,7 +221,7 @@ describe('xDS subscriptions', () => {
 });
 
 describe('file sources', () => {
-  test('resources from a file, again when it is moved into place', { timeout: 10_000 }, async () => {
+  test('resources from a file, again when it is moved into place', { timeout: 120_000 }, async () => {
     const dir = mkdtempSync(join(tmpdir(), 'skein-file-'));
     const path = join(dir, 'cds.json');
     const save = (...names: string[]): void => {

@@ -16,6 +16,8 @@ export interface SecurityCheck {
   readonly proxy?: ProxyKind;
   /** It runs a mesh of its own: after those on the shop, which is stopped before it. */
   readonly ownMesh?: true;
+  /** How long it works by intent: it has that much more time before it counts as hanging. */
+  readonly seconds?: number;
   /** Throws when it does not hold. What it returns is printed beside the name: one short line, numbers. */
   run(): Promise<string | undefined>;
 }
@@ -23,6 +25,8 @@ export interface SecurityCheck {
 export interface SecurityContext {
   /** The form for CI: all checks together within 3 minutes. */
   readonly short: boolean;
+  /** How long the rotation under load runs; undefined: as long as the form of the run has it. */
+  readonly loadSeconds?: number;
   /** Sidecars to run live checks with, in this order. */
   readonly proxies: readonly ProxyKind[];
   /** The real Envoy; undefined when there is none. */

@@ -3,27 +3,41 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Mesh } from '../integration/mesh.ts';
+import { Mesh, run } from '../integration/mesh.ts';
 import { expect } from '../integration/suite.ts';
-import type { Checks, SecurityContext } from './check.ts';
+import type { Checks, ProxyKind, SecurityCheck, SecurityContext } from './check.ts';
 
-const PORT = 18_195;
+const PORT = { skein: 18_195, envoy: 18_196 } as const;
 const USER = 'nobody';
 
 const FILES = [
-  ['test/control/doors.test.ts', 'get another identity’s certificate, reuse a join token, come in without a proof or with a foreign one'],
-  ['test/control/other-identities.test.ts', 'read another node’s secrets or configuration, or be asked in another’s place'],
-  ['test/control/registration.test.ts', 'register endpoints for another service account', 'account'],
-  ['test/control/admin-access.test.ts', 'write configuration by the admin API, or find a token in what is kept or shown'],
+  [
+    'test/control/auth/doors.test.ts',
+    'get another identity’s certificate, reuse a join token, come in without a proof or with a foreign one',
+  ],
+  ['test/control/auth/other-identities.test.ts', 'read another node’s secrets or configuration, or be asked in another’s place'],
+  ['test/control/registration/registration.test.ts', 'register endpoints for another service account', 'account'],
+  ['test/control/auth/admin-access.test.ts', 'write configuration by the admin API, or find a token in what is kept or shown'],
   ['test/local/walls.test.ts', 'reach keys, sockets or configuration on disk or in memory where isolation is reported'],
   ['test/agent/workload-api.test.ts', 'be given a key by the Workload API without asking as it says'],
 ] as const;
 
 export const checks: Checks = (context) => {
-  let mesh: Promise<Mesh> | undefined;
-  const live = (): Promise<Mesh> => {
-    mesh ??= start(context);
+  const meshes = new Map<ProxyKind, Promise<Mesh>>();
+  const live = (proxy: ProxyKind): Promise<Mesh> => {
+    const mesh = meshes.get(proxy) ?? start(context, proxy);
+    meshes.set(proxy, mesh);
     return mesh;
+  };
+  /** It is not to run beside what comes after. */
+  const last = async (proxy: ProxyKind, look: (mesh: Mesh) => Promise<string>): Promise<string> => {
+    const mesh = await live(proxy);
+    try {
+      return await look(mesh);
+    } finally {
+      mesh.remove();
+      meshes.delete(proxy);
+    }
   };
   return [
     ...FILES.map(([path, cannot, only]) => ({
@@ -32,41 +46,46 @@ export const checks: Checks = (context) => {
       needs: [],
       run: () => context.testFile(path, only === undefined ? {} : { only }),
     })),
-    {
-      line: 4,
-      name: 'from inside an application of the live shop: no key, no socket, no configuration of the mesh',
-      needs: ['root', 'namespaces'],
-      proxy: 'skein',
-      run: async () => attack(await live()),
-    },
+    ...context.proxies.map(
+      (proxy): SecurityCheck => ({
+        line: 4,
+        name: 'from inside an application of the live shop: no key, no socket, no configuration of the mesh',
+        needs: proxy === 'envoy' ? ['root', 'namespaces', 'envoy', 'time'] : ['root', 'namespaces'],
+        proxy,
+        ownMesh: true,
+        run: () => (proxy === 'envoy' ? last(proxy, attack) : live(proxy).then(attack)),
+      }),
+    ),
     {
       line: 4,
       name: 'the shop’s own processes listen on this machine’s loopback only, and its files are its owner’s alone',
       needs: ['root', 'namespaces'],
       proxy: 'skein',
-      run: async () => doorsOf(await live()),
+      ownMesh: true,
+      run: async () => doorsOf(await live('skein')),
     },
     {
       line: 4,
       name: 'dumps, pages and logs of a live sidecar and of the control plane hold no key and no token',
       needs: ['root', 'namespaces'],
       proxy: 'skein',
-      run: async () => secretsShown(await live()),
+      ownMesh: true,
+      run: () => last('skein', secretsShown),
     },
   ];
 };
 
-const start = async (context: SecurityContext): Promise<Mesh> => {
-  const mesh = new Mesh({ port: PORT });
+const start = async (context: SecurityContext, proxy: ProxyKind): Promise<Mesh> => {
+  const mesh = new Mesh({ port: PORT[proxy], env: { ENVOY: context.envoy ?? '' } });
   context.onEnd(() => mesh.remove());
   // The applications' user has to get to its own folder.
   chmodSync(dirname(mesh.dir), 0o755);
-  await mesh.up('--user', USER);
+  await mesh.up('--user', USER, ...(proxy === 'envoy' ? ['--proxy', 'envoy'] : []));
   return mesh;
 };
 
 /** Each line: what was tried, and whether it went. */
-const attackText = (mesh: Mesh, sidecar: number, other: string): string =>
+const attackText = (mesh: Mesh, sidecar: number, other: string, application: number): string =>
   `
 try() { what=$1; shift; if "$@" >/dev/null 2>&1; then echo "yes $what"; else echo "no $what"; fi; }
 try 'run as root' sh -c '[ "$(id -u)" = 0 ]'
@@ -80,6 +99,10 @@ try 'read the memory of a sidecar' sh -c 'head -c 1 /proc/${sidecar}/environ || 
 try 'see what a sidecar has open' readlink /proc/${sidecar}/fd/0
 try 'see the files of a sidecar' ls /proc/${sidecar}/root/
 try 'end a sidecar' kill -9 ${sidecar}
+try 'see another application' ls /proc/${application}
+try 'read the environment of another application' grep -q SERVICE /proc/${application}/environ
+try 'see the files of another application' ls /proc/${application}/root/
+try 'end another application' kill -9 ${application}
 try 'change the redirection' sh -c 'nft flush ruleset || iptables -t nat -F'
 try 'ask the admin API of another sidecar' curl -sf --max-time 3 http://${other}:15000/config_dump
 try 'make another sidecar quit' curl -sf --max-time 3 -X POST http://${other}:15020/quitquitquit
@@ -90,7 +113,11 @@ try 'do its work' curl -sf --max-time 5 http://127.0.0.1:15021/healthz/ready
 const attack = async (mesh: Mesh): Promise<string> => {
   const [own, other] = [await mesh.workload('order-service'), await mesh.workload('user-service')];
   const sidecar = mesh.process('sidecar', other.name);
-  const done = await mesh.exec(own.name, 'sh', '-c', attackText(mesh, sidecar.pid, other.address));
+  const first = (name: string): number => childOf(mesh.process('application', name).pid);
+  const words = attackText(mesh, sidecar.pid, other.address, childOf(first(other.name)));
+  // Not by `skein exec`, which is the operator's: where the application itself is, and as what it is.
+  const inside = ['nsenter', '-t', String(first(own.name)), '-n', '-m', '-p', '--', 'setpriv', '--reuid', USER, '--regid', '65534'];
+  const done = await run('env', [...inside, '--clear-groups', '--no-new-privs', '--', 'sh', '-c', words], { msMax: 100_000 });
   expect(done.code === 0, `exit ${done.code}: ${done.err}`);
   const lines = done.out.trim().split('\n');
   const went = lines.filter((line) => line.startsWith('yes '));
@@ -98,6 +125,12 @@ const attack = async (mesh: Mesh): Promise<string> => {
   const status = await mesh.skein('status');
   expect(/identities: isolated: applications run as nobody/.test(status.out), `status says:\n${status.out}`);
   return `${lines.length - 1} attempts, none went`;
+};
+
+/** The only one; as root, an application is the second below what was started for it. */
+const childOf = (pid: number): number => {
+  const [child = ''] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
+  return Number(child);
 };
 
 /** Of the host's network: IPv4 and IPv6, `address:port` in hexadecimal, by inode. */

@@ -152,6 +152,10 @@ function* live(context: SecurityContext, proxy: ProxyKind): Iterable<SecurityChe
     return '1 denial';
   });
   yield check('what sidecars have denied is in the audit log: who, where, why', deniedInAudit);
+  yield check(
+    'a TCP connection that was refused is in the audit log with policy, rule and line, and explained by its address',
+    refusedConnection,
+  );
   yield check('the audit log knows what was seeded, and misses a line that is removed', (mesh) => audited(mesh, context));
 }
 
@@ -235,6 +239,26 @@ const deniedInAudit = (mesh: Mesh): Promise<string> =>
       return wanted.length > 0 ? `${wanted.length} of this caller, ${told.length} in all` : undefined;
     });
   });
+
+const refusedConnection = (mesh: Mesh): Promise<string> => {
+  const rules = '  selector: { matchLabels: { app: stock } }\n  action: DENY\n  rules:\n    - to: [{ operation: { ports: ["1"] } }]';
+  const text = policy('seed-tcp', `${rules}\n    - from: [{ source: { principals: ["*/sa/order-service"] } }]`);
+  return whileTextApplied(mesh, text, async () => {
+    const caller = await replica(mesh, 'order-service');
+    const entry = await eventually('the refused connection is in the audit log', 20_000, async () => {
+      await call(mesh, caller, 'http://stock:6379/');
+      const { out } = await mesh.skein('audit', 'show', '--type', 'denial', '-o', 'json');
+      return (JSON.parse(out) as (Denial & Readonly<Record<string, unknown>>)[]).find((e) => e['policy'] === 'production/seed-tcp');
+    });
+    const said = [entry.code, entry.who.replace(/^.*\/ns\//, ''), entry['rule'], entry['line']].join(' ');
+    if (said !== 'connection production/sa/order-service 1 9') throw new Error(`the audit log says: ${JSON.stringify(entry)}`);
+    const { code, out, err } = await mesh.skein('explain', '--connection', String(entry['connection']), '-o', 'json');
+    if (code !== 0) throw new Error(`explain: exit ${code} ${out}${err}`);
+    const { entries } = JSON.parse(out) as { readonly entries: readonly NonNullable<Told['decisive']>[] };
+    same('a refused connection', entries.at(-1)?.explanation.decidedBy, place('seed-tcp', 9));
+    return `${String(entry['connection'])} to ${String(entry['to'])}`;
+  });
+};
 
 const replica = async (mesh: Mesh, app: string): Promise<string> => (await mesh.workload(app)).name;
 

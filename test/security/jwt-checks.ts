@@ -8,7 +8,7 @@ export const checks: Checks = (context) => [
     line: 1,
     name: `keys fetched by the control plane: ${ISSUERS}`,
     needs: [],
-    run: () => context.testFile('test/control/issuer-faults.test.ts'),
+    run: () => context.testFile('test/control/auth/issuer-faults.test.ts'),
   },
   {
     line: 1,

@@ -40,13 +40,13 @@ const revoked = async (mesh: Mesh): Promise<string> => {
     talker.stdout?.on('data', (bytes: Buffer) => {
       said += bytes.toString();
     });
-    await eventually('the connection talks', 10_000, async () => (said.includes('talks') ? true : undefined));
+    await eventually('the connection talks', 20_000, async () => (said.includes('talks') ? true : undefined));
     const before = Date.now();
     await mesh.ok('ca', 'revoke', '--now');
     await eventually('the connection ends', ENDED_MS_MAX + 3000, async () => (said.includes('ended') ? true : undefined));
     const took = Number(/ended (\d+)/.exec(said)?.[1]) - before;
     expect(took <= ENDED_MS_MAX, `it ended ${took} ms after the command began`);
-    await eventually('calls go on', 5000, async () => ((await served(mesh)) ? true : undefined));
+    await eventually('calls go on', 20_000, async () => ((await served(mesh)) ? true : undefined));
     return `busy TCP ended after ${took} ms`;
   } finally {
     talker.kill();

@@ -47,7 +47,7 @@ export const checks: Checks = (context) => [
     line: 2,
     name: 'requests go on through renewals, a rotation step by step and a revoked root',
     needs: [],
-    run: () => context.testFile('test/control/ca-rotation.test.ts'),
+    run: () => context.testFile('test/control/ca/ca-rotation.test.ts'),
   },
   {
     line: 6,
@@ -63,12 +63,19 @@ export const checks: Checks = (context) => [
       needs: proxy === 'envoy' ? ['namespaces', 'envoy', 'time'] : ['namespaces'],
       proxy,
       ownMesh: true,
+      seconds,
       run: () => rotationUnderLoad(proxy, context),
     };
   }),
 ];
 
-const extentOf = ({ short }: SecurityContext): Extent => (short ? SHORT : WHOLE);
+/** Asked for less than a few lives of the whole form's root, it is the short form, longer. */
+const extentOf = ({ short, loadSeconds: seconds }: SecurityContext): Extent => {
+  if (seconds === undefined) return short ? SHORT : WHOLE;
+  return seconds < 300
+    ? { ...SHORT, seconds, rotations: Math.max(1, Math.floor(seconds / 60)) }
+    : { ...WHOLE, seconds, rotations: Math.floor(seconds / 200) };
+};
 
 const rotationUnderLoad = async (proxy: ProxyKind, context: SecurityContext): Promise<string> => {
   const extent = extentOf(context);

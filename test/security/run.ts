@@ -1,4 +1,4 @@
-// npm run test:security [-- --short] [--only LINE] [--proxy skein|envoy]: what the mesh's security is held to, one row a check. What this
+// npm run test:security [-- --short] [--only LINE] [--proxy skein|envoy] [--seconds N]: what the mesh's security is held to, one row a check. What this
 // machine cannot run is named, never counted as passed.
 import { parseArgs } from 'node:util';
 import { envoyBinary } from '../conformance/proxies.ts';
@@ -10,13 +10,21 @@ import { Rows } from './rows.ts';
 import { Stage } from './stage.ts';
 
 const { values } = parseArgs({
-  options: { short: { type: 'boolean' }, only: { type: 'string' }, proxy: { type: 'string' }, help: { type: 'boolean' } },
+  options: {
+    short: { type: 'boolean' },
+    only: { type: 'string' },
+    proxy: { type: 'string' },
+    seconds: { type: 'string' },
+    help: { type: 'boolean' },
+  },
 });
 if (values.help) {
   process.stdout.write(`npm run test:security [-- OPTIONS]
   --short          at most 3 minutes: shorter runs, and what takes long is left out by name
   --only LINE      checks of this line only, 1 to 7; or checks whose name has this text
   --proxy KIND     live checks with one kind of sidecar only: skein or envoy
+  --seconds N      how long identities rotate under load, 30 to 86400; below 300 lives and rate are those of --short.
+                   --seconds 60 --only 'under load' shows that it works; without it: 600
 `);
   process.exit(0);
 }
@@ -24,9 +32,18 @@ if (values.proxy !== undefined && values.proxy !== 'skein' && values.proxy !== '
   process.stderr.write(`--proxy is skein or envoy, not ${values.proxy}\n`);
   process.exit(2);
 }
+if (values.seconds !== undefined && !(/^\d+$/.test(values.seconds) && Number(values.seconds) >= 30 && Number(values.seconds) <= 86_400)) {
+  process.stderr.write(`--seconds is a number from 30 to 86400, not ${values.seconds}\n`);
+  process.exit(2);
+}
 const short = values.short === true;
 const proxies: readonly ProxyKind[] = values.proxy === undefined ? ['skein', 'envoy'] : [values.proxy];
-const stage = new Stage({ short, proxies, envoy: envoyBinary() });
+const stage = new Stage({
+  short,
+  proxies,
+  envoy: envoyBinary(),
+  ...(values.seconds === undefined ? {} : { loadSeconds: Number(values.seconds) }),
+});
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
     removeAll();

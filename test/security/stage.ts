@@ -30,6 +30,7 @@ spec:
 
 export class Stage implements SecurityContext {
   readonly short: boolean;
+  readonly loadSeconds?: number;
   readonly proxies: readonly ProxyKind[];
   readonly envoy: string | undefined;
   readonly scratch = mkdtempSync(join(tmpdir(), 'skein-security-'));
@@ -37,8 +38,9 @@ export class Stage implements SecurityContext {
   readonly #ends: (() => void | Promise<void>)[] = [];
   #shop: { readonly proxy: ProxyKind; readonly mesh: Mesh; readonly up: Promise<Mesh> } | undefined;
 
-  constructor({ short, proxies, envoy }: Pick<SecurityContext, 'short' | 'proxies' | 'envoy'>) {
+  constructor({ short, proxies, envoy, loadSeconds }: Pick<SecurityContext, 'short' | 'proxies' | 'envoy' | 'loadSeconds'>) {
     this.short = short;
+    if (loadSeconds !== undefined) this.loadSeconds = loadSeconds;
     this.proxies = proxies;
     this.envoy = envoy;
   }

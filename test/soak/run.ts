@@ -4,7 +4,7 @@
 // out who makes what grow. Not part of CI.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { freePorts } from '../interop/peer-process.ts';
+import { freePorts } from '../free-port.ts';
 import { tool } from '../interop/tools.ts';
 import { LoadProcess } from '../nodrop/load-process.ts';
 import type { Target } from '../nodrop/load-result.ts';

@@ -3,9 +3,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { buildSnapshot } from '../../src/mesh/snapshot.ts';
+import { announcedNode } from '../../src/proxy/bootstrap/node.ts';
+import { compileSampler } from '../../src/proxy/tracing/otel-sampler.ts';
+import { resourceAttributes } from '../../src/proxy/tracing/otlp-resource.ts';
 import { type NodeTelemetry, nodeTelemetry } from '../../src/translate/node-telemetry.ts';
 import { decodeNamed, encodeNamed } from '../../src/xds/codec.ts';
-import type { HttpConnectionManager_Tracing, Node } from '../../src/xds/gen/types.ts';
+import type { HttpConnectionManager_Tracing, Node, OpenTelemetryConfig } from '../../src/xds/gen/types.ts';
 import { meshConfigOf, resourcesOf } from './mesh-fixture.ts';
 import { nodeOf } from './patch-fixture.ts';
 
@@ -317,4 +320,68 @@ test("Dynatrace's sampler decides by itself, asked where the spans go or where i
   });
   const own = sampled({ tenant: 'abc', clusterId: 7, httpService: { ...service, http: { path: 'asked', timeout: '1s' } } });
   assert.match(JSON.stringify(own?.provider), /"uri":"collector.obs.svc.cluster.local\/asked","cluster":"[^"]*","timeout":"1s"\}\}/);
+});
+
+test('the control plane is a provider of spans that costs nothing before it is named: a cluster through the agent that takes them', () => {
+  const named = '  tracing: [{providers: [{name: skein}], randomSamplingPercentage: 100}]';
+  const metadata = { SKEIN_SPANS: '/run/web/xds.sock' };
+  const mesh = { extensionProviders: [{ name: 'skein', opentelemetry: { service: 'control-plane.skein.internal', port: 4317 } }] };
+  const t = telemetry(named, mesh, { metadata });
+  assert.equal(tracingOf(t).provider?.name, 'envoy.tracers.opentelemetry');
+  const [cluster, ...more] = t.collectors();
+  assert.equal(more.length, 0);
+  const { grpc_service } = (tracingOf(t).provider?.typed_config ?? {}) as { grpc_service?: { envoy_grpc?: { cluster_name?: string } } };
+  assert.equal(grpc_service?.envoy_grpc?.cluster_name, cluster?.name);
+  assert.equal(cluster?.load_assignment?.endpoints?.[0]?.lb_endpoints?.[0]?.endpoint?.address?.pipe?.path, '/run/web/xds.sock');
+  assert.equal(telemetry(named, mesh, { metadata }, 'router').collectors().length, 1);
+  assert.deepEqual(telemetry('', mesh, { metadata }).collectors(), []);
+  assert.deepEqual(telemetry('  tracing: [{providers: [{name: skein}], disableSpanReporting: true}]', mesh, { metadata }).collectors(), []);
+  const alone = telemetry(named, mesh);
+  assert.deepEqual([alone.tracing('outbound'), alone.collectors()], [undefined, []]);
+  assert.match(
+    alone
+      .notes()
+      .map((n) => n.what)
+      .join(),
+    /nothing beside it hands them on/,
+  );
+});
+
+test('a sampler and a detector that our own proxy would refuse are not sent to it, and that is noted at the object', () => {
+  const mesh = {
+    extensionProviders: [
+      {
+        name: 'p',
+        opentelemetry: {
+          ...service,
+          resourceDetectors: { environment: {}, dynatrace: {} },
+          dynatraceSampler: { tenant: 't', clusterId: 1 },
+        },
+      },
+    ],
+  };
+  const spec = '  tracing: [{providers: [{name: p}], randomSamplingPercentage: 5}]';
+  const sent = (node: Partial<Node>) => {
+    const t = telemetry(spec, mesh, node);
+    const { random_sampling, provider } = tracingOf(t);
+    return { t, random_sampling, config: provider?.typed_config as unknown as OpenTelemetryConfig };
+  };
+  const ours = sent(announcedNode({ id: 'sidecar~10.0.0.1~app-1.default~default.svc.cluster.local' }, '1.0.0'));
+  assert.equal(ours.config.sampler, undefined);
+  assert.deepEqual(ours.random_sampling, { value: 5 });
+  assert.deepEqual(
+    ours.config.resource_detectors?.map((d) => d.name),
+    ['envoy.tracers.opentelemetry.resource_detectors.environment'],
+  );
+  const notes = ours.t.notes().map(({ path, what }) => `${path} ${what}`);
+  assert.equal(notes.length, 2);
+  assert.match(notes.join(), /spec\.tracing .*DynatraceSamplerConfig.*spec\.tracing .*DynatraceResourceDetectorConfig/);
+  // What is sent is taken, and what was left out would have been refused.
+  compileSampler(ours.config.sampler, 'sampler');
+  resourceAttributes(ours.config, 'config');
+  const theirs = sent({});
+  assert.deepEqual(theirs.random_sampling, { value: 100 });
+  assert.throws(() => compileSampler(theirs.config.sampler, 'sampler'), /Dynatrace/);
+  assert.throws(() => resourceAttributes(theirs.config, 'config'), /Dynatrace/);
+  assert.deepEqual(theirs.t.notes(), []);
 });

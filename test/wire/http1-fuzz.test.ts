@@ -155,7 +155,7 @@ interface Read {
 }
 
 // What is whole for us and refused there, or read otherwise, would be a way past one of two readers.
-test("the runtime's parser reads the same requests or refuses them", { timeout: 30_000 }, async () => {
+test("the runtime's parser reads the same requests or refuses them", { timeout: 120_000 }, async () => {
   let read: Read[] = [];
   const answer = (req: IncomingMessage, res: ServerResponse): void => {
     const message: Read = { start: `${req.method} ${req.url}`, body: '', whole: false };

@@ -87,6 +87,47 @@ class Rig {
   }
 }
 
+test('a name that is let go before it was answered is owed no answer', () => {
+  const rig = new Rig();
+  rig.contents.set(ROUTE_TYPE.url, content(ROUTE_TYPE, { a: '1' }));
+  rig.request(ROUTE_TYPE, { resource_names_subscribe: ['a'] });
+  rig.writable = false;
+  rig.request(ROUTE_TYPE, { resource_names_subscribe: ['b', 'c'] });
+  rig.request(ROUTE_TYPE, { resource_names_unsubscribe: ['b'] });
+  rig.writable = true;
+  rig.server.refresh();
+  assert.deepEqual(rig.seen.at(-1)?.removed, ['c']);
+});
+
+test('the bytes of names come and go with the names, and of answers that are owed with the answers', () => {
+  const rig = new Rig();
+  const many = Array.from({ length: 1000 }, (_, i) => `name-${i}`);
+  rig.request(ROUTE_TYPE, { resource_names_subscribe: many });
+  const held = rig.server.heldBytes;
+  assert.ok(held > 64_000, `${held}`);
+  for (let round = 0; round < 3; round++) {
+    rig.request(ROUTE_TYPE, { resource_names_subscribe: ['fresh'] });
+    rig.request(ROUTE_TYPE, { resource_names_unsubscribe: ['fresh'] });
+  }
+  assert.ok(rig.server.heldBytes > held, 'nothing was answered yet');
+  rig.contents.set(ROUTE_TYPE.url, content(ROUTE_TYPE, { a: '1' }));
+  rig.server.refresh();
+  assert.equal(rig.server.heldBytes, held);
+  rig.request(ROUTE_TYPE, { resource_names_unsubscribe: many });
+  assert.equal(rig.server.heldBytes, 0);
+});
+
+test('a client that changes a long list name by name leaves no lists behind', () => {
+  const shared = new SharedWork();
+  const long = Array.from({ length: 19_000 }, (_, i) => `outbound|8080||service-${i}.some-namespace.svc.cluster.local`);
+  const first = shared.names(long);
+  assert.equal(shared.names([...long]), first);
+  for (let n = 0; n < 10; n++) shared.names(long.slice(n + 1));
+  assert.notEqual(shared.names([...long]), first, 'ten lists of a megabyte are not all kept');
+  const longer = Array.from({ length: 30_000 }, (_, i) => `n${i}`);
+  assert.notEqual(shared.names([...longer]), shared.names([...longer]));
+});
+
 describe('incremental server', () => {
   test('a wildcard client is sent everything once, then only what changed and what is gone', () => {
     const rig = new Rig();

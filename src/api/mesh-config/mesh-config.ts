@@ -136,12 +136,17 @@ const withDefaults = (written: MeshConfigSpec): MeshConfig => ({
   },
 });
 
+/** A service that is always there: the control plane itself, as a collector of spans by OTLP over gRPC. */
+export const CONTROL_PLANE_COLLECTOR = 'control-plane.skein.internal';
+
 /** The built-in providers, then those written; one of the same name takes the built-in's place. */
 const mergedProviders = (written: readonly ExtensionProvider[]): ExtensionProvider[] => {
   const builtIn: ExtensionProvider[] = [
     { name: 'prometheus', prometheus: {} },
     { name: 'stackdriver', stackdriver: {} },
     { name: 'envoy', envoyFileAccessLog: { path: '/dev/stdout' } },
+    // Ours: spans that `skein trace` shows.
+    { name: 'skein', opentelemetry: { service: CONTROL_PLANE_COLLECTOR, port: 4317 } },
   ];
   return [...builtIn.filter((b) => !written.some((w) => w.name === b.name)), ...written];
 };

@@ -218,8 +218,14 @@ const readBool = (node: ScalarNode, path: string, findings: Findings): boolean |
 const readDuration = (node: ScalarNode, path: string, findings: Findings): string | undefined => {
   const nanoseconds = typeof node.value === 'string' ? parseDuration(node.value) : undefined;
   if (nanoseconds !== undefined) return formatDuration(nanoseconds);
-  const hint = typeof node.value === 'number' ? `write the unit: "${node.value}s"` : 'units: h, m, s, ms, us, ns';
-  return wrongType(node, scalarNames.duration, path, findings, hint);
+  return wrongType(node, scalarNames.duration, path, findings, durationHint(node.value));
+};
+
+const durationHint = (value: unknown): string => {
+  const text = String(value);
+  if (/^\d+(?:\.\d+)?$/.test(text)) return `write the unit: "${text}s"`;
+  if (/^\d{1,9}d$/.test(text)) return `there is no unit for days: "${BigInt(text.slice(0, -1)) * 24n}h"`;
+  return /^[\d.]+(?:h|m|s|ms|us|ns)$/.test(text) ? 'at most 10,000 years' : 'units: h, m, s, ms, us, ns';
 };
 
 const checkLimits = (value: unknown, limits: Limits, path: string, findings: Findings): void => {

@@ -2,7 +2,7 @@
 // sidecar port is exposed and only an authenticated agent answers. JSON messages, as UTF-8 bytes:
 // `{id, method, path, body?}` to the agent, `{id, status, headers, body}` back. One stream per replica; the newest wins.
 // With `stream: true` the agent may answer in pieces: `more: true` in the first message, then `{id, body, more}` until `more` is false or
-// `{id, cancel: true}` has been sent.
+// `{id, cancel: true}` has been sent. `cut: true` in the last one: the sidecar has gone before it came to an end.
 import { err, ok, type Result } from '../../base/result.ts';
 import { OPERATOR_REPLY_BYTES_MAX, OPERATOR_REQUESTS_MAX, OPERATOR_SILENCE_MS, OPERATOR_TIMEOUT_MS } from '../limits.ts';
 
@@ -97,7 +97,7 @@ export class OperatorSession {
     clearTimeout(stream.timer);
     stream.timer = this.#silence(id);
     if (value['body'] !== '') stream.reader.piece(value['body']);
-    if (!value['more']) this.#ended(id, '');
+    if (!value['more']) this.#ended(id, value['cut'] === true ? 'disconnected' : '');
     return true;
   }
 
@@ -153,7 +153,7 @@ export class OperatorHub {
   }
 }
 
-type Fields = Partial<Readonly<Record<'id' | 'status' | 'headers' | 'body' | 'more', unknown>>>;
+type Fields = Partial<Readonly<Record<'id' | 'status' | 'headers' | 'body' | 'more' | 'cut', unknown>>>;
 
 const parseObject = (bytes: Uint8Array): Fields | undefined => {
   try {

@@ -9,7 +9,7 @@ export class PieceStream implements PieceReader {
   #response: ServerResponse | undefined;
   /** Came before there was a response to write to. */
   #early = '';
-  #over = false;
+  #ended: 'whole' | 'cut' | undefined;
 
   piece(text: string): void {
     const response = this.#response;
@@ -20,7 +20,7 @@ export class PieceStream implements PieceReader {
 
   /** An end that the sidecar has not said is seen: the answer is cut, not finished. */
   end(failure: string): void {
-    this.#over = true;
+    this.#ended = failure === '' ? 'whole' : 'cut';
     if (failure !== '') this.#response?.destroy();
     else this.#response?.end();
   }
@@ -33,8 +33,13 @@ export class PieceStream implements PieceReader {
         response.on('error', cancel);
         this.#response = response;
         if (response.destroyed) cancel();
-        else if (this.#over) response.end(this.#early);
-        else if (this.#early !== '') response.write(this.#early);
+        else if (this.#ended === 'whole') response.end(this.#early);
+        else if (this.#ended === 'cut') {
+          // What came is read first, and then that it was not all.
+          response.flushHeaders();
+          if (this.#early !== '') response.write(this.#early);
+          setImmediate(() => response.destroy());
+        } else if (this.#early !== '') response.write(this.#early);
         else response.flushHeaders();
         this.#early = '';
       },

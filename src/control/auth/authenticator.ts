@@ -4,6 +4,7 @@
 import type { X509Certificate } from 'node:crypto';
 import type { Log } from '../../base/log.ts';
 import { err, ok, type Result } from '../../base/result.ts';
+import { JOIN_PREFIX } from '../../identity/join-token.ts';
 import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
 import type { Refusal } from '../audit/trail.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
@@ -11,7 +12,7 @@ import type { TokenStore } from '../token-store.ts';
 import { Attempts, LOGIN_LIMIT, peerKey } from './attempts.ts';
 import type { Caller } from './caller.ts';
 import type { IssuerProof } from './issuer-proof.ts';
-import { JOIN_PREFIX, type JoinTokens } from './join-tokens.ts';
+import type { JoinTokens } from './join-tokens.ts';
 import { certificateCaller } from './peer-certificate.ts';
 import type { TokenReviewer } from './token-review.ts';
 
@@ -44,6 +45,8 @@ type Outcome = Result<Caller | undefined, GrpcStatus>;
 const BEARER = /^bearer\s+(\S+)$/i;
 const UNKNOWN: GrpcStatus = { code: GRPC.UNAUTHENTICATED, message: 'the workload token is not known here' };
 
+const EARLY: GrpcStatus = { code: GRPC.UNAUTHENTICATED, message: 'a join token buys a certificate, and nothing else' };
+
 export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #attempts: Attempts;
@@ -70,6 +73,8 @@ export class Authenticator {
       this.#options.metrics.count('skein_logins_limited');
       return err({ code: GRPC.RESOURCE_EXHAUSTED, message: 'too many proofs of this peer have failed: try later' });
     }
+    // Who has a good one guesses nothing, and may be too early: the certificate that it buys is on the way.
+    if (token.startsWith(JOIN_PREFIX) && !credentials.joins && this.#options.joinTokens.knows(token)) return err(EARLY);
     if (token.startsWith(JOIN_PREFIX)) return this.#settle(this.#join(token, credentials.joins), peer);
     const issuer = this.#options.issuers.find((i) => i.claims(token));
     const asked = issuer?.caller(token) ?? (token.includes('.') ? this.#options.reviewer?.caller(token) : undefined);

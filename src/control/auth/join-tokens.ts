@@ -2,6 +2,7 @@
 // the certificate. Each has an end and a number of uses, and can be revoked. Only hashes are kept, on disk too; a use is on disk before
 // it is worth anything, so a crash gives none back.
 import type { Result } from '../../base/result.ts';
+import { JOIN_PREFIX } from '../../identity/join-token.ts';
 import { isName } from './caller.ts';
 import { StoredTokens, type TokenFacts } from './stored-tokens.ts';
 
@@ -19,7 +20,6 @@ export interface JoinToken extends TokenFacts {
   readonly usesLeft: number;
 }
 
-export const JOIN_PREFIX = 'skein_join_';
 const JOIN_TOKENS_MAX = 1000;
 export const JOIN_USES_MAX = 10_000;
 export const JOIN_LIFE_MS_MAX = 365 * 86_400_000;
@@ -43,6 +43,11 @@ export class JoinTokens {
 
   revoke(id: string): boolean {
     return this.#tokens.revoke(id);
+  }
+
+  /** It would be worth something, where it is worth anything. Takes no use. */
+  knows(token: string): boolean {
+    return this.#tokens.find(token) !== undefined;
   }
 
   /** Takes one use. Which of unknown, spent, expired and revoked it is, the peer is not told. */

@@ -5,13 +5,17 @@ import { join } from 'node:path';
 import type { Log } from '../../base/log.ts';
 import { AdminError } from '../admin/http.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
+import { IntakeBudgets } from './intake-budgets.ts';
 import { LogIntake } from './log-intake.ts';
 import { MetricsIntake } from './metrics-intake.ts';
 import { PrometheusError, PrometheusSummary } from './prometheus-summary.ts';
 import { type OpenTelemetryStream, telemetryMethods } from './receivers.ts';
 import { RecentRequests } from './recent-requests.ts';
+import { RecentSpans } from './recent-spans.ts';
+import { RefusedConnections } from './refused-connections.ts';
 import { SignalStore } from './signal-store.ts';
 import { SliceFiles } from './slice-files.ts';
+import { type SpanIntake, spanIntake } from './span-intake.ts';
 import { Directory, type DirectoryOptions } from './speaker.ts';
 import { type GroupBy, type Signal, type SummaryFilter, type SummaryRow, summaryRows } from './summary.ts';
 
@@ -42,7 +46,11 @@ const COMPLAIN_MS = 10 * 60_000;
 
 export class ControlTelemetry {
   readonly streams: ReadonlyMap<string, OpenTelemetryStream>;
+  /** Batches of spans. */
+  readonly takeSpans: SpanIntake;
   readonly requests: RecentRequests = new RecentRequests();
+  readonly spans: RecentSpans = new RecentSpans();
+  readonly refused: RefusedConnections = new RefusedConnections();
   readonly #options: ControlTelemetryOptions;
   readonly #store: SignalStore;
   readonly #files: SliceFiles;
@@ -63,10 +71,20 @@ export class ControlTelemetry {
     this.#store.onMinute = (slice) => this.#files.append(slice, this.#store.table, now());
     const directory = new Directory({ instances, trustDomain, now });
     const store = this.#store;
+    const budgets = new IntakeBudgets(now());
+    this.takeSpans = spanIntake({ spans: this.spans, directory, budgets, counters: metrics, now });
     this.streams = telemetryMethods({
-      logs: new LogIntake({ store, requests: this.requests, directory, now, counts: this.#prometheus === undefined }),
+      logs: new LogIntake({
+        store,
+        requests: this.requests,
+        refused: this.refused,
+        directory,
+        now,
+        counts: this.#prometheus === undefined,
+      }),
       metrics: this.#prometheus === undefined ? new MetricsIntake({ store, now, lost: (entries) => this.#lose(entries) }) : undefined,
       directory,
+      budgets,
       counters: metrics,
       now,
       dropped: (entries) => {
@@ -75,8 +93,9 @@ export class ControlTelemetry {
       },
     });
     metrics.gauge('skein_telemetry_series', () => store.table.size);
-    metrics.gauge('skein_telemetry_bytes', () => store.bytes + this.requests.bytes);
+    metrics.gauge('skein_telemetry_bytes', () => store.bytes + this.requests.bytes + this.spans.bytes);
     metrics.gauge('skein_telemetry_requests', () => this.requests.size);
+    metrics.gauge('skein_telemetry_spans', () => this.spans.size);
     metrics.gauge('skein_telemetry_slices_lost', () => this.#files.lost);
     this.#timer = setInterval(() => store.turn(now()), TURN_MS);
     this.#timer.unref();

@@ -16,8 +16,15 @@ export const KEPT_MS = 24 * 3600 * 1000;
 /** Requests kept one by one, and the text that they may hold together. */
 export const REQUESTS_MAX = 20_000;
 export const REQUEST_BYTES_MAX = 24 * 1024 * 1024;
+/** Refused connections kept one by one. */
+export const REFUSED_MAX = 1000;
 /** Of a path, a user's header: what is longer is cut. */
 export const TEXT_CHARS_MAX = 1024;
+
+/** Spans that were told of, and the text that they may hold together; of one span, so many attributes. */
+export const SPANS_MAX = 20_000;
+export const SPAN_BYTES_MAX = 16 * 1024 * 1024;
+export const SPAN_ATTRIBUTES_MAX = 64;
 
 /** Of one proxy: what comes faster is not read. */
 export const ENTRIES_PER_S = 5_000;

@@ -5,6 +5,7 @@ import type { Node } from '../../xds/gen/types.ts';
 import { type LogEntry, readAccessLogs } from './log-reader.ts';
 import { isError } from './metrics-intake.ts';
 import { type Party, type RecentRequest, type RecentRequests, shownText } from './recent-requests.ts';
+import { isRefusal, type RefusedConnection, type RefusedConnections } from './refused-connections.ts';
 import type { SignalStore } from './signal-store.ts';
 import { type Directory, hostOf, NOBODY, partyOfPrincipal, type Speaker } from './speaker.ts';
 
@@ -18,6 +19,7 @@ export interface LogSpeaker extends Speaker {
 export interface LogIntakeOptions {
   readonly store: SignalStore;
   readonly requests: RecentRequests;
+  readonly refused?: RefusedConnections;
   readonly directory: Directory;
   readonly now: () => number;
   /** Requests of proxies that count nothing themselves are counted. */
@@ -53,6 +55,7 @@ export class LogIntake {
   }
 
   #entry(entry: LogEntry, speaker: LogSpeaker): void {
+    if (entry.kind === 'tcp' && isRefusal(entry.termination)) this.#options.refused?.add(this.#refusal(entry, speaker));
     const inbound = isInbound(entry, speaker);
     const reporter = inbound ? 'destination' : speaker.gateway ? 'gateway' : 'source';
     const { source, destination } = this.#parties(entry, speaker, inbound);
@@ -61,6 +64,22 @@ export class LogIntake {
     const protocol = entry.kind === 'tcp' ? 'tcp' : isGrpc ? 'grpc' : 'http';
     if (speaker.counts && this.#options.counts) this.#count(entry, speaker, { reporter, source, destination, protocol, grpcStatus });
     if (entry.kind === 'http') this.#options.requests.add(requestOf(entry, speaker.proxy, reporter, source, destination, protocol));
+  }
+
+  #refusal(entry: LogEntry, { proxy, party }: LogSpeaker): RefusedConnection {
+    const remote = entry.downstreamDirect || entry.downstreamRemote;
+    const seen = this.#options.directory.at(remote) ?? (entry.peerUri === '' ? NOBODY : partyOfPrincipal(entry.peerUri));
+    return {
+      atMs: entry.startMs,
+      proxy,
+      source: { ...seen, principal: entry.peerUri },
+      destination: party,
+      remote: shownText(remote),
+      local: shownText(entry.downstreamLocal),
+      sni: shownText(entry.sni),
+      cluster: shownText(entry.cluster),
+      details: shownText(entry.termination),
+    };
   }
 
   #parties(entry: LogEntry, { party }: LogSpeaker, inbound: boolean): { readonly source: Party; readonly destination: Party } {

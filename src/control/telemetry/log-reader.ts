@@ -45,6 +45,9 @@ export interface LogEntry {
   // TCP.
   received: number;
   sent: number;
+  /** Why the connection was ended here. */
+  termination: string;
+  sni: string;
 }
 
 const emptyEntry = (kind: 'http' | 'tcp'): LogEntry => ({
@@ -81,6 +84,8 @@ const emptyEntry = (kind: 'http' | 'tcp'): LogEntry => ({
   responseBytes: 0,
   received: 0,
   sent: 0,
+  termination: '',
+  sni: '',
 });
 
 export interface LogReading {
@@ -169,6 +174,7 @@ const readCommon = (r: Reader, entry: LogEntry): void => {
     else if (field === 20) entry.downstreamDirect = readAddress(inner(r));
     else if (field === 22) entry.tags = readMap(inner(r), entry.tags);
     else if (field === 23) duration = readSeconds(inner(r));
+    else if (field === 25) entry.termination = r.string();
     else if (field === 26) entry.streamId = r.string();
     else r.skip(type);
   });
@@ -220,7 +226,8 @@ const readPath = (r: Reader): string => {
 const readTls = (r: Reader, entry: LogEntry): void => {
   entry.tls = true;
   eachField(r, (field, type) => {
-    if (field === 4 && type === LENGTH) entry.localUri = readCertificate(inner(r));
+    if (field === 3 && type === LENGTH) entry.sni = r.string();
+    else if (field === 4 && type === LENGTH) entry.localUri = readCertificate(inner(r));
     else if (field === 5 && type === LENGTH) entry.peerUri = readCertificate(inner(r));
     else r.skip(type);
   });

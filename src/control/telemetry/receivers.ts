@@ -6,7 +6,7 @@ import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
 import type { Node } from '../../xds/gen/types.ts';
 import { WireError } from '../../xds/wire-format.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
-import { BURST_S, BYTES_PER_S, ENTRIES_PER_S, ENTRIES_PER_S_ALL, PROXIES_MAX } from './limits.ts';
+import type { IntakeBudgets } from './intake-budgets.ts';
 import { CHOSEN_LOG, type LogIntake, type LogSpeaker } from './log-intake.ts';
 import type { MetricsIntake } from './metrics-intake.ts';
 import type { Directory, Speaker } from './speaker.ts';
@@ -27,62 +27,27 @@ export interface ReceiversOptions {
   /** Undefined: somebody else keeps the metrics, and they are not taken. */
   readonly metrics: MetricsIntake | undefined;
   readonly directory: Directory;
+  readonly budgets: IntakeBudgets;
   readonly counters: ControlMetrics;
   readonly now: () => number;
   /** Told of what is not read. */
   readonly dropped: (entries: number) => void;
 }
 
-class Budget {
-  readonly #perS: number;
-  #left: number;
-  #atMs: number;
-
-  constructor(perS: number, nowMs: number) {
-    this.#perS = perS;
-    this.#left = perS * BURST_S;
-    this.#atMs = nowMs;
-  }
-
-  take(amount: number, nowMs: number): boolean {
-    this.#left = Math.min(this.#perS * BURST_S, this.#left + (Math.max(0, nowMs - this.#atMs) / 1000) * this.#perS);
-    this.#atMs = nowMs;
-    if (amount > this.#left) return false;
-    this.#left -= amount;
-    return true;
-  }
-}
-
-interface Budgets {
-  readonly entries: Budget;
-  readonly bytes: Budget;
-}
-
 export const telemetryMethods = (o: ReceiversOptions): ReadonlyMap<string, OpenTelemetryStream> => {
-  const all = new Budget(ENTRIES_PER_S_ALL, o.now());
-  const byProxy = new Map<string, Budgets>();
-  const budgetsOf = (proxy: string): Budgets => {
-    let found = byProxy.get(proxy);
-    if (found === undefined) {
-      if (byProxy.size >= PROXIES_MAX) byProxy.delete(byProxy.keys().next().value ?? '');
-      found = { entries: new Budget(ENTRIES_PER_S, o.now()), bytes: new Budget(BYTES_PER_S, o.now()) };
-      byProxy.set(proxy, found);
-    }
-    return found;
-  };
+  const { budgets } = o;
   const drop = (what: 'entries' | 'messages'): void => {
     o.counters.count(`skein_telemetry_${what}_dropped`);
     o.dropped(1);
   };
-  const methods = new Map<string, OpenTelemetryStream>([[ACCESS_LOG_METHOD, (admit) => logStream(o, admit, { all, budgetsOf, drop })]]);
+  const methods = new Map<string, OpenTelemetryStream>([[ACCESS_LOG_METHOD, (admit) => logStream(o, admit, { budgets, drop })]]);
   const { metrics } = o;
-  if (metrics !== undefined) methods.set(METRICS_METHOD, (admit) => metricsStream(metrics, o, admit, { all, budgetsOf, drop }));
+  if (metrics !== undefined) methods.set(METRICS_METHOD, (admit) => metricsStream(metrics, o, admit, { budgets, drop }));
   return methods;
 };
 
 interface Bounds {
-  readonly all: Budget;
-  readonly budgetsOf: (proxy: string) => Budgets;
+  readonly budgets: IntakeBudgets;
   readonly drop: (what: 'entries' | 'messages') => void;
 }
 
@@ -94,11 +59,7 @@ const malformed = (error: unknown): GrpcStatus => {
   throw error;
 };
 
-const logStream = (
-  o: ReceiversOptions,
-  admit: (node: Node) => ProxyNode | undefined,
-  { all, budgetsOf, drop }: Bounds,
-): TelemetryStream => {
+const logStream = (o: ReceiversOptions, admit: (node: Node) => ProxyNode | undefined, { budgets, drop }: Bounds): TelemetryStream => {
   let speaker: LogSpeaker | undefined;
   let refused = false;
   const identified = (node: Node, logName: string): LogSpeaker | undefined => {
@@ -108,15 +69,12 @@ const logStream = (
   };
   return {
     message: (bytes) => {
-      if (speaker && !budgetsOf(speaker.proxy).bytes.take(bytes.length, o.now())) {
+      if (speaker && !budgets.bytes(speaker.proxy, bytes.length, o.now())) {
         drop('messages');
         return undefined;
       }
-      let budgets: Budgets | undefined;
       const more = (): boolean => {
-        budgets ??= speaker && budgetsOf(speaker.proxy);
-        const now = o.now();
-        if ((budgets === undefined || budgets.entries.take(1, now)) && all.take(1, now)) return true;
+        if (budgets.entry(speaker?.proxy, o.now())) return true;
         drop('entries');
         return false;
       };
@@ -135,7 +93,7 @@ const metricsStream = (
   metrics: MetricsIntake,
   o: ReceiversOptions,
   admit: (node: Node) => ProxyNode | undefined,
-  { budgetsOf, drop }: Bounds,
+  { budgets, drop }: Bounds,
 ): TelemetryStream => {
   let speaker: Speaker | undefined;
   let refused = false;
@@ -146,7 +104,7 @@ const metricsStream = (
   };
   return {
     message: (bytes) => {
-      if (speaker && !budgetsOf(speaker.proxy).bytes.take(bytes.length, o.now())) {
+      if (speaker && !budgets.bytes(speaker.proxy, bytes.length, o.now())) {
         drop('messages');
         return undefined;
       }

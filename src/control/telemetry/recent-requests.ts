@@ -102,13 +102,14 @@ const sizeOf = (r: RecentRequest): number =>
   FIXED_BYTES + r.path.length + r.authority.length + r.details.length + r.requestId.length + r.traceId.length + r.proxy.length;
 
 const matches = (r: RecentRequest, { trace, workload, status, path }: RequestFilter): boolean =>
-  (trace === undefined || r.traceId === trace || r.requestId === trace) &&
+  (trace === undefined || r.requestId === trace || (r.traceId !== '' && r.traceId.padStart(32, '0') === trace.padStart(32, '0'))) &&
   (workload === undefined || r.source.workload === workload || r.destination.workload === workload) &&
   (status === undefined || String(r.status) === status || status === `${Math.floor(r.status / 100)}xx`) &&
   (path === undefined || r.path.startsWith(path));
 
 /** As it may be kept and shown: no line breaks or other controls, and not without end. */
 export const shownText = (text: string): string => {
-  const cut = text.length > TEXT_CHARS_MAX ? text.slice(0, TEXT_CHARS_MAX) : text;
+  // A copy: a slice would hold all of the text that it is of.
+  const cut = text.length > TEXT_CHARS_MAX ? Buffer.from(text.slice(0, TEXT_CHARS_MAX)).toString() : text;
   return /\p{Cc}/u.test(cut) ? cut.replaceAll(/\p{Cc}/gu, ' ') : cut;
 };

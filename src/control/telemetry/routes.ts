@@ -2,8 +2,9 @@
 import { AdminError, type AdminReply, type AdminRequest, type AdminRoute } from '../admin/http.ts';
 import { EVENT_BACKLOG_BYTES_MAX } from '../limits.ts';
 import type { ControlTelemetry, Summary } from './control-telemetry.ts';
-import { KEPT_MS } from './limits.ts';
+import { KEPT_MS, REFUSED_MAX } from './limits.ts';
 import type { RecentRequest, RequestFilter } from './recent-requests.ts';
+import type { ReportedSpan } from './recent-spans.ts';
 import { GROUPS, type GroupBy, type SummaryFilter } from './summary.ts';
 import { buildTrace } from './trace.ts';
 
@@ -31,6 +32,14 @@ export const telemetryRoutes = (telemetry: ControlTelemetry | undefined): readon
       handle: async ({ url }) => ({ status: 200, json: await telemetry.summary(...askedOf(url)) }),
     },
     { method: 'GET', pattern: '/v1/telemetry/requests', handle: (r) => ({ status: 200, json: requestsOf(r, telemetry) }) },
+    {
+      method: 'GET',
+      pattern: '/v1/telemetry/refused-connections',
+      handle: ({ url }) => ({
+        status: 200,
+        json: telemetry.refused.find(textIn(url, 'remote'), numberIn(url, 'limit', LIMIT, 1, REFUSED_MAX)),
+      }),
+    },
     { method: 'GET', pattern: '/v1/telemetry/traces/:', handle: (r) => ({ status: 200, json: traceOf(r, telemetry) }) },
     {
       method: 'GET',
@@ -91,17 +100,29 @@ const requestDocument = ({ atMs, details, attempts, ...rest }: RecentRequest): u
 
 const traceOf = ({ parameters }: AdminRequest, telemetry: ControlTelemetry): unknown => {
   const [id = ''] = parameters;
-  const own = telemetry.requests.find({ trace: id }, LIMIT_MAX);
-  const times = own.map((r) => r.atMs);
+  const { own, spans } = ofTrace(id, telemetry);
+  const times = [...own.map((r) => r.atMs), ...spans.map((s) => s.startUs / 1000)];
   const around = telemetry.requests.between(Math.min(...times) - AROUND_MS, Math.max(...times) + AROUND_MS);
-  const trace = buildTrace(id, own, own.length === 0 ? [] : around);
+  const trace = buildTrace(id, own, spans, times.length === 0 ? [] : around);
   if (trace === undefined)
     throw new AdminError(
       404,
       'NOT_FOUND',
-      `no sidecar told of trace or request ${id}: a busy sidecar tells of some only, errors and slow ones first, and the newest are kept`,
+      `nobody told of trace or request ${id}: a busy sidecar tells of some only, errors and slow ones first, and the newest are kept`,
     );
   return trace;
+};
+
+/** An x-request-id leads to the whole of its trace where spans are reported. */
+const ofTrace = (id: string, telemetry: ControlTelemetry): { readonly own: RecentRequest[]; readonly spans: ReportedSpan[] } => {
+  const own = telemetry.requests.find({ trace: id }, LIMIT_MAX);
+  const traces = new Set(own.map((r) => r.traceId).filter((t) => t !== ''));
+  const [only = id] = traces.size === 1 ? traces : [];
+  const spans = telemetry.spans.find(only, LIMIT_MAX);
+  const trace = spans[0]?.traceId;
+  if (trace === undefined) return { own, spans };
+  const more = telemetry.requests.find({ trace }, LIMIT_MAX);
+  return { own: more.length >= own.length ? more : own, spans };
 };
 
 const summaryStream = (make: () => Promise<Summary>, everyMs: number, ended: () => void): AdminReply => ({

@@ -19,6 +19,8 @@ const WAITING_MAX = 5;
 export interface SliceFilesOptions {
   readonly folder: string;
   readonly failed: (problem: string) => void;
+  /** All files together. */
+  readonly bytesMax?: number;
 }
 
 export class SliceFiles {
@@ -30,6 +32,8 @@ export class SliceFiles {
   #named = new Map<number, number>();
   #waiting: { readonly path: string; readonly bytes: Uint8Array }[] = [];
   #busy = false;
+  /** On disk or on the way there; undefined: not looked at yet. */
+  #bytes: number | undefined;
 
   constructor(options: SliceFilesOptions) {
     this.#options = options;
@@ -50,6 +54,7 @@ export class SliceFiles {
   /** Begins to write; the cells may change afterwards. */
   append({ atMs, cells }: ClosedSlice, table: SeriesTable, nowMs: number): void {
     const { path, bytes } = this.#record(atMs, cells, table, nowMs);
+    if (!this.#fits(path, bytes.length, nowMs)) return;
     if (this.#waiting.length >= WAITING_MAX) {
       this.#lose('the disk does not keep up', 1);
       return;
@@ -61,11 +66,12 @@ export class SliceFiles {
   /** The last one, at the end of the process. */
   appendNow({ atMs, cells }: ClosedSlice, table: SeriesTable, nowMs: number): void {
     const last = this.#record(atMs, cells, table, nowMs);
+    const fits = this.#fits(last.path, last.bytes.length, nowMs);
     // The one that is under way is written by the system; the same bytes must not be written again.
     const rest = this.#busy ? this.#waiting.slice(1) : this.#waiting;
     this.#waiting = [];
     this.#makeFolder();
-    for (const { path, bytes } of [...rest, last]) {
+    for (const { path, bytes } of fits ? [...rest, last] : rest) {
       try {
         writeFileSync(path, bytes, { flag: 'a', mode: 0o600 });
       } catch (error) {
@@ -130,12 +136,30 @@ export class SliceFiles {
     this.#options.failed(problem);
   }
 
-  #clean(nowMs: number): void {
-    let bytes = 0;
-    for (const { path, hourMs } of [...this.#files()].reverse()) {
-      bytes += sizeOf(path);
-      if (hourMs + HOUR_MS < nowMs - KEPT_MS || bytes > DISK_BYTES_MAX) rmSync(path, { force: true });
+  /** Makes room for so much more: the oldest hours go, and never the one that is written; false: there is none. */
+  #fits(path: string, bytes: number, nowMs: number): boolean {
+    const most = this.#options.bytesMax ?? DISK_BYTES_MAX;
+    if ((this.#bytes ?? most) + bytes > most) this.#clean(nowMs, bytes, path);
+    if ((this.#bytes ?? 0) + bytes > most) {
+      this.#lose(`this hour alone has more than the ${most} bytes that all may have`, 1);
+      return false;
     }
+    this.#bytes = (this.#bytes ?? 0) + bytes;
+    return true;
+  }
+
+  #clean(nowMs: number, more = 0, writing = ''): void {
+    const most = this.#options.bytesMax ?? DISK_BYTES_MAX;
+    const waiting = this.#waiting.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    let left = more + waiting;
+    let over = false;
+    for (const { path, hourMs } of [...this.#files()].reverse()) {
+      const bytes = sizeOf(path);
+      over ||= hourMs + HOUR_MS < nowMs - KEPT_MS || left + bytes > most;
+      if (over && path !== writing) rmSync(path, { force: true });
+      else left += bytes;
+    }
+    this.#bytes = left - more;
   }
 
   /** Oldest first. */

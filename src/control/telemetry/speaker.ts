@@ -43,6 +43,12 @@ export class Directory {
     return this.#byAddress.get(hostOf(address));
   }
 
+  /** `workload.namespace` of a replica. */
+  workload({ namespace, name }: { readonly namespace: string; readonly name: string }): string {
+    this.#refresh();
+    return `${this.#byName.get(`${namespace}/${name}`)?.workload ?? name}.${namespace}`;
+  }
+
   speaker(node: ProxyNode): Speaker {
     this.#refresh();
     const { name, namespace, labels } = node;

@@ -3,7 +3,7 @@
 import type { Result } from '../../base/result.ts';
 import { ok } from '../../base/result.ts';
 import type { ProxyNode } from '../../translate/proxy-node.ts';
-import { CodecError, decode } from '../../xds/codec.ts';
+import { CodecError, decode, encode } from '../../xds/codec.ts';
 import type { Content } from '../../xds/content.ts';
 import { DeltaServer } from '../../xds/delta-server.ts';
 import type { DiscoveryMachine, RequestOutcome, TypeStatus } from '../../xds/discovery-machine.ts';
@@ -11,7 +11,14 @@ import type { DeltaDiscoveryRequest, DiscoveryRequest, Node } from '../../xds/ge
 import { HEALTH_TYPE_URL, RESOURCE_TYPES, type ResourceShortName, SECRET_TYPE } from '../../xds/resource-types.ts';
 import type { SharedWork } from '../../xds/shared-work.ts';
 import { SotwServer } from '../../xds/sotw-server.ts';
-import { NACK_TEXT_CHARS_MAX, STREAM_TYPES_MAX, SUBSCRIPTIONS_MAX } from '../limits.ts';
+import {
+  NACK_TEXT_CHARS_MAX,
+  NODE_BYTES_MAX,
+  STREAM_HELD_BYTES_MAX,
+  STREAM_TYPES_MAX,
+  SUBSCRIPTIONS_MAX,
+  XDS_REQUEST_BYTES_MAX,
+} from '../limits.ts';
 import type { ProxyResources } from './proxy-resources.ts';
 import { PushStages } from './push-stages.ts';
 import type { RequestCache } from './request-cache.ts';
@@ -42,7 +49,7 @@ export interface AdsConnectionOptions {
   readonly requests: RequestCache;
   readonly now: () => number;
   /** The pieces of one message; they are shared with other streams. */
-  readonly send: (pieces: readonly Uint8Array[]) => void;
+  readonly send: (pieces: readonly Uint8Array[], typeUrl: string) => void;
   /** False while the client does not take what it was sent: it is then told the latest once it does. */
   readonly writable: () => boolean;
   /** Decides from the first request's node who this is. */
@@ -120,6 +127,7 @@ export class AdsConnection {
 
   /** A refusal ends the stream. */
   received(bytes: Uint8Array): Result<void, StreamRefusal> {
+    if (bytes.length > XDS_REQUEST_BYTES_MAX) return refuse(8, `a discovery request of ${bytes.length} bytes`);
     let request: Request;
     try {
       request = this.#server.read(bytes);
@@ -135,13 +143,14 @@ export class AdsConnection {
     const typed = this.#typed(request);
     if (!typed.ok) return typed;
     if (!this.#node) {
-      const opened = this.#open(request);
+      const opened = this.#open(request, bytes.length);
       if (!opened.ok) return opened;
     }
     this.#take(typed.value);
     const held = this.#server.subscribedNames(typed.value.type_url ?? '');
     const named = this.#server.askedNames?.(typed.value.type_url ?? '') ?? held;
     if (named !== undefined && named !== '*' && named.size > SUBSCRIPTIONS_MAX) return refuse(8, TOO_MANY);
+    if (this.#server.heldBytes > STREAM_HELD_BYTES_MAX) return refuse(8, 'names and versions of more bytes than one stream may keep here');
     return ok(undefined);
   }
 
@@ -175,8 +184,11 @@ export class AdsConnection {
     return ok({ ...request, type_url: onlyType });
   }
 
-  #open(request: Request): Result<void, StreamRefusal> {
+  #open(request: Request, bytes: number): Result<void, StreamRefusal> {
     if (!request.node) return refuse(3, 'the first request of a stream must carry its node');
+    // Names and versions may take the rest of it.
+    if (bytes > NODE_BYTES_MAX && encode('envoy.config.core.v3.Node', request.node).length > NODE_BYTES_MAX)
+      return refuse(8, `a node of more than ${NODE_BYTES_MAX} bytes`);
     const admitted = this.#options.admit(request.node);
     if (!admitted.ok) return admitted;
     this.#node = {
@@ -251,13 +263,16 @@ const withShortText = (request: Request): Request => {
 type Contents = (typeUrl: string) => Content | undefined;
 
 const sotwMachine = ({ send, writable }: AdsConnectionOptions, content: Contents): Machine => {
-  const server = new SotwServer({ send: (bytes) => send([bytes]), content, writable, controlPlane: CONTROL_PLANE });
+  const server = new SotwServer({ send: (bytes, typeUrl) => send([bytes], typeUrl), content, writable, controlPlane: CONTROL_PLANE });
   return {
     read: (bytes) => decode('envoy.service.discovery.v3.DiscoveryRequest', bytes),
     names: (request: DiscoveryRequest) => request.resource_names?.length ?? 0,
     take: (request) => server.request(request),
     subscribedNames: (url) => server.subscribedNames(url),
     status: (url) => server.status(url),
+    get heldBytes() {
+      return server.heldBytes;
+    },
     refresh: () => server.refresh(),
   };
 };
@@ -272,6 +287,9 @@ const deltaMachine = ({ send, shared, requests, writable }: AdsConnectionOptions
     askedNames: (url) => server.askedNames(url),
     subscribedNames: (url) => server.subscribedNames(url),
     status: (url) => server.status(url),
+    get heldBytes() {
+      return server.heldBytes;
+    },
     refresh: () => server.refresh(),
   };
 };

@@ -75,7 +75,7 @@ export class AdsService {
   constructor(options: AdsServiceOptions) {
     this.#options = options;
     this.#configs = new ProxyConfigs(options.pipeline, () => this.#connections.size);
-    options.metrics.gauge('pilot_xds', () => this.#connections.size);
+    options.metrics.gauge('pilot_xds', () => this.#byVersion());
     options.model.subscribe(() => this.#queue.add(this.#connections));
   }
 
@@ -88,7 +88,11 @@ export class AdsService {
       shared: this.#shared,
       requests: this.#requests,
       now,
-      send: stream.send,
+      send: (pieces, type) => {
+        const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+        metrics.observe('pilot_xds_config_size_bytes', bytes, { type });
+        stream.send(pieces);
+      },
       writable: stream.writable,
       admit: (node) => this.#admit(id, node, stream.holder),
       health: (healthy, message) => registrations.health(id, healthy, message),
@@ -113,10 +117,18 @@ export class AdsService {
     connection.close();
     this.#options.registrations.disconnect(connection.id);
     this.#queue.delete(connection);
-    if (connection.node) this.#said.delete(nameOf(connection.node));
     if (!this.#connections.delete(connection)) return;
+    this.#forget(connection);
     this.#publish(connection, 'disconnected');
     if (++this.#closes % CLOSES_PER_TRIM === 0) this.#configs.trim();
+  }
+
+  /** What is said of a proxy stays while another stream of it does: who comes back comes before the old stream is seen to end. */
+  #forget({ node }: AdsConnection): void {
+    if (!node) return;
+    const name = nameOf(node);
+    for (const other of this.#connections) if (other.node && nameOf(other.node) === name) return;
+    this.#said.delete(name);
   }
 
   /** One entry per connected proxy; of several streams of one proxy the newest speaks. */
@@ -227,6 +239,17 @@ export class AdsService {
     }
   }
 
+  /** The version that proxies give themselves. */
+  #byVersion(): Iterable<readonly [labels: Readonly<Record<string, string>>, value: number]> {
+    const counts = new Map<string, number>();
+    for (const { node } of this.#connections) {
+      const told = node?.metadata['ISTIO_VERSION'];
+      const version = typeof told === 'string' && told !== '' ? told.slice(0, VERSION_CHARS_MAX) : 'unknown';
+      counts.set(version, (counts.get(version) ?? 0) + 1);
+    }
+    return counts.size === 0 ? [[{}, 0]] : [...counts].map(([version, n]) => [{ version }, n] as const);
+  }
+
   /** A defect met while serving one proxy: that proxy keeps what it has, the others do not notice. */
   #failed(connection: AdsConnection, error: unknown): void {
     this.#options.log.error('a push failed', {
@@ -281,6 +304,9 @@ export class AdsService {
     this.#options.events.publish(detail === undefined ? event : { ...event, detail });
   }
 }
+
+/** Of what a proxy says of itself. */
+const VERSION_CHARS_MAX = 64;
 
 /** Types whose refusals istiod counts by a name of their own. */
 const REJECTS: ReadonlySet<string> = new Set(['CDS', 'EDS', 'LDS', 'RDS']);

@@ -1,6 +1,7 @@
 // A gRPC server of bytes over the HTTP/2 machine: calls are streams of messages both ways, uncompressed, ended by one status. What is
 // sent is given as pieces that many calls may share; they are queued by reference behind the client's windows. A client that neither
-// reads nor opens its windows is ended after a limit, one that does not answer a PING as well.
+// reads nor opens its windows is ended after a limit, one that does not answer a PING as well. A client whose messages cost much to serve
+// is served in turns, and its window stays shut meanwhile.
 import type { X509Certificate } from 'node:crypto';
 import net from 'node:net';
 import type tls from 'node:tls';
@@ -9,6 +10,7 @@ import { HeaderBlock } from '../../wire/header-block.ts';
 import { Http2Connection, type Http2Owner, type Http2Stream } from '../../wire/http2-connection.ts';
 import { H2 } from '../../wire/http2-frame.ts';
 import { GRPC_STALL_MS, SHUTDOWN_GRACE_MS } from '../limits.ts';
+import { PacedMessages, type Turns } from './paced-messages.ts';
 
 /** What serves one call. Nothing is called after `closed`. */
 export interface GrpcHandler {
@@ -59,8 +61,11 @@ export class GrpcServer {
 
   constructor(options: GrpcServerOptions) {
     const scratch = new Scratch();
+    const turns: Turns = { held: 0 };
     const connected = (socket: net.Socket, certificate?: X509Certificate): void => {
-      const connection: Connection = new Connection(socket, certificate, scratch, options, () => this.#connections.delete(connection));
+      const connection: Connection = new Connection(socket, certificate, { scratch, turns }, options, () =>
+        this.#connections.delete(connection),
+      );
       this.#connections.add(connection);
     };
     this.#server = options.secure?.(connected) ?? net.createServer({ noDelay: true, allowHalfOpen: false }, (socket) => connected(socket));
@@ -110,8 +115,15 @@ class Scratch {
   }
 }
 
+/** What all connections of one server share. */
+interface Shared {
+  readonly scratch: Scratch;
+  readonly turns: Turns;
+}
+
 class Connection implements Http2Owner {
   readonly peer: GrpcPeer;
+  readonly turns: Turns;
   readonly #socket: net.Socket;
   readonly #scratch: Scratch;
   readonly #options: GrpcServerOptions;
@@ -127,13 +139,14 @@ class Connection implements Http2Owner {
   constructor(
     socket: net.Socket,
     certificate: X509Certificate | undefined,
-    scratch: Scratch,
+    { scratch, turns }: Shared,
     options: GrpcServerOptions,
     gone: () => void,
   ) {
     this.peer = { address: socket.remoteAddress ?? '', certificate };
     this.#socket = socket;
     this.#scratch = scratch;
+    this.turns = turns;
     this.#options = options;
     this.#gone = gone;
     this.#http2 = new Http2Connection('server', this, {
@@ -199,7 +212,7 @@ class Connection implements Http2Owner {
       this.#http2.respond(stream, 415, new HeaderBlock(), true);
       return;
     }
-    const call = new GrpcServerCall(stream, this.#http2, this.#options, this.peer, () => this.#calls.delete(call));
+    const call = new GrpcServerCall(stream, this.#http2, this.#options, this, () => this.#calls.delete(call));
     if (!method) {
       call.end({ code: GRPC.UNIMPLEMENTED, message: `unknown method ${stream.path}` });
       return;
@@ -210,8 +223,9 @@ class Connection implements Http2Owner {
   }
   onInformational(): void {}
   onData(stream: Http2Stream, buf: Buffer, start: number, end: number): void {
-    callOf(stream)?.received(buf.subarray(start, end));
-    stream.consume(end - start);
+    const call = callOf(stream);
+    if (call) call.received(buf.subarray(start, end));
+    else stream.consume(end - start);
   }
   onTrailers(): void {}
   onEnd(stream: Http2Stream): void {
@@ -279,6 +293,8 @@ export class GrpcServerCall {
   readonly peer: GrpcPeer;
   readonly #gone: () => void;
   readonly #unframer: GrpcUnframer;
+  readonly #messages: PacedMessages;
+  #halfClosed = false;
   #handler: GrpcHandler | undefined;
   #headSent = false;
   #writable = true;
@@ -286,15 +302,24 @@ export class GrpcServerCall {
   #over = false;
   #stalled: { readonly queuedBytes: number; readonly sinceMs: number } | undefined;
 
-  constructor(stream: Http2Stream, http2: Http2Connection, options: GrpcServerOptions, peer: GrpcPeer, gone: () => void) {
+  constructor(
+    stream: Http2Stream,
+    http2: Http2Connection,
+    options: GrpcServerOptions,
+    { peer, turns }: { readonly peer: GrpcPeer; readonly turns: Turns },
+    gone: () => void,
+  ) {
     this.#stream = stream;
     this.peer = peer;
     this.#http2 = http2;
     this.#options = options;
     this.#gone = gone;
-    this.#unframer = new GrpcUnframer((bytes) => {
-      if (!this.#over) this.#handler?.message(bytes);
-    }, options.messageBytesMax);
+    this.#messages = new PacedMessages(
+      turns,
+      (bytes) => this.#guarded(() => this.#handler?.message(bytes)),
+      () => this.#caughtUp(),
+    );
+    this.#unframer = new GrpcUnframer((bytes) => this.#messages.push(bytes), options.messageBytesMax);
   }
 
   /** False: what was sent waits for the client; `drained` follows. */
@@ -345,15 +370,25 @@ export class GrpcServerCall {
   }
 
   received(chunk: Buffer): void {
-    if (this.#over) return;
-    this.#guarded(() => {
-      const problem = this.#unframer.push(chunk);
-      if (problem) this.end(problem);
-    });
+    if (!this.#over) {
+      this.#guarded(() => {
+        const problem = this.#unframer.push(chunk);
+        if (problem) this.end(problem);
+      });
+    }
+    // While messages wait their bytes stay on the client's account.
+    if (!this.#messages.held) this.#stream.consume(this.#stream.unconsumed);
+  }
+
+  #caughtUp(): void {
+    this.#stream.consume(this.#stream.unconsumed);
+    if (this.#halfClosed) this.halfClosed();
   }
 
   halfClosed(): void {
     if (this.#over) return;
+    this.#halfClosed = true;
+    if (this.#messages.held) return;
     if (this.#unframer.idle) this.#guarded(() => this.#handler?.halfClosed());
     else this.end({ code: GRPC.INTERNAL, message: 'the client ended the call in the middle of a message' });
   }
@@ -395,6 +430,8 @@ export class GrpcServerCall {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#messages.close();
+    this.#stream.consume(this.#stream.unconsumed);
     this.#gone();
     this.#guarded(() => this.#handler?.closed());
   }

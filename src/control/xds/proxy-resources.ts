@@ -68,7 +68,7 @@ const TYPES = [
 const ROUTE: TypeName = 'envoy.config.route.v3.Route';
 
 /** Hashes kept before it is looked which of their resources are gone. */
-const ENCODED_SWEEP_MIN = 10_000;
+const ENCODED_SWEEP_MIN = 2_000;
 
 const digest = (bytes: Uint8Array | string): string => createHash('sha256').update(bytes).digest('base64url');
 /** Hash of the bytes: 96 bits, printable. */

@@ -33,6 +33,8 @@ export class PushStages {
     string,
     { readonly target: ProxyResources; readonly names: ReadonlySet<string>; readonly content: Content }
   >();
+  /** Endpoints that were asked for last and are not there: made once, for there may be very many. */
+  #absent: { readonly names: readonly string[]; readonly kept: Content } | undefined;
   /** Endpoint names that new routes wait for. */
   #warming = new Set<string>();
   #warmingUntilMs = 0;
@@ -238,8 +240,10 @@ export class PushStages {
     }
     const shown = this.#visible.get(ENDPOINT_TYPE.url);
     // Endpoints that were sent once stay as they are: their cluster is about to be removed.
-    const kept = missing.map((name) => shown?.resources.get(name) ?? emptyAssignment(name));
-    this.#visible.set(ENDPOINT_TYPE.url, withMore(wanted, kept));
+    const known = this.#absent && sameNames(this.#absent.names, missing) ? this.#absent.kept : undefined;
+    const kept = known ?? contentOf(new Map(missing.map((name) => [name, shown?.resources.get(name) ?? emptyAssignment(name)])));
+    this.#absent = { names: missing, kept };
+    this.#visible.set(ENDPOINT_TYPE.url, layered([wanted, kept]));
   }
 
   #wake(atMs: number): void {
@@ -253,6 +257,9 @@ const withNamed = (content: Content, more: Content, names: ReadonlySet<string>):
   const found = [...names].flatMap((name) => (content.resources.has(name) ? [] : (more.resources.get(name) ?? [])));
   return found.length === 0 ? content : layered([...layersOf(content), contentOf(new Map(found.map((r) => [r.name, r])))]);
 };
+
+const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((name, i) => name === b[i]));
 
 const withMore = (wanted: Content, more: readonly EncodedResource[]): Content =>
   layered([...layersOf(wanted), contentOf(new Map(more.map((r) => [r.name, r])))]);

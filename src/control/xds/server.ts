@@ -19,6 +19,7 @@ import type { CertificateAuthority } from '../ca/ca.ts';
 import { OPERATOR_REPLY_BYTES_MAX, XDS_REQUEST_BYTES_MAX } from '../limits.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
 import type { OpenTelemetryStream } from '../telemetry/receivers.ts';
+import { type SpanIntake, type SpanTeller, TRACE_METHOD } from '../telemetry/span-intake.ts';
 import type { TokenStore } from '../token-store.ts';
 import type { StreamProtocol } from './ads-connection.ts';
 import type { AdsService } from './ads-service.ts';
@@ -43,6 +44,8 @@ export interface XdsServerOptions {
   readonly refused?: (refusal: Refusal) => void;
   /** By method: streams by which proxies tell what they did. */
   readonly telemetry?: ReadonlyMap<string, OpenTelemetryStream>;
+  /** Undefined: spans are not taken. */
+  readonly takeSpans?: SpanIntake;
 }
 
 export interface XdsServer {
@@ -111,6 +114,8 @@ const methodsOf = (options: Door): ReadonlyMap<string, GrpcMethod> => {
     if (delta !== undefined) discovery(delta, { delta: true, onlyType: type.url });
   }
   for (const [method, open] of options.telemetry ?? []) methods.set(method, (call) => serveTelemetry(call, open, options));
+  const { takeSpans } = options;
+  if (takeSpans) methods.set(TRACE_METHOD, (call) => serveSpans(call, takeSpans, options));
   methods.set(OPERATOR_METHOD, (call) => serveOperator(call, options));
   methods.set(CREATE_CERTIFICATE_METHOD, (call) => serveCertificate(call, options));
   return methods;
@@ -198,6 +203,33 @@ const serveTelemetry = (call: GrpcServerCall, open: OpenTelemetryStream, options
       closed: stop,
     };
   });
+
+/** A unary call. Sidecars say by their node which replica they are of. */
+const serveSpans = (call: GrpcServerCall, take: SpanIntake, options: Door): GrpcHandler =>
+  asCaller(call, false, options, (caller) => {
+    let asked = false;
+    return {
+      ...ENDED,
+      message: (bytes) => {
+        if (asked) return;
+        asked = true;
+        const taken = take(bytes, spanTeller(caller, call, options));
+        if (taken.ok) call.send([taken.value]);
+        call.end(taken.ok ? { code: GRPC.OK, message: '' } : taken.error);
+      },
+      halfClosed: () => {
+        if (!asked) call.end({ code: GRPC.INVALID_ARGUMENT, message: 'a call without a request' });
+      },
+    };
+  });
+
+const spanTeller = (caller: Caller | undefined, call: GrpcServerCall, { ads }: Door): SpanTeller => {
+  if (caller === undefined) return { name: `nobody proven at ${peerKey(call.peer.address)}`, sidecarOf: undefined };
+  const { name, namespace, serviceAccount } = caller;
+  const node = call.metadata('x-skein-node');
+  const sidecarOf = node === undefined ? undefined : ads.replicaOf(caller, node);
+  return { name: `${sidecarOf?.name ?? (name || serviceAccount)}.${namespace}`, sidecarOf };
+};
 
 const serveOperator = (call: GrpcServerCall, options: Door): GrpcHandler =>
   asCaller(call, false, options, (caller) => {

@@ -26,8 +26,12 @@ export const reasonOf = (id: string): TraceReason => {
 };
 
 /** The id as it says so; an id of another form says nothing. */
-export const withReason = (id: string, reason: TraceReason): string =>
-  id.length === LENGTH ? id.slice(0, AT) + MARKS[reason] + id.slice(AT + 1) : id;
+export const withReason = (id: string, reason: TraceReason): string => {
+  const mark = MARKS[reason];
+  // Mostly it says so.
+  if (id.length !== LENGTH || id[AT] === mark) return id;
+  return id.slice(0, AT) + mark + id.slice(AT + 1);
+};
 
 const DIGITS = 8;
 

@@ -47,6 +47,31 @@ const fraction = (percent: FractionalPercent | undefined, path: string): Share =
   return { numerator: percent.numerator ?? 0, denominator };
 };
 
+/** Keys of a bootstrap's runtime that stand over every listener's and every route's word. */
+export const SAMPLING_KEYS: Readonly<Record<keyof SamplingPlan, string>> = {
+  client: 'tracing.client_enabled',
+  random: 'tracing.random_sampling',
+  overall: 'tracing.global_enabled',
+};
+
+/** What the runtime says: whole percents, or fractions as Envoy writes them (`{numerator, denominator}`). Undefined: nothing. */
+export const runtimeSampling = (values: ReadonlyMap<string, unknown>): Partial<SamplingPlan> | undefined => {
+  const said: { -readonly [K in keyof SamplingPlan]?: Share } = {};
+  for (const what of ['client', 'random', 'overall'] as const) {
+    const key = SAMPLING_KEYS[what];
+    const share = runtimeShare(values.get(key), values.get(`${key}.numerator`), values.get(`${key}.denominator`));
+    if (share !== undefined) said[what] = share;
+  }
+  return Object.keys(said).length === 0 ? undefined : said;
+};
+
+const runtimeShare = (percent: unknown, numerator: unknown, denominator: unknown): Share | undefined => {
+  if (percent === undefined && numerator === undefined) return undefined;
+  const of = percent !== undefined ? 100 : DENOMINATORS[typeof denominator === 'string' ? denominator : 'HUNDRED'];
+  const value = Number(percent ?? numerator);
+  return of !== undefined && Number.isInteger(value) && value >= 0 ? { numerator: value, denominator: of } : undefined;
+};
+
 const hits = (share: Share, draw: number): boolean => draw % share.denominator < share.numerator;
 
 /** `id` is the request's x-request-id, `random` a draw in [0,1). */

@@ -76,10 +76,22 @@ const names = new Map<string, PrometheusName>();
 export const prometheusName = (stat: string): PrometheusName => {
   const known = names.get(stat);
   if (known) return known;
+  const { name, tags } = taggedName(stat);
+  const labels = tags.map(([label, value]) => `${label}="${escapeLabelValue(value)}"`).join(',');
+  const made = { name: `envoy_${name.replace(/[^a-zA-Z0-9_]/g, '_')}`, labels };
+  if (names.size >= NAMES_MAX) names.clear();
+  names.set(stat, made);
+  return made;
+};
+
+/** The dotted name without what is a tag, and the tags by Prometheus' names for them. */
+export const taggedName = (
+  stat: string,
+): { readonly name: string; readonly tags: readonly (readonly [label: string, value: string])[] } => {
   let rest = stat;
-  let labels = '';
+  const tags: [string, string][] = [];
   const tell = (label: string, value: string): void => {
-    labels = `${label}="${escapeLabelValue(value)}"${labels === '' ? '' : `,${labels}`}`;
+    tags.unshift([label, value]);
   };
   for (const { pattern, root, label } of SCOPES) {
     const m = pattern.exec(stat);
@@ -102,8 +114,5 @@ export const prometheusName = (stat: string): PrometheusName => {
     tell(isClass ? 'envoy_response_code_class' : 'envoy_response_code', (isClass ? code[2]?.[0] : code[2]) ?? '');
     rest = `${code[1]}${isClass ? '_xx' : ''}`;
   }
-  const made = { name: `envoy_${rest.replace(/[^a-zA-Z0-9_]/g, '_')}`, labels };
-  if (names.size >= NAMES_MAX) names.clear();
-  names.set(stat, made);
-  return made;
+  return { name: rest, tags };
 };

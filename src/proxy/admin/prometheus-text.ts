@@ -114,11 +114,11 @@ const histogramText = (name: string, labels: string, h: HistogramStat): string =
 };
 
 /** How many values are at or below each of Envoy's default bounds. */
-export const cumulative = (h: HistogramStat): [bound: number, count: number][] => {
+export const cumulative = (h: HistogramStat, bounds = DEFAULT_BUCKETS): [bound: number, count: number][] => {
   const buckets = h.buckets();
   let at = 0;
   let seen = 0;
-  return DEFAULT_BUCKETS.map((bound) => {
+  return bounds.map((bound) => {
     for (; at < buckets.length && (buckets[at]?.low ?? 0) <= bound; at++) seen += buckets[at]?.count ?? 0;
     return [bound, seen];
   });

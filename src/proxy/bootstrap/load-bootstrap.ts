@@ -2,9 +2,12 @@
 // path. Parts that Skein does not have are either inert (a proxy without them serves as well; listed in `inert`) or
 // refused by name, because someone relies on them.
 
+import { PlanError } from '../../plan/plan-error.ts';
+import { SAMPLING_KEYS } from '../../plan/tracing/sampling.ts';
 import type { Bootstrap } from '../../xds/gen/types.ts';
 import { fromJson } from '../../xds/json.ts';
 import { refusedField } from '../../xds/refused-fields.ts';
+import { runtimeValues } from './overload-config.ts';
 
 export interface LoadedBootstrap {
   readonly bootstrap: Bootstrap;
@@ -30,6 +33,9 @@ export const loadBootstrap = async (text: string | undefined, overlay?: string):
   }
   const bootstrap = parts.reduce((a, b) => merge(a, b) as Bootstrap, {});
   check(bootstrap, inert);
+  for (const key of runtimeValues(bootstrap.layered_runtime).keys())
+    if (key.startsWith('tracing.') && !SAMPLING.test(key)) inert.add(`layered_runtime ${key}`);
+  if (bootstrap.stats_sinks !== undefined) await checkSinks(bootstrap);
   return { bootstrap, inert: [...inert], overload };
 };
 
@@ -78,7 +84,28 @@ const merge = (a: unknown, b: unknown): unknown => {
 const isObject = (v: unknown): v is Record<string, unknown> =>
   typeof v === 'object' && v !== null && !Array.isArray(v) && !(v instanceof Uint8Array);
 
-const HONOURED: readonly (keyof Bootstrap)[] = ['node', 'static_resources', 'dynamic_resources', 'cluster_manager', 'admin'];
+const HONOURED: readonly (keyof Bootstrap)[] = [
+  'node',
+  'static_resources',
+  'dynamic_resources',
+  'cluster_manager',
+  'admin',
+  'stats_sinks',
+  'stats_flush_interval',
+];
+
+/** Of Envoy's keys about tracing, those that are honoured. */
+const SAMPLING = new RegExp(`^(?:${Object.values(SAMPLING_KEYS).join('|').replaceAll('.', '\\.')})(?:\\.\\w+)?$`);
+
+/** Their module is seldom needed. */
+const checkSinks = async (bootstrap: Bootstrap): Promise<void> => {
+  const { compileStatsSinks } = await import('../telemetry/stats-sinks.ts');
+  try {
+    compileStatsSinks(bootstrap);
+  } catch (problem) {
+    throw problem instanceof PlanError ? new BootstrapError(problem.message) : problem;
+  }
+};
 
 const check = (bootstrap: Bootstrap, inert: Set<string>): void => {
   // What static resources hold is refused with the name of the resource, when they are taken.

@@ -23,6 +23,7 @@ const ROWS: readonly Row[] = [
   ['envoy.filters.network.tcp_proxy', 'envoy.filters.network', 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'],
   ['envoy.filters.http.router', 'envoy.filters.http', 'envoy.extensions.filters.http.router.v3.Router'],
   ['envoy.filters.http.grpc_stats', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_stats.v3.FilterConfig'],
+  ['envoy.filters.http.grpc_web', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_web.v3.GrpcWeb'],
   ['envoy.filters.http.fault', 'envoy.filters.http', 'envoy.extensions.filters.http.fault.v3.HTTPFault'],
   ['envoy.filters.http.cors', 'envoy.filters.http', 'envoy.extensions.filters.http.cors.v3.Cors'],
   ['envoy.filters.http.buffer', 'envoy.filters.http', 'envoy.extensions.filters.http.buffer.v3.Buffer'],
@@ -95,6 +96,7 @@ const ROWS: readonly Row[] = [
     'envoy.access_loggers',
     'envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig',
   ],
+  ['envoy.stat_sinks.metrics_service', 'envoy.stats_sinks', 'envoy.config.metrics.v3.MetricsServiceConfig'],
   ['envoy.tracers.zipkin', 'envoy.tracers', 'envoy.config.trace.v3.ZipkinConfig'],
   ['envoy.tracers.opentelemetry', 'envoy.tracers', 'envoy.config.trace.v3.OpenTelemetryConfig'],
   [
@@ -127,6 +129,21 @@ const ROWS: readonly Row[] = [
   ['envoy.transport_sockets.tls', 'envoy.transport_sockets.downstream', 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'],
   ['envoy.transport_sockets.raw_buffer', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'],
   ['envoy.upstreams.http.http_protocol_options', 'envoy.upstream_options', 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'],
+  [
+    'envoy.internal_redirect_predicates.allow_listed_routes',
+    'envoy.internal_redirect_predicates',
+    'envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig',
+  ],
+  [
+    'envoy.internal_redirect_predicates.previous_routes',
+    'envoy.internal_redirect_predicates',
+    'envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig',
+  ],
+  [
+    'envoy.internal_redirect_predicates.safe_cross_scheme',
+    'envoy.internal_redirect_predicates',
+    'envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig',
+  ],
   [
     'envoy.retry_host_predicates.omit_canary_hosts',
     'envoy.retry_host_predicates',

@@ -84,7 +84,7 @@ export const connectionLimits = (bootstrap: Bootstrap): ((listener: string) => n
 };
 
 /** Values of the static layers, the later over the earlier. */
-const runtimeValues = (runtime: LayeredRuntime | undefined): ReadonlyMap<string, unknown> => {
+export const runtimeValues = (runtime: LayeredRuntime | undefined): ReadonlyMap<string, unknown> => {
   const values = new Map<string, unknown>();
   for (const { static_layer: layer } of runtime?.layers ?? [])
     for (const [key, value] of Object.entries(layer ?? {})) flatten(key, value, values);

@@ -1,6 +1,7 @@
 // One proxy put together: data plane, xDS subscriptions, telemetry and admin API from one bootstrap. It starts, says when it
 // is live, drains and closes. Signals, flags and the agent are its caller's.
 import type { Log } from '../../base/log.ts';
+import { runtimeSampling } from '../../plan/tracing/sampling.ts';
 import type { Bootstrap, CommandLineOptions, Node } from '../../xds/gen/types.ts';
 import type { XdsTransport } from '../../xds/transport.ts';
 import { answerAdmin } from '../admin/admin-answer.ts';
@@ -11,9 +12,12 @@ import type { DataPlane } from '../data-plane.ts';
 import type { ListeningSockets } from '../listener/listening-sockets.ts';
 import type { OriginalDestination } from '../listener/original-destination.ts';
 import type { OverloadConfig } from '../overload.ts';
+import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { TapDesk, TapDeskOptions } from '../tap/tap-desk.ts';
+import type { MetricsSource } from '../telemetry/metrics-snapshot.ts';
 import { peerOf } from '../telemetry/peer-metadata.ts';
 import { CertificateLife } from '../telemetry/process-stats.ts';
+import { compileBuckets } from '../telemetry/stats-config.ts';
 import type { SummaryLink } from '../telemetry/summary-link.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { startWorkers } from '../workers/start-workers.ts';
@@ -24,7 +28,7 @@ import { grpcTarget } from './grpc-target.ts';
 import type { HotRestart } from './hot-restart.ts';
 import { lazyTransport } from './lazy-transport.ts';
 import { announcedNode, type NodeOverrides } from './node.ts';
-import { connectionLimits, DEFAULT_OVERLOAD } from './overload-config.ts';
+import { connectionLimits, DEFAULT_OVERLOAD, runtimeValues } from './overload-config.ts';
 
 export interface ProxyServerOptions {
   readonly bootstrap: Bootstrap;
@@ -97,6 +101,7 @@ export class ProxyServer {
     this.#node = node;
     const ads = bootstrap.dynamic_resources?.ads_config;
     const bindAddress = bootstrap.cluster_manager?.upstream_bind_config?.source_address?.address;
+    const traceSampling = runtimeSampling(runtimeValues(bootstrap.layered_runtime));
     const localName = bootstrap.cluster_manager?.local_cluster_name;
     const { dataPlane, telemetry, all } = startWorkers({
       concurrency: options.concurrency ?? 1,
@@ -104,7 +109,7 @@ export class ProxyServer {
         node,
         version,
         logFlushMs: options.logFlushMs,
-        sharedLogs: (options.concurrency ?? 1) > 1,
+        workers: Math.max(1, options.concurrency ?? 1),
         rotateMetricsMs: options.rotateMetricsMs,
         summariesMs: options.summaries?.everyMs,
         buckets: bootstrap.stats_config?.histogram_bucket_settings,
@@ -114,6 +119,7 @@ export class ProxyServer {
           drainGradually: options.drainGradually ?? false,
           ...(bindAddress ? { upstreamBindAddress: bindAddress } : {}),
           ...(bootstrap.tracing?.http === undefined ? {} : { tracer: bootstrap.tracing.http }),
+          ...(traceSampling === undefined ? {} : { traceSampling }),
           ...(localName ? { localCluster: { name: localName, locality: bootstrap.node?.locality ?? {} } } : {}),
           ...(ads !== undefined && isDelta(ads) ? { asksOnDemand: true } : {}),
         },
@@ -124,6 +130,14 @@ export class ProxyServer {
         random,
         own: {
           connectionLimit: connectionLimits(bootstrap),
+          ...(bootstrap.stats_sinks === undefined
+            ? {}
+            : {
+                made: (environment) =>
+                  void this.#tellSinks(environment, bootstrap).catch((e: unknown) =>
+                    log.error('metrics are not sent', { problem: e instanceof Error ? e.message : String(e) }),
+                  ),
+              }),
           ...(options.originalDestination ? { originalDestination: options.originalDestination } : {}),
         },
       },
@@ -240,6 +254,20 @@ export class ProxyServer {
     };
   }
 
+  /** Metrics services that the bootstrap names; which it may name was looked at when it was read. */
+  async #tellSinks(environment: ProxyEnvironment, bootstrap: Bootstrap): Promise<void> {
+    const { compileStatsSinks } = await import('../telemetry/stats-sinks.ts');
+    const { MetricsSink } = await import('../telemetry/metrics-sink.ts');
+    const read = async (): Promise<MetricsSource> => {
+      this.#refreshStats();
+      if (this.#workers !== undefined) return await this.#workers.sum(this.#telemetry.registry);
+      return { stats: this.dataPlane.stats, metrics: this.#telemetry.registry };
+    };
+    const buckets = compileBuckets(bootstrap.stats_config?.histogram_bucket_settings);
+    for (const [i, plan] of compileStatsSinks(bootstrap).entries())
+      this.#telemetry.exports.at(`stats_sinks[${i}]`, () => new MetricsSink(environment, { plan, node: this.#node, buckets, read }));
+  }
+
   /** Its modules come beside the first configuration. */
   async #tellSummaries({ transport, everyMs }: NonNullable<ProxyServerOptions['summaries']>): Promise<void> {
     const { recordSummaries } = await import('../telemetry/summaries.ts');
@@ -302,8 +330,7 @@ export class ProxyServer {
       hotRestartStatus: () => this.#options.hotRestart?.status ?? { state: 'idle' },
       setHealthFailed: (failed) => {
         this.#healthFailed = failed;
-        if (failed) this.dataPlane.drainGracefully(false);
-        else this.dataPlane.keepServing();
+        this.dataPlane.failHealth(failed);
       },
       tap: async (request) => {
         this.#taps ??= import('../tap/tap-desk.ts').then(({ TapDesk }) => new TapDesk(this.#tapDeskOptions(bootstrap)));

@@ -38,6 +38,7 @@ import type { HostState } from './host-state.ts';
 import { buildMembership } from './membership.ts';
 import { compileOutlier } from './outlier.ts';
 import { compileErrorAnswers } from './outlier-answers.ts';
+import { compileWantedDestination, type WantedDestination } from './wanted-destination.ts';
 
 export interface ClusterEnvironment {
   readonly wheel: TimerWheel;
@@ -96,8 +97,8 @@ export class ClusterRuntime {
   readonly hasVariants: boolean;
   /** TCP connections tell each other who their ends are, where both agree to. */
   readonly exchangesPeers: boolean;
-  /** A request's header that names where it goes (ORIGINAL_DST); '' when none does. */
-  readonly destinationHeader: string;
+  /** Where a request says it goes (ORIGINAL_DST); undefined: nothing that it says is listened to. */
+  readonly wantedDestination: WantedDestination | undefined;
   /** Connections tell for which client they are. */
   readonly tellsClient: boolean;
 
@@ -134,8 +135,7 @@ export class ClusterRuntime {
       throw new PlanError('auto_config', 'needs TLS: only its handshake can choose the protocol');
     }
     this.exchangesPeers = clusterExchangesPeers(config.filters);
-    const original = config.original_dst_lb_config;
-    this.destinationHeader = original?.use_http_header === true ? (original.http_header_name || ORIGINAL_DST_HEADER).toLowerCase() : '';
+    this.wantedDestination = compileWantedDestination(config.original_dst_lb_config);
     this.tellsClient = this.#transports.tellsClient;
     this.hasVariants = this.#transports.anyTls;
     this.#settings = {
@@ -473,12 +473,7 @@ const refuse = (config: Cluster): void => {
   const [seconds, nanos] = parseDuration(config.connect_timeout ?? '1s') ?? [0, 0];
   if (seconds <= 0 && nanos <= 0) throw new PlanError('connect_timeout', `"${config.connect_timeout}" is not a duration above 0s`);
   for (const field of REFUSED) if (config[field] !== undefined) throw new PlanError(field, 'not supported');
-  const header = config.original_dst_lb_config;
-  if (header?.metadata_key !== undefined) throw new PlanError('original_dst_lb_config.metadata_key', 'not supported');
 };
-
-/** Envoy's, where a cluster names no other. */
-const ORIGINAL_DST_HEADER = 'x-envoy-original-dst-host';
 
 const preconnectRatio = (config: Cluster): number => {
   const policy = config.preconnect_policy;

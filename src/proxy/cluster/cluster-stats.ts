@@ -1,6 +1,7 @@
 // The counters of one cluster under Envoy's names, looked up once.
 
 import type { PickerCounters } from '../balance/host-picker.ts';
+import { type ConnectionLedger, connectionLedger } from '../connection-ledger.ts';
 import type { Stat, StatsStore } from '../stats-store.ts';
 import { type Breakers, type ResourceLimits, retriesAllowed } from './circuit-breaker.ts';
 
@@ -12,11 +13,15 @@ export interface ClusterStats {
   readonly cxOverflow: Stat;
   /** Too many pools. */
   readonly cxPoolOverflow: Stat;
+  readonly connections: ConnectionLedger;
   readonly rqTotal: Stat;
   readonly rqActive: Stat;
   readonly rqPendingTotal: Stat;
   readonly rqPendingActive: Stat;
   readonly rqPendingOverflow: Stat;
+  /** Gave up before they had a connection, or had none because it failed. */
+  readonly rqCancelled: Stat;
+  readonly rqPendingFailed: Stat;
   readonly rqRetry: Stat;
   readonly rqRetrySuccess: Stat;
   readonly rqRetryOverflow: Stat;
@@ -52,11 +57,14 @@ export const createClusterStats = (store: StatsStore, statName: string): Cluster
     cxConnectTimeout: counter('upstream_cx_connect_timeout'),
     cxOverflow: counter('upstream_cx_overflow'),
     cxPoolOverflow: counter('upstream_cx_pool_overflow'),
+    connections: connectionLedger(store, `cluster.${statName}.upstream_cx_`, 'upstream'),
     rqTotal: counter('upstream_rq_total'),
     rqActive: gauge('upstream_rq_active'),
     rqPendingTotal: counter('upstream_rq_pending_total'),
     rqPendingActive: gauge('upstream_rq_pending_active'),
     rqPendingOverflow: counter('upstream_rq_pending_overflow'),
+    rqCancelled: counter('upstream_rq_cancelled'),
+    rqPendingFailed: counter('upstream_rq_pending_failure_eject'),
     rqRetry: counter('upstream_rq_retry'),
     rqRetrySuccess: counter('upstream_rq_retry_success'),
     rqRetryOverflow: counter('upstream_rq_retry_overflow'),

@@ -33,6 +33,7 @@ export class ClusterTable {
     if (entry?.text === text) return false;
     const runtime = new ClusterRuntime(cluster, options);
     entry?.warming?.retire();
+    options.stats.counter(`cluster_manager.cluster_${entry === undefined ? 'added' : 'modified'}`).value++;
     this.#entries.set(name, { active: entry?.active, warming: runtime, text });
     const endpoints = runtime.endpointsName;
     const assignment = endpoints === undefined ? undefined : this.#assignments.get(endpoints);

@@ -69,6 +69,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     this.#socket = socket;
     this.#facts = facts;
     this.#ended = ended;
+    facts.live?.speaks('http1');
     this.#parser = new Http1Parser('request', this, plan.parserLimits);
     this.#output = new SocketOutput(socket, env.responseWriter);
     this.#exchange = new Exchange(env, plan, this, facts);

@@ -79,6 +79,7 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#socket = socket;
     this.#facts = facts;
     this.#ended = ended;
+    facts.live?.speaks('http2');
     this.machine = new Http2Connection('server', this, plan.http2);
     this.#output = new Http2Output(socket, this.machine, env.turn);
     this.#timers = new TimerSet(env.wheel, this);
@@ -126,6 +127,10 @@ export class DownstreamHttp2 implements Http2Owner {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  get busy(): boolean {
+    return this.#live > 0;
   }
 
   // --- Http2Owner ---

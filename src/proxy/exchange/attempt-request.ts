@@ -32,12 +32,12 @@ export class AttemptRequest {
     this.#mirrors.release();
   }
 
-  /** The first attempt begins. */
-  begin(budget: RetryBudget, stats: ClusterStats, isMirrored: boolean): void {
+  /** The first attempt begins. `needsBody`: others may have to be sent the body as well. */
+  begin(budget: RetryBudget, stats: ClusterStats, needsBody: boolean): void {
     const kept = this.kept;
     // A filter has waited for more of the body than may be sent again.
     if (kept.bytes > 0 && kept.bytes > this.#exchange.bodyBytesMax) budget.abandon(stats);
-    kept.keep = budget.left > 0 || isMirrored;
+    kept.keep = budget.left > 0 || needsBody;
   }
 
   mirror(mirrors: readonly MirrorPlan[], timeoutMs: number): void {

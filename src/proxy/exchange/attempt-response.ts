@@ -79,7 +79,7 @@ export class AttemptResponse implements PacedResponse {
   end(): void {
     const exchange = this.#exchange;
     exchange.info.lastUpstreamRxByte = this.#env.clock.wallMs();
-    if (exchange.responsePace?.end() === true) return;
+    if (exchange.responsePace?.end(this) === true) return;
     exchange.responseEnded = true;
     this.#down.endBody(exchange.responseChunked, exchange.responseTrailers);
   }

@@ -5,7 +5,7 @@ import type { JsonObject } from '../../xds/gen/types.ts';
 import type { ClusterRuntime, PickRequest } from '../cluster/cluster-runtime.ts';
 import { connectionKey, type DownstreamFacts } from '../connection-facts.ts';
 import type { Exchange } from './exchange.ts';
-import { lbMetadata, wantedDestination } from './host-choice.ts';
+import { lbMetadata } from './host-choice.ts';
 import { requestHash } from './request-hash.ts';
 
 export class AttemptWish implements PickRequest {
@@ -29,7 +29,9 @@ export class AttemptWish implements PickRequest {
   /** Reads the request as it came: before the route changes it. */
   begin(match: RouteMatch, cluster: ClusterRuntime, exchange: Exchange): void {
     this.metadata = lbMetadata(match, exchange.info);
-    this.originalDestination = wantedDestination(cluster, exchange.requestHeaders, this.#facts.originalDestination);
+    const own = this.#facts.originalDestination;
+    const wanted = cluster.wantedDestination;
+    this.originalDestination = wanted === undefined ? own : (wanted(exchange.requestHeaders, exchange.info.dynamicMetadata) ?? own);
     const policies = match.route.hashPolicy;
     if (policies.length > 0) this.hash = requestHash(policies, exchange, connectionKey(this.#facts), (line) => this.cookies.push(line));
   }

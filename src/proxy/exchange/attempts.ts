@@ -2,6 +2,7 @@
 // UpstreamClient of the connection an attempt runs on. One object per downstream connection, used again for each request;
 // it answers the client only through its exchange.
 
+import type { InternalRedirectPlan } from '../../plan/internal-redirect.ts';
 import { FLAG, FLAG_NAMES } from '../../plan/response-flag.ts';
 import type { ResetKind } from '../../plan/retry.ts';
 import type { RouteMatch } from '../../plan/route.ts';
@@ -25,6 +26,7 @@ import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { HcmPlan } from './hcm-plan.ts';
 import { chooseHost, describeConnected, describeHost } from './host-choice.ts';
+import { InternalRedirects } from './internal-redirects.ts';
 import type { KeptRequest } from './kept-request.ts';
 import * as replies from './local-reply.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
@@ -121,7 +123,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     finalizeRequest(exchange, match, expectedMs, this.#suppressed);
     // As Envoy: what the route says of headers may ask for attempts as a client's do.
     this.#budget.begin(route.retry, exchange);
-    this.#request.begin(this.#budget, cluster.stats, route.mirrors.length > 0);
+    this.#request.begin(this.#budget, cluster.stats, route.mirrors.length > 0 || route.internalRedirect !== undefined);
     if (exchange.requestEnded || exchange.upgrade === WEBSOCKET) this.#times.armRoute();
     this.#pick();
   }
@@ -319,6 +321,8 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   /** What comes back now is the answer. */
   #accept(head: ResponseHead, match: RouteMatch, switching: boolean): void {
     const exchange = this.#exchange;
+    const redirects = match.route.internalRedirect;
+    if (redirects?.statuses.has(head.statusCode) === true && this.#redirect(head, redirects)) return;
     this.#slow?.release();
     this.#budget.release();
     // Refused: what the client sends behind its head goes nowhere.
@@ -329,6 +333,20 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
       this.kept.drop();
       this.tunnel.begin(this.#connection);
     }
+  }
+
+  /** False: it is the client's to follow. */
+  #redirect(head: ResponseHead, plan: InternalRedirectPlan): boolean {
+    const exchange = this.#exchange;
+    exchange.redirects ??= new InternalRedirects();
+    const next = exchange.redirects.follow(exchange, this.#env, plan, this.#cluster?.statName ?? '', head, this.kept);
+    if (next === undefined) return false;
+    exchange.redirected(head.statusCode, head.headers);
+    this.#response.discard(this.#connection, head);
+    this.#connection = undefined;
+    this.giveUp();
+    exchange.beginAgain(next);
+    return true;
   }
 
   onBody(buf: Buffer, start: number, end: number): void {

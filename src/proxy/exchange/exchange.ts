@@ -12,30 +12,27 @@ import { isGrpcType } from '../../plan/route-criteria.ts';
 import { StreamInfo } from '../../plan/stream-info.ts';
 import { HeaderBlock } from '../../wire/header-block.ts';
 import { H } from '../../wire/header-name.ts';
-import { removeHopByHop } from '../../wire/hop-by-hop.ts';
 import type { JsonObject } from '../../xds/gen/types.ts';
 import { upstreamProtocol } from '../cluster/cluster-protocol.ts';
 import type { ClusterRuntime } from '../cluster/cluster-runtime.ts';
-import { addressText, connectionKey, type DownstreamFacts, describeConnection } from '../connection-facts.ts';
+import { connectionKey, type DownstreamFacts, describeConnection } from '../connection-facts.ts';
 import { type FilteredExchange, FilterRun } from '../filters/filter-run.ts';
-import type { FilterTask, FilterVerdict, HttpFilter, RequestBody } from '../filters/http-filter.ts';
+import type { FilterExchange, FilterTask, FilterVerdict, HttpFilter, RequestBody } from '../filters/http-filter.ts';
 import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { TimerSet } from '../timer-set.ts';
 import { RequestTrace } from '../tracing/request-trace.ts';
 import { Attempts } from './attempts.ts';
-import { mutateClientCertHeader } from './client-cert-header.ts';
 import type { DownstreamStream, RequestHead } from './downstream-stream.ts';
-import { stripPort } from './forward-request.ts';
 import type { HcmPlan } from './hcm-plan.ts';
+import type { InternalRedirects } from './internal-redirects.ts';
 import { LocalAnswers } from './local-answers.ts';
 import * as replies from './local-reply.ts';
 import type { ListenerContext } from './observer.ts';
-import { admittedPath } from './request-admission.ts';
+import { Admission } from './request-admission.ts';
 import { requestHash } from './request-hash.ts';
-import { type ClientAddress, mutateRequestHeaders } from './request-headers.ts';
 import { changesProtocol } from './response-head.ts';
-import type { ResponsePace } from './response-pace.ts';
+import type { BodyPath } from './response-pace.ts';
 import { forgetRoute, tellRoute } from './route-facts.ts';
 import type { RouteTable } from './route-table.ts';
 
@@ -55,7 +52,6 @@ export class Exchange implements FilteredExchange, RequestView {
   readonly #facts: DownstreamFacts;
   readonly #attempts: Attempts;
   readonly #timers: TimerSet;
-  readonly #certCache: { text: string | undefined } = { text: undefined };
   readonly #answers: LocalAnswers;
   /** undefined: the listener traces nothing. */
   readonly trace: RequestTrace | undefined;
@@ -74,8 +70,10 @@ export class Exchange implements FilteredExchange, RequestView {
   requestEnded = false;
   upgrade = '';
   isGrpc = false;
+  readonly #admission: Admission;
   readonly #filters: FilterRun;
-  readonly #client: ClientAddress = { ip: '', fromHeader: false, internal: false };
+  /** The redirects of this request that were followed here; undefined: none. */
+  redirects: InternalRedirects | undefined;
   #cluster: ClusterRuntime | undefined;
   #idleTimeoutMs = 0;
   // Response.
@@ -84,7 +82,8 @@ export class Exchange implements FilteredExchange, RequestView {
   responseStarted = false;
   responseEnded = false;
   responseChunked = false;
-  responsePace: ResponsePace | undefined;
+  responsePace: BodyPath | undefined;
+  ownAnswer: FilterExchange['ownAnswer'];
   #start = 0;
 
   constructor(env: ProxyEnvironment, plan: HcmPlan, down: DownstreamStream, facts: DownstreamFacts) {
@@ -96,6 +95,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.#filters = new FilterRun(plan, env.filters, this);
     this.#attempts = new Attempts(env, plan, down, facts, this);
     this.#answers = new LocalAnswers(plan, down, this);
+    this.#admission = new Admission(env, plan, down);
     this.trace = plan.tracing === undefined ? undefined : new RequestTrace(env, plan.tracing);
   }
 
@@ -131,59 +131,46 @@ export class Exchange implements FilteredExchange, RequestView {
   // --- admit ---
 
   begin(head: RequestHead): void {
+    this.redirects = undefined;
     this.#reset(head);
-    const headers = this.requestHeaders;
-    const plan = this.#plan;
-    const info = this.info;
-    if (head.method === 'CONNECT' || head.upgrade) {
-      this.upgrade = head.method === 'CONNECT' ? 'connect' : (headers.getById(H.UPGRADE) ?? '').toLowerCase();
-    }
-    removeHopByHop(headers, this.upgrade !== '');
-    this.authority = stripPort(plan, this.authority, this.#facts.localPort);
-    info.authority = this.authority;
-    info.method = this.method;
-    info.path = this.path;
-    if (this.#env.overload.shedsRequest(plan.context)) {
-      this.reply(replies.OVERLOADED);
+    if (head.method === 'CONNECT' || head.upgrade)
+      this.upgrade = head.method === 'CONNECT' ? 'connect' : (this.requestHeaders.getById(H.UPGRADE) ?? '').toLowerCase();
+    this.#admit(true);
+  }
+
+  #admit(fresh: boolean): void {
+    const refused = this.#admission.refuses(this, fresh);
+    if (refused !== undefined) {
+      if ('status' in refused) this.reply(refused);
+      else this.#answers.redirect(307, refused.path, 'path_normalization_failed');
       return;
     }
-    if (this.authority === '' && plan.defaultHostForHttp10 !== '') info.authority = this.authority = plan.defaultHostForHttp10;
-    const path = admittedPath(plan, this.authority, this.path);
-    if (typeof path !== 'string') {
-      if ('status' in path) this.reply(path);
-      else this.#answers.redirect(307, path.path, 'path_normalization_failed');
-      return;
-    }
-    this.path = path;
-    info.path = path;
-    const client = this.#client;
-    mutateRequestHeaders(
-      plan,
-      this.#down.internalRanges,
-      headers,
-      this.#facts.remoteIp,
-      this.#facts.tls !== undefined,
-      this.#facts.localPort,
-      this.#env.ownAddress,
-      client,
-    );
-    this.sourceIp = client.ip;
-    this.internal = client.internal;
-    if (client.fromHeader) info.downstreamRemoteAddress = addressText(client.ip, 0);
-    mutateClientCertHeader(plan, headers, this.#facts.tls !== undefined, this.#facts.tls?.peer, this.#facts.localUri, this.#certCache);
-    if (plan.schemeOverwrite !== '') {
-      this.scheme = plan.schemeOverwrite;
-      headers.setById(H.X_FORWARDED_PROTO, this.scheme);
-    } else if (this.scheme === '' || info.protocol !== 'HTTP/2') this.scheme = headers.getById(H.X_FORWARDED_PROTO) ?? 'http';
-    info.scheme = this.scheme;
-    info.streamId = headers.getById(H.X_REQUEST_ID) ?? '';
-    this.isGrpc = isGrpcType(headers.getById(H.CONTENT_TYPE));
+    this.isGrpc = isGrpcType(this.requestHeaders.getById(H.CONTENT_TYPE));
     if (this.isGrpc) {
-      info.grpc = new GrpcMessages();
+      this.info.grpc = new GrpcMessages();
       this.#timers.arm(GRPC_REPORT, this.#plan.context.reportMs ?? GRPC_REPORT_MS);
     }
-    if (plan.requestTimeoutMs > 0) this.#timers.arm(REQUEST_TIMEOUT, plan.requestTimeoutMs);
+    if (fresh && this.#plan.requestTimeoutMs > 0) this.#timers.arm(REQUEST_TIMEOUT, this.#plan.requestTimeoutMs);
     this.#route();
+  }
+
+  /** The upstream redirects, and its route lets that be followed here: the request is over and told as answered. */
+  redirected(status: number, responseHeaders: HeaderBlock): void {
+    this.info.responseCode = status;
+    this.info.responseCodeDetails = 'internal_redirect';
+    this.#responseHeaders = responseHeaders;
+    this.done();
+  }
+
+  /** Behind redirected(): it begins anew, with the body it had. */
+  beginAgain(head: RequestHead): void {
+    const { kept } = this.#attempts;
+    const { pieces, bytes } = kept;
+    this.#reset(head);
+    kept.takeOver(pieces, bytes);
+    this.info.bytesReceived = bytes;
+    this.requestEnded = true;
+    this.#admit(false);
   }
 
   // --- route ---
@@ -300,6 +287,13 @@ export class Exchange implements FilteredExchange, RequestView {
     const { pieces, bytes } = this.#attempts.kept;
     return { pieces, bytes, whole: this.requestEnded };
   }
+  replaceBody(bytes: Buffer): void {
+    this.#attempts.kept.takeOver(bytes.length === 0 ? [] : [bytes], bytes.length);
+  }
+  /** The client speaks gRPC itself. */
+  get answersGrpc(): boolean {
+    return this.info.grpc !== undefined;
+  }
   get keptBytes(): number {
     return this.#attempts.kept.bytes;
   }
@@ -347,7 +341,7 @@ export class Exchange implements FilteredExchange, RequestView {
       status,
       reason,
       headers,
-      streamed,
+      streamed || this.responsePace?.resizes === true,
       hasBody,
       this.requestEnded || changesProtocol(this.upgrade, status),
     );
@@ -438,6 +432,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.responseStarted = false;
     this.responseEnded = false;
     this.responsePace = undefined;
+    this.ownAnswer = undefined;
     this.trace?.reset();
     this.#start = this.#now();
     info.startTime = this.#start;

@@ -1,16 +1,13 @@
 // Which host the next attempt goes to: the balancer's word, drawn again while a retry policy wants another host than before.
 // And what is told of the host and of the connection to it.
 
-import { isIP } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import type { RetryPlan } from '../../plan/retry.ts';
 import type { RouteMatch } from '../../plan/route.ts';
 import type { StreamInfo } from '../../plan/stream-info.ts';
-import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { JsonObject } from '../../xds/gen/types.ts';
 import type { ClusterRuntime, PickRequest } from '../cluster/cluster-runtime.ts';
 import type { Host } from '../cluster/host.ts';
-import type { Destination } from '../listener/original-destination.ts';
 import type { UpstreamStream } from '../upstream/upstream-stream.ts';
 
 export const chooseHost = (
@@ -40,15 +37,6 @@ const triedPriorities = (every: number, tried: readonly Host[]): readonly number
   if (every === 0 || tried.length < every) return undefined;
   const seen = tried.slice(0, tried.length - (tried.length % every));
   return [...new Set(seen.map((host) => host.priority))].toSorted((a, b) => a - b);
-};
-
-/** Where a request goes by its own word, if its cluster listens to it; else where its connection was going. */
-export const wantedDestination = (cluster: ClusterRuntime, headers: HeaderBlock, own: Destination | undefined): Destination | undefined => {
-  const text = cluster.destinationHeader === '' ? undefined : headers.get(cluster.destinationHeader);
-  const parts = text === undefined ? null : /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
-  if (parts === null) return own;
-  const [ip, port] = [parts[1] ?? parts[2] ?? '', Number(parts[3])];
-  return isIP(ip) !== 0 && port <= 65_535 ? { ip, port } : own;
 };
 
 /** Which subset is meant: by the route, and over it by what filters have found (`envoy.lb` of the dynamic metadata). */

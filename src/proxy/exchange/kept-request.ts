@@ -25,6 +25,12 @@ export class KeptRequest {
     return this.pieces.length === 0 && this.trailers === undefined;
   }
 
+  /** What another request had kept. */
+  takeOver(pieces: Buffer[], bytes: number): void {
+    this.pieces = pieces;
+    this.bytes = bytes;
+  }
+
   add(buf: Buffer, start: number, end: number): void {
     if (isSmallPiece(this.pieces, buf, start, end)) {
       this.#small ??= new SmallPieces();

@@ -34,8 +34,8 @@ export class LocalAnswers {
     const maps = reply.asItIs === true ? undefined : this.#plan.localReplies;
     const mapped = maps?.rewrite(exchange.info, exchange.requestHeaders, reply.status, reply.body, headers);
     const told = mapped === undefined ? reply : { ...reply, status: mapped.status, body: mapped.body };
-    const sent = exchange.isGrpc ? grpcHead(headers, told) : plainHead(headers, told);
-    mapped?.finish(headers, exchange.isGrpc);
+    const sent = exchange.answersGrpc ? grpcHead(headers, told) : plainHead(headers, told);
+    mapped?.finish(headers, exchange.answersGrpc);
     // 400 says that the two sides do not read the stream alike.
     if (told.status === 400) this.#down.closeAfterResponse();
     this.#send(headers, sent.status, Buffer.from(sent.body));
@@ -87,7 +87,7 @@ export class LocalAnswers {
     const mapped = this.#plan.localReplies?.rewrite(info, requestHeaders, asked, Buffer.from(own).toString(), headers);
     const status = mapped?.status ?? asked;
     const body = mapped === undefined ? Buffer.from(own) : Buffer.from(mapped.body);
-    if (exchange.isGrpc) {
+    if (exchange.answersGrpc) {
       const sent = grpcHead(headers, { status, body: body.toString(), details: '', flag: undefined });
       mapped?.finish(headers, true);
       this.#send(headers, sent.status, EMPTY);
@@ -98,8 +98,9 @@ export class LocalAnswers {
     this.#send(headers, status, body);
   }
 
-  #send(headers: HeaderBlock, status: number, body: Buffer): void {
+  #send(headers: HeaderBlock, status: number, made: Buffer): void {
     const exchange = this.#exchange;
+    const body = exchange.ownAnswer?.(headers, status, made) ?? made;
     const info = exchange.info;
     info.responseCode = status;
     // Only HTTP/1 needs to be told that nothing follows; what follows HEAD is known.

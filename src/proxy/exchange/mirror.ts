@@ -11,12 +11,20 @@ import type { DownstreamFacts } from '../connection-facts.ts';
 import { BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from '../limits.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { WheelTimer } from '../timer-wheel.ts';
+import type { CallTrace } from '../tracing/call-trace.ts';
+import type { RequestTrace } from '../tracing/request-trace.ts';
 import { transportVariant } from '../transport/transport-variant.ts';
-import type { OutgoingRequest, UpstreamClient, UpstreamPool, UpstreamStream } from '../upstream/upstream-stream.ts';
+import type { OutgoingRequest, ResponseHead, UpstreamClient, UpstreamPool, UpstreamStream } from '../upstream/upstream-stream.ts';
 import { isLoopbackClient } from './request-headers.ts';
 
 export interface MirroredRequest extends OutgoingRequest {
   readonly info: StreamInfo;
+  readonly trace: RequestTrace | undefined;
+}
+
+interface MirrorTarget {
+  readonly cluster: ClusterRuntime;
+  readonly address: string;
 }
 
 /** undefined: there is nobody to copy it to. `timeoutMs` is the route's, a copy takes no longer. `http2`: the client speaks it. */
@@ -32,7 +40,7 @@ export const mirrorRequest = (
 ): MirrorRequest | undefined => {
   const host = cluster.pick({ originalDestination: facts.originalDestination, hash: undefined });
   if (host === undefined) return undefined;
-  const copy = new MirrorRequest(env, request, facts, plan, chunked, timeoutMs);
+  const copy = new MirrorRequest(env, request, facts, plan, chunked, timeoutMs, { cluster, address: host.address });
   const pool = cluster.pool(host, transportVariant(cluster, { authority: request.authority, upstreamAlpn: undefined }, http2));
   const outcome = pool.acquire(copy, cluster.breakers.default);
   if (outcome === 'waiting') copy.waitsIn = pool;
@@ -54,6 +62,10 @@ export class MirrorRequest implements UpstreamClient {
   #answered = false;
   #over = false;
   readonly #timer = new WheelTimer(this, 0);
+  readonly #to: MirrorTarget;
+  readonly #trace: CallTrace | undefined;
+  #protocol = '';
+  #status = 0;
 
   constructor(
     env: ProxyEnvironment,
@@ -62,8 +74,10 @@ export class MirrorRequest implements UpstreamClient {
     plan: MirrorPlan,
     chunked: boolean,
     timeoutMs: number,
+    to: MirrorTarget,
   ) {
     this.#env = env;
+    this.#to = to;
     env.wheel.arm(this.#timer, timeoutMs > 0 ? timeoutMs : STREAM_IDLE_TIMEOUT_MS);
     this.#chunked = chunked;
     const headers = new HeaderBlock();
@@ -74,6 +88,8 @@ export class MirrorRequest implements UpstreamClient {
     headers.setById(H.X_FORWARDED_FOR, before === undefined ? ip : `${before},${ip}`);
     if (plan.headerOps.length > 0) applyHeaderOps(plan.headerOps, headers, request.info, headers);
     const shadow = plan.appendShadowSuffix ? request.authority.replace(/^(\[[^\]]*\]|[^:]*)/, '$1-shadow') : request.authority;
+    this.#trace = request.trace?.call('mirror');
+    this.#trace?.inject(headers);
     this.#request = {
       method: request.method,
       scheme: request.scheme,
@@ -112,6 +128,7 @@ export class MirrorRequest implements UpstreamClient {
 
   #giveUp(): void {
     this.#over = true;
+    this.#tell();
     this.#waiting = [];
     this.#env.wheel.drop(this.#timer);
     this.waitsIn?.cancel(this);
@@ -119,6 +136,11 @@ export class MirrorRequest implements UpstreamClient {
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.abandon();
+  }
+
+  /** Its span ends with the answer, or without one. */
+  #tell(): void {
+    this.#trace?.answered(this.#to.cluster, this.#to.address, this.#protocol, this.#status);
   }
 
   #giveUpLater(): void {
@@ -132,6 +154,7 @@ export class MirrorRequest implements UpstreamClient {
       return;
     }
     this.#connection = connection;
+    this.#protocol = connection.protocol;
     connection.writeRequest(this.#request, '', this.#chunked, this.#ended && this.#waiting.length === 0);
     for (const piece of this.#waiting) connection.writeBody(piece, 0, piece.length);
     this.#waiting = [];
@@ -153,11 +176,14 @@ export class MirrorRequest implements UpstreamClient {
     this.#giveUp();
   }
   onInformational(): void {}
-  onHead(): void {}
+  onHead({ statusCode }: ResponseHead): void {
+    this.#status = statusCode;
+  }
   onBody(): void {}
   onTrailers(): void {}
   onEnd(): void {
     this.#answered = true;
+    this.#tell();
   }
   // An answer before the end of the request: the rest has nowhere to go.
   onFlush(): void {

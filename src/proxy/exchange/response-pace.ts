@@ -18,7 +18,24 @@ export interface PacedResponse {
   finish(): void;
 }
 
-export class ResponsePace implements TimerOwner {
+/** What a response's body goes through on its way to the client. */
+export interface BodyPath {
+  /** The server's side has ended. */
+  settled: boolean;
+  /** Something waits. */
+  readonly holds: boolean;
+  /** It comes out longer or shorter than it went in. */
+  readonly resizes: boolean;
+  /** False: enough waits. */
+  body(response: PacedResponse, bytes: Buffer): boolean;
+  /** True: the end waits too, and finish() follows. */
+  end(response: PacedResponse): boolean;
+  /** The client takes more. True: so may be read. */
+  drained(): boolean;
+}
+
+export class ResponsePace implements BodyPath, TimerOwner {
+  readonly resizes = false;
   readonly #wheel: TimerWheel;
   readonly #timer = new WheelTimer(this, 0);
   readonly #sliceBytes: number;
@@ -30,7 +47,6 @@ export class ResponsePace implements TimerOwner {
   #blocked = false;
   #ended = false;
   #over = false;
-  /** The server's side has ended. */
   settled = false;
 
   constructor(wheel: TimerWheel, bytesPerSecond: number) {
@@ -39,7 +55,6 @@ export class ResponsePace implements TimerOwner {
     this.#countedMs = wheel.now();
   }
 
-  /** False: enough waits. */
   body(response: PacedResponse, bytes: Uint8Array): boolean {
     this.#response = response;
     this.#waiting.push(Buffer.from(bytes));
@@ -48,18 +63,15 @@ export class ResponsePace implements TimerOwner {
     return this.#bytes < WAITING_BYTES_MAX;
   }
 
-  /** True: the end waits too, and finish() follows. */
   end(): boolean {
     this.#ended = this.#bytes > 0;
     return this.#ended;
   }
 
-  /** Something waits. */
   get holds(): boolean {
     return !this.#over && this.#bytes > 0;
   }
 
-  /** The client takes more. True: so may be read. */
   drained(): boolean {
     if (this.#blocked) this.#wheel.arm(this.#timer, 0);
     this.#blocked = false;

@@ -17,10 +17,12 @@ export interface BatchCounts {
   readonly dropped: Count;
   /** Items of batches that were given up. */
   readonly failed: Count;
+  /** Items that the server did not take of batches that it took. */
+  readonly rejected: Count;
 }
 
-/** What became of a batch. `again` false: the server will never take it. */
-export type BatchDone = (ok: boolean, again?: boolean) => void;
+/** What became of a batch. `again` false: the server will never take it. `rejected`: of a batch that it took, so many items it did not. */
+export type BatchDone = (ok: boolean, again?: boolean, rejected?: number) => void;
 
 export interface BatchQueueOptions<T> {
   readonly wheel: TimerWheel;
@@ -147,11 +149,11 @@ export class BatchQueue<T> {
     if (batch === undefined) return;
     this.#attempts++;
     const call = ++this.#call;
-    const done: BatchDone = (ok, again = true) => {
+    const done: BatchDone = (ok, again = true, rejected = 0) => {
       if (call !== this.#call || this.#flying !== batch) return;
       this.#call++;
       this.#cancel = undefined;
-      this.#settle(batch, ok, again);
+      this.#settle(batch, ok, again, Math.min(rejected, batch.items.length));
     };
     let cancel: (() => void) | undefined;
     try {
@@ -162,14 +164,16 @@ export class BatchQueue<T> {
     if (call === this.#call) this.#cancel = cancel;
   }
 
-  #settle(batch: Batch<T>, ok: boolean, again: boolean): void {
+  #settle(batch: Batch<T>, ok: boolean, again: boolean, rejected: number): void {
     const { counts, attempts, wheel } = this.#options;
     if (!ok && again && this.#attempts < attempts && !this.#closing) {
       wheel.arm(this.#againTimer, this.#backoff.nextMs());
       return;
     }
-    if (ok) counts.sent.value += batch.items.length;
-    else counts.failed.value += batch.items.length;
+    if (ok) {
+      counts.sent.value += batch.items.length - rejected;
+      counts.rejected.value += rejected;
+    } else counts.failed.value += batch.items.length;
     this.#flying = undefined;
     this.#attempts = 0;
     this.#items -= batch.items.length;

@@ -17,6 +17,9 @@ export interface Exporter {
   readonly reachable: () => boolean;
 }
 
+/** Of an answer: how many items of the batch the server says it did not take. */
+export type Rejected = (answer: Uint8Array) => number;
+
 export interface HttpTarget {
   readonly cluster: string;
   readonly authority: string;
@@ -56,7 +59,7 @@ export const compileHttpTarget = (service: Core_HttpService | undefined, path: s
   };
 };
 
-export const httpExporter = (env: ProxyEnvironment, target: HttpTarget, contentType: string): Exporter => ({
+export const httpExporter = (env: ProxyEnvironment, target: HttpTarget, contentType: string, rejected?: Rejected): Exporter => ({
   reachable: () => env.cluster(target.cluster) !== undefined,
   send: (body, done) => {
     const task = sideCall(
@@ -70,7 +73,8 @@ export const httpExporter = (env: ProxyEnvironment, target: HttpTarget, contentT
       },
       (outcome) => {
         if (outcome.kind === 'failure') done(false);
-        else done(outcome.status >= 200 && outcome.status < 300, AGAIN.has(outcome.status));
+        else if (outcome.status >= 200 && outcome.status < 300) done(true, false, rejected?.(outcome.body));
+        else done(false, AGAIN.has(outcome.status));
       },
     );
     return () => task.cancel();
@@ -78,15 +82,22 @@ export const httpExporter = (env: ProxyEnvironment, target: HttpTarget, contentT
 });
 
 /** `method`: '/package.Service/Method'. */
-export const grpcExporter = (env: ProxyEnvironment, service: GrpcService | undefined, method: string, path: string): Exporter => {
+export const grpcExporter = (
+  env: ProxyEnvironment,
+  service: GrpcService | undefined,
+  method: string,
+  path: string,
+  rejected?: Rejected,
+): Exporter => {
   const plan = compileGrpcService(service, path);
   return {
     reachable: () => env.cluster(plan.cluster) !== undefined,
     send: (body, done) => {
       const call = { ...plan, path: method, message: body, timeoutMs: plan.timeoutMs ?? TIMEOUT_MS, answerBytesMax: ANSWER_BYTES_MAX };
-      const task = grpcUnary(env, call, (outcome) =>
-        done(outcome.kind === 'message', outcome.kind === 'status' && GRPC_AGAIN.has(outcome.code)),
-      );
+      const task = grpcUnary(env, call, (outcome) => {
+        if (outcome.kind === 'message') done(true, false, rejected?.(outcome.bytes));
+        else done(false, GRPC_AGAIN.has(outcome.code));
+      });
       return () => task.cancel();
     },
   };

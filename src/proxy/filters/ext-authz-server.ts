@@ -5,6 +5,7 @@ import { applyHeaderOps, compileHeaderOps, type HeaderOps } from '../../plan/hea
 import { PlanError } from '../../plan/plan-error.ts';
 import { compileStringMatcher, type TextMatch } from '../../plan/string-matcher.ts';
 import { HeaderBlock } from '../../wire/header-block.ts';
+import { STATUS_REASONS } from '../../wire/http1-writer.ts';
 import { CodecError, decode, encode } from '../../xds/codec.ts';
 import type {
   AttributeContext,
@@ -14,15 +15,20 @@ import type {
   Matcher_ListStringMatcher,
 } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
-import { compileGrpcService, grpcUnary } from '../grpc-side-call.ts';
+import { compileGrpcService, grpcSpanName, grpcUnary } from '../grpc-side-call.ts';
 import { BUFFER_BYTES } from '../limits.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { sideCall } from '../side-call.ts';
+import type { CallTrace } from '../tracing/call-trace.ts';
 import { type AnswerRules, type AuthzDecision, decisionOfAnswer, decisionOfCheck } from './ext-authz-decision.ts';
 import type { FilterExchange, FilterTask } from './http-filter.ts';
 
 /** `done`: once, later, unless the task was cancelled. */
-export type CheckCall = (attributes: AttributeContext, done: (response: CheckResponse | string) => void) => FilterTask;
+export type CheckCall = (
+  attributes: AttributeContext,
+  done: (response: CheckResponse | string) => void,
+  trace?: CallTrace | undefined,
+) => FilterTask;
 export type AskAuthz = (attributes: AttributeContext, exchange: FilterExchange, done: (decision: AuthzDecision) => void) => FilterTask;
 
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
@@ -43,8 +49,8 @@ export const compileCheckCall = (config: GrpcService | undefined, env: ProxyEnvi
     timeoutMs,
     answerBytesMax: ANSWER_BYTES_MAX,
   };
-  return (attributes, done) =>
-    grpcUnary(env, { ...call, message: encode('envoy.service.auth.v3.CheckRequest', { attributes }) }, (outcome) => {
+  return (attributes, done, trace) =>
+    grpcUnary(env, { ...call, message: encode('envoy.service.auth.v3.CheckRequest', { attributes }), trace }, (outcome) => {
       if (outcome.kind === 'status') {
         done(`gRPC status ${outcome.code}: ${outcome.message}`);
         return;
@@ -62,8 +68,21 @@ export const compileCheckCall = (config: GrpcService | undefined, env: ProxyEnvi
 
 export const askOverGrpc = (config: GrpcService | undefined, env: ProxyEnvironment, path: string): AskAuthz => {
   const call = compileCheckCall(config, env, path);
-  return (attributes, _exchange, done) =>
-    call(attributes, (response) => done(typeof response === 'string' ? { kind: 'error', why: response } : decisionOfCheck(response)));
+  return (attributes, exchange, done) => {
+    const trace = exchange.trace?.call(CHECK_SPAN);
+    const heard = (response: CheckResponse | string): void => {
+      const decision: AuthzDecision = typeof response === 'string' ? { kind: 'error', why: response } : decisionOfCheck(response);
+      if (trace !== undefined) tellDecision(trace, decision);
+      done(decision);
+    };
+    return call(attributes, heard, trace);
+  };
+};
+
+const CHECK_SPAN = grpcSpanName(CHECK);
+
+const tellDecision = (trace: CallTrace, { kind }: AuthzDecision): void => {
+  if (kind !== 'error') trace.tag('ext_authz_status', kind === 'allowed' ? 'ext_authz_ok' : 'ext_authz_unauthorized');
 };
 
 interface HttpPlan {
@@ -94,7 +113,9 @@ export const askOverHttp = (config: HttpExtAuthz_HttpService, env: ProxyEnvironm
       timeoutMs: plan.timeoutMs,
       answerBytesMax: ANSWER_BYTES_MAX,
       anonymous: true,
+      trace: exchange.trace?.call(`async ${plan.cluster} egress`),
     };
+    const { trace } = request;
     const start = env.wheel.now();
     return sideCall(env, request, (outcome) => {
       if (outcome.kind === 'failure') {
@@ -102,7 +123,12 @@ export const askOverHttp = (config: HttpExtAuthz_HttpService, env: ProxyEnvironm
         return;
       }
       outcome.headers.set('x-envoy-upstream-service-time', String(Math.floor(env.wheel.now() - start)));
-      done(decisionOfAnswer(outcome.status, outcome.headers, outcome.body, plan.rules));
+      const decision = decisionOfAnswer(outcome.status, outcome.headers, outcome.body, plan.rules);
+      if (trace !== undefined) {
+        trace.tag('ext_authz_http_status', STATUS_REASONS[outcome.status] ?? 'Unknown');
+        tellDecision(trace, decision);
+      }
+      done(decision);
     });
   };
 };

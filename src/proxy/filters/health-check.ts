@@ -1,5 +1,6 @@
 // envoy.filters.http.health_check: answers health checks of others, from what is known of clusters, or lets them pass and remembers the
-// answer for a while. Requests are health checks when all header matchers take them. Of POST /healthcheck/fail it does not know.
+// answer for a while. Requests are health checks when all header matchers take them. While an operator
+// has asked for failure (POST /healthcheck/fail), they fail, and every other answer says so.
 
 import { compileHeaderMatcher, type RequestMatch } from '../../plan/header-matcher.ts';
 import { PlanError } from '../../plan/plan-error.ts';
@@ -18,6 +19,7 @@ class HealthCheckFilter implements HttpFilter {
   readonly #cacheMs: number;
   readonly #percentages: readonly (readonly [string, number])[];
   #cached = 0;
+  #cachedDegraded = false;
   #cachedUntilMs = 0;
 
   constructor(config: HealthCheckConfig, env: ProxyEnvironment) {
@@ -39,20 +41,27 @@ class HealthCheckFilter implements HttpFilter {
     info.healthCheck = true;
     exchange.note(this, true);
     if (!this.#passes) return answer(...this.#verdict());
-    return this.#env.clock.monotonicMs() < this.#cachedUntilMs ? answer(this.#cached, 'health_check_cached') : undefined;
+    if (this.#env.healthFailed) return answer(...FAILED);
+    if (this.#env.clock.monotonicMs() >= this.#cachedUntilMs) return undefined;
+    return answer(this.#cached, 'health_check_cached', this.#cachedDegraded ? DEGRADED : []);
   }
 
   onResponse(exchange: FilterExchange, response: HeaderBlock): void {
-    if (exchange.noteOf(this) !== true) return;
+    if (exchange.noteOf(this) !== true) {
+      if (this.#env.healthFailed) response.set('x-envoy-immediate-health-check-fail', 'true');
+      return;
+    }
     const { responseCode } = exchange.info;
     if (this.#cacheMs > 0 && this.#env.clock.monotonicMs() >= this.#cachedUntilMs) {
       this.#cached = responseCode;
+      this.#cachedDegraded = response.has('x-envoy-degraded');
       this.#cachedUntilMs = this.#env.clock.monotonicMs() + this.#cacheMs;
     }
     response.set('x-envoy-upstream-healthchecked-cluster', this.#env.nodeCluster);
   }
 
   #verdict(): readonly [number, string] {
+    if (this.#env.healthFailed) return FAILED;
     for (const [name, least] of this.#percentages) {
       const stats = this.#env.cluster(name)?.stats;
       if (stats === undefined) return [503, 'health_check_failed_no_cluster_found'];
@@ -65,12 +74,15 @@ class HealthCheckFilter implements HttpFilter {
   }
 }
 
-const answer = (status: number, details: string): FilterVerdict => ({
+const FAILED = [503, 'health_check_failed'] as const;
+const DEGRADED = [['x-envoy-degraded', '']] as const;
+
+const answer = (status: number, details: string, headers: readonly (readonly [string, string])[] = []): FilterVerdict => ({
   kind: 'reply',
   status,
   body: '',
   details,
-  headers: [],
+  headers,
   ...(status >= 200 && status < 300 ? {} : { flag: FLAG.LH }),
 });
 

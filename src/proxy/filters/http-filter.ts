@@ -10,9 +10,10 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { AnyMessage } from '../../xds/gen/types.ts';
 import type { DownstreamFacts } from '../connection-facts.ts';
 import type { ListenerContext } from '../exchange/observer.ts';
-import type { ResponsePace } from '../exchange/response-pace.ts';
+import type { BodyPath } from '../exchange/response-pace.ts';
 import type { RouteTable } from '../exchange/route-table.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
+import type { RequestTrace } from '../tracing/request-trace.ts';
 
 /** What a filter may see and change of one exchange. The same object for every exchange of a connection. */
 export interface FilterExchange extends RequestView {
@@ -39,9 +40,19 @@ export interface FilterExchange extends RequestView {
   /** Overrides the ALPN offered on the upstream connection (istio.alpn). */
   upstreamAlpn: readonly string[] | undefined;
   /** What a server answers goes to the client through it. */
-  responsePace: ResponsePace | undefined;
+  responsePace: BodyPath | undefined;
+  /** Those that came; a filter that has them sent otherwise takes them away. */
+  responseTrailers: HeaderBlock | undefined;
+  /** What goes upstream is gRPC. */
+  isGrpc: boolean;
+  /** Changes an answer of the proxy's own before the response filters see it; answers its body. */
+  ownAnswer: ((headers: HeaderBlock, status: number, body: Buffer) => Buffer) | undefined;
+  /** Behind `body`: this goes upstream instead. */
+  replaceBody(bytes: Buffer): void;
   /** The client's connection. */
   readonly facts: DownstreamFacts;
+  /** undefined: the listener traces nothing. */
+  readonly trace: RequestTrace | undefined;
   /** The end of a `wait`, told with the verdict it came to. Unheard unless `task` is what the exchange waits for. */
   proceed(task: FilterTask, verdict: FilterVerdict): void;
   /** What a filter changed may lead elsewhere: the route is chosen again before anybody else looks at it. */

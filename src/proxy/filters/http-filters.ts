@@ -13,6 +13,7 @@ import { corsFilter } from './cors.ts';
 import { DiscoveredFilter, HttpFilterChain } from './discovered-filter.ts';
 import { extAuthzFilter } from './ext-authz.ts';
 import { faultFilter } from './fault.ts';
+import { grpcWebFilter } from './grpc-web.ts';
 import { headerMutationFilter } from './header-mutation.ts';
 import { healthCheckFilter } from './health-check.ts';
 import type { FilterSetting, HttpFilter, HttpFilterFactory } from './http-filter.ts';
@@ -39,6 +40,7 @@ const BUILT_IN: ReadonlyMap<string, HttpFilterFactory> = new Map([
   ['envoy.extensions.filters.http.cors.v3.Cors', corsFilter],
   ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthz', extAuthzFilter],
   ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
+  ['envoy.extensions.filters.http.grpc_web.v3.GrpcWeb', grpcWebFilter],
   ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', headerMutationFilter],
   ['envoy.extensions.filters.http.health_check.v3.HealthCheck', healthCheckFilter],
   ['envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication', jwtFilter],

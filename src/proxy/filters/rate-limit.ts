@@ -12,9 +12,10 @@ import { encode } from '../../xds/codec.ts';
 import type { AnyMessage, HttpRatelimit_RateLimit, RateLimitDescriptor, RateLimitPerRoute } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
 import type { ClusterRuntime } from '../cluster/cluster-runtime.ts';
-import { compileGrpcService, type GrpcOutcome, type GrpcServicePlan, grpcUnary } from '../grpc-side-call.ts';
+import { compileGrpcService, type GrpcOutcome, type GrpcServicePlan, grpcSpanName, grpcUnary } from '../grpc-side-call.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { Stat } from '../stats-store.ts';
+import type { CallTrace } from '../tracing/call-trace.ts';
 import { type Chance, compileChance } from './chance.ts';
 import type { FilterExchange, FilterTask, FilterVerdict, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 import { type AnswerPlan, type Pair, readAnswer, refusal } from './rate-limit-answer.ts';
@@ -28,6 +29,7 @@ import {
 } from './rate-limit-descriptors.ts';
 
 const PATH = '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit';
+const SPAN = grpcSpanName(PATH);
 const TIMEOUT_MS = 20;
 const HEADERS_MAX = 10;
 /** Of an answer: headers, a body and statuses. */
@@ -159,7 +161,9 @@ class RateLimitFilter implements HttpFilter {
     const noted: Noted = { headers: [], domain, atEnd: describeAtEnd(exchange, env.nodeCluster, own, plan.stage, route.virtualHost) };
     exchange.note(this, noted);
     if (descriptors.length === 0) return undefined;
-    const task = this.#ask(domain, descriptors, (outcome) => exchange.proceed(task, this.#heard(outcome, exchange, cluster, noted)));
+    const trace = exchange.trace?.call(SPAN);
+    const heard = (outcome: GrpcOutcome): void => exchange.proceed(task, this.#heard(outcome, exchange, cluster, noted, trace));
+    const task: FilterTask = this.#ask(domain, descriptors, heard, trace);
     return { kind: 'wait', task };
   }
 
@@ -176,18 +180,24 @@ class RateLimitFilter implements HttpFilter {
     if (descriptors.length > 0) this.#ask(domain, descriptors, () => {});
   }
 
-  #ask(domain: string, descriptors: readonly Descriptor[], done: (outcome: GrpcOutcome) => void): FilterTask {
+  #ask(domain: string, descriptors: readonly Descriptor[], done: (outcome: GrpcOutcome) => void, trace?: CallTrace): FilterTask {
     const { service, timeoutMs } = this.#plan;
     const message = encode('envoy.service.ratelimit.v3.RateLimitRequest', { domain, descriptors: descriptors.map(toMessage) });
     const { cluster, authority, metadata, bare } = service;
     return grpcUnary(
       this.#env,
-      { cluster, authority, path: PATH, metadata, bare, message, timeoutMs, answerBytesMax: ANSWER_BYTES_MAX },
+      { cluster, authority, path: PATH, metadata, bare, message, timeoutMs, answerBytesMax: ANSWER_BYTES_MAX, trace },
       done,
     );
   }
 
-  #heard(outcome: GrpcOutcome, exchange: FilterExchange, cluster: ClusterRuntime, noted: Noted): FilterVerdict {
+  #heard(
+    outcome: GrpcOutcome,
+    exchange: FilterExchange,
+    cluster: ClusterRuntime,
+    noted: Noted,
+    trace: CallTrace | undefined,
+  ): FilterVerdict {
     const plan = this.#plan;
     const counters = this.#countersOf(cluster);
     const answer = outcome.kind === 'message' ? readAnswer(outcome.bytes, plan) : undefined;
@@ -199,6 +209,7 @@ class RateLimitFilter implements HttpFilter {
       }
       return { kind: 'reply', status: plan.statusOnError, body: '', details: 'rate_limiter_error', headers: [], flag: FLAG.RLSE };
     }
+    trace?.tag('ratelimit_status', answer.overLimit ? 'over_limit' : 'ok');
     if (answer.metadata !== undefined) exchange.info.dynamicMetadata[plan.metadataNamespace] = answer.metadata;
     if (answer.overLimit) {
       counters.overLimit.value++;

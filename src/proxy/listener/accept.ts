@@ -356,15 +356,19 @@ export class Acceptance implements SilentConnection, EarlyDialOwner {
       info.endTime = this.#env.clock.wallMs();
       this.#env.observer.connectionClosed(info, state.context);
     };
-    const { terminal } = chain;
+    const { terminal, ledger } = chain;
+    if (ledger !== undefined) facts.live = ledger.opened(socket, facts.startMs, chain.tls !== undefined, terminal.kind === 'tcp');
     if (terminal.kind === 'http') {
       const connection = serveHttp(this.#env, terminal.plan, terminal.internalRanges, socket, facts, ended);
       served = connection;
       this.#owner.opened(connection, state, chain, facts.tls?.peer);
+      // Before the connection's own answer to it, which ends its requests.
+      socket.prependOnceListener('close', () => ledger?.closed(socket, this.#env.clock.wallMs(), connection.busy));
       connection.start(first);
     } else if (terminal.kind === 'tcp') {
       const tunnel = new TcpTunnel(this.#env, socket, dial?.upstream ?? this.#upstream(terminal.plan), ended);
       served = tunnel;
+      socket.prependOnceListener('close', () => ledger?.closed(socket, this.#env.clock.wallMs(), true));
       if (dial !== undefined) describeConnection(dial.upstream.info, facts);
       if (dial !== undefined) dial.upstream.info.startTime = facts.startMs;
       this.#owner.opened(tunnel, state, chain, facts.tls?.peer);

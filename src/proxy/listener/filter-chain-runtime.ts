@@ -12,6 +12,7 @@ import type {
   TcpProxy,
 } from '../../xds/gen/types.ts';
 import { durationMs } from '../../xds/well-known.ts';
+import { type ConnectionLedger, connectionLedger } from '../connection-ledger.ts';
 import { compileHcm, type HcmPlan } from '../exchange/hcm-plan.ts';
 import type { ListenerContext } from '../exchange/observer.ts';
 import { compileInternalRanges } from '../exchange/request-headers.ts';
@@ -47,6 +48,8 @@ export interface ChainRuntime {
   readonly warm: boolean;
   /** Of its connections, under the prefix of its HTTP connection manager. */
   readonly connections: ConnectionStats | undefined;
+  /** What they came to. */
+  readonly ledger: ConnectionLedger | undefined;
   /** Gives back secrets and routes. */
   close(): void;
 }
@@ -78,6 +81,7 @@ export const compileChain = (
       networkFilters,
       terminal,
       connections: connectionStats(terminal, env.stats),
+      ledger: ledgerOf(terminal, env.stats),
       get warm() {
         return tls?.warm !== false && (terminal.kind !== 'http' || (terminal.plan.routes.plan !== undefined && terminal.plan.filtersWarm));
       },
@@ -94,8 +98,16 @@ export const compileChain = (
 const connectionStats = (terminal: Terminal, stats: StatsStore): ConnectionStats | undefined => {
   if (terminal.kind !== 'http') return undefined;
   const prefix = `http.${terminal.plan.context.statPrefix}.downstream_cx_`;
-  return { total: stats.counter(`${prefix}total`), active: stats.gauge(`${prefix}active`) };
+  return {
+    total: stats.counter(`${prefix}total`),
+    active: stats.gauge(`${prefix}active`),
+  };
 };
+
+const ledgerOf = (terminal: Terminal, stats: StatsStore): ConnectionLedger | undefined =>
+  terminal.kind === 'direct'
+    ? undefined
+    : connectionLedger(stats, `${terminal.kind}.${terminal.plan.context.statPrefix}.downstream_cx_`, terminal.kind);
 
 const compileTls = (
   chain: FilterChain,

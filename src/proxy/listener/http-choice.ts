@@ -15,6 +15,8 @@ export interface HttpConnection {
   start(first: Buffer | undefined): void;
   drain(): void;
   destroy(): void;
+  /** Requests are under way. */
+  readonly busy: boolean;
 }
 
 /** What serves a client's connection: known by the configuration or the handshake, else by its first bytes. */
@@ -77,6 +79,10 @@ class HttpChoice implements HttpConnection {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  get busy(): boolean {
+    return this.#chosen?.busy === true;
   }
 
   onTimer(): void {

@@ -79,6 +79,7 @@ export class ListenerTable implements ConnectionOwner {
       this.#bindRetry.begin();
       throw problem;
     }
+    stats.counter(`listener_manager.listener_${runtime === undefined ? 'added' : 'modified'}`).value++;
     owner.warming?.replace();
     owner.warming = state;
     this.#listeners.set(name, owner);
@@ -90,6 +91,7 @@ export class ListenerTable implements ConnectionOwner {
     const runtime = this.#listeners.get(name);
     if (runtime === undefined) return;
     this.#listeners.delete(name);
+    this.#env.stats.counter('listener_manager.listener_removed').value++;
     this.#env.demand.settle('listener', name, false);
     const waiting = [...this.#listeners.values()].filter((l) => l.bindFailure !== '');
     runtime.unbind((key) => waiting.some((l) => l.key === key));
@@ -115,6 +117,7 @@ export class ListenerTable implements ConnectionOwner {
       if (before !== undefined) this.#drains.replaced(listener.name, next);
       before?.replace();
       swapped = true;
+      this.#env.stats.counter('listener_manager.listener_create_success').value++;
       if (this.#isStopped(listener)) continue;
       if (this.#begun || next.config.use_original_dst !== true) this.#bind(listener);
     }

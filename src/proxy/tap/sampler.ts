@@ -1,12 +1,13 @@
-// Every exchange that ends while somebody taps comes by here: matched against each tap, and given on as a record as often as its rate lets
-// it; the rest is counted. One of it in every worker. Keeps nothing of an exchange.
+// Every exchange that ends while somebody taps comes by here, and every TCP connection: matched against each tap, and given on as a record
+// as often as its rate lets it; the rest is counted. One of it in every worker. Keeps nothing of an exchange.
 import type { StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { ListenerContext } from '../exchange/observer.ts';
 import { serviceOf } from '../telemetry/parties.ts';
 import type { Peer } from '../telemetry/peer-metadata.ts';
 import { type Redaction, redaction } from './redaction.ts';
-import { destinationPeer, type Exchange, sourcePeer, type TapRecord, tapRecord } from './tap-record.ts';
+import { clusterAhead, hostOfCluster, type TapConnection, tapConnection } from './tap-connection.ts';
+import { destinationPeer, type Ends, type Exchange, sourcePeer, type TapRecord, tapRecord } from './tap-record.ts';
 import type { TapMatch, TapRequest } from './tap-request.ts';
 
 /** A tap as every worker is told of it. */
@@ -16,7 +17,9 @@ export interface OpenTap {
 }
 
 /** `skipped`: matched and not shown since the last time. Without a record: only that. */
-export type Tapped = (id: number, record: TapRecord | undefined, skipped: number) => void;
+export type Tapped = (id: number, record: TapShown | undefined, skipped: number) => void;
+
+export type TapShown = TapRecord | TapConnection;
 
 export class Sampler {
   readonly #own: Peer;
@@ -48,13 +51,30 @@ export class Sampler {
     { direction }: ListenerContext,
   ): void {
     const exchange: Exchange = { info, request, response, trailers, inbound: direction === 'INBOUND' };
-    for (const tap of this.#taps) {
-      if (!matches(tap.request.match, exchange, this.#own)) continue;
-      if (!tap.take(this.#nowMs())) continue;
-      const { skipped } = tap;
-      tap.skipped = 0; // whoever is told may end the tap at once
-      this.#tapped(tap.id, tapRecord(exchange, this.#own, tap.hide, tap.request.withHeaders), skipped);
-    }
+    for (const tap of this.#taps)
+      if (matches(tap.request.match, exchange, this.#own) && tap.take(this.#nowMs()))
+        this.#show(tap, tapRecord(exchange, this.#own, tap.hide, tap.request.withHeaders));
+  }
+
+  tcpOpened(info: StreamInfo, context: ListenerContext): void {
+    for (const tap of this.#taps) if (tap.request.open) this.#connection(tap, info, context, 'open');
+  }
+
+  tcpClosed(info: StreamInfo, context: ListenerContext): void {
+    for (const tap of this.#taps) if (tap.request.tcp) this.#connection(tap, info, context, 'close');
+  }
+
+  #connection(tap: Tap, info: StreamInfo, context: ListenerContext, event: TapConnection['event']): void {
+    const inbound = context.direction === 'INBOUND';
+    const ahead = event === 'open' ? clusterAhead(context) : '';
+    if (!matchesConnection(tap.request.match, { info, inbound }, event, this.#own, ahead) || !tap.take(this.#nowMs())) return;
+    this.#show(tap, tapConnection(info, inbound, event, this.#own, ahead));
+  }
+
+  #show(tap: Tap, record: TapShown): void {
+    const { skipped } = tap;
+    tap.skipped = 0; // whoever is told may end the tap at once
+    this.#tapped(tap.id, record, skipped);
   }
 }
 
@@ -107,6 +127,19 @@ export const matches = (match: TapMatch, exchange: Exchange, own: Peer): boolean
   return match.to === undefined || isParty(destinationPeer(exchange, own), match.to) || isService(exchange, match.to);
 };
 
+/** What is asked of a request no connection has. */
+export const matchesConnection = (match: TapMatch, ends: Ends, event: TapConnection['event'], own: Peer, ahead: string): boolean => {
+  const { direction, minDurationMs, from, to, ...ofRequests } = match;
+  if (Object.keys(ofRequests).length > 0) return false;
+  if (direction !== undefined && (direction === 'inbound') !== ends.inbound) return false;
+  if (minDurationMs !== undefined && !(event === 'close' && ends.info.endTime - ends.info.startTime >= minDurationMs)) return false;
+  if (from !== undefined && !isParty(sourcePeer(ends, own), from)) return false;
+  return to === undefined || isParty(destinationPeer(ends, own), to) || isService(ends, to) || isHost(hostOfCluster(ahead), to);
+};
+
+/** `NAME` or `NAME.NAMESPACE` of a service's host, or the host. */
+const isHost = (host: string, name: string): boolean => host !== '' && (host === name || `${host}.`.startsWith(`${name}.`));
+
 const withoutQuery = (path: string): string => {
   const at = path.indexOf('?');
   return at < 0 ? path : path.slice(0, at);
@@ -126,7 +159,7 @@ const isParty = (peer: Peer | undefined, name: string): boolean =>
 
 const isNamed = (own: string, namespace: string, name: string): boolean => own !== '' && (own === name || `${own}.${namespace}` === name);
 
-const isService = ({ info }: Exchange, name: string): boolean => {
+const isService = ({ info }: Ends, name: string): boolean => {
   const service = serviceOf(info, false);
   return service.host === name || isNamed(service.name, service.namespace, name);
 };

@@ -1,14 +1,14 @@
 // POST /tap: opens taps of this sidecar over all its workers, and answers each with lines of JSON until it has had its number, its time is
-// over, or its reader leaves. Lines: `{"tap":{"open":true,…}}`, `{"request":…}`, `{"tap":{"shown":n,"skipped":n,"dropped":n}}` now and then,
-// and at last the same with `ended`. While nobody taps there is no sampler anywhere. Loaded by the first tap.
+// over, or its reader leaves. Lines: `{"tap":{"open":true,…}}`, `{"request":…}`, `{"connection":…}` where TCP was asked for,
+// `{"tap":{"shown":n,"skipped":n,"dropped":n}}` now and then, and at last the same with `ended`. While nobody taps there is no sampler
+// anywhere. Loaded by the first tap.
 import type { Log } from '../../base/log.ts';
 import type { AdminRequest, AdminResponse, AnswerReader } from '../admin/admin-context.ts';
 import { text } from '../admin/admin-context.ts';
 import type { Clock } from '../clock.ts';
 import { TAPS_MAX } from '../limits.ts';
 import type { Peer } from '../telemetry/peer-metadata.ts';
-import { type OpenTap, Sampler } from './sampler.ts';
-import type { TapRecord } from './tap-record.ts';
+import { type OpenTap, Sampler, type TapShown } from './sampler.ts';
 import { parseTapRequest, type TapRequest } from './tap-request.ts';
 
 export interface TapDeskOptions {
@@ -55,7 +55,7 @@ export class TapDesk {
   }
 
   /** By this thread's sampler or another worker's. */
-  tapped(id: number, record: TapRecord | undefined, skipped: number): void {
+  tapped(id: number, record: TapShown | undefined, skipped: number): void {
     const reading = this.#open.get(id);
     if (reading === undefined) return;
     reading.skipped += skipped;
@@ -138,7 +138,7 @@ class Reading {
     this.#line({ tap: { open: true, proxy: options.proxy, maxPerSecond, seconds, count } });
   }
 
-  show(record: TapRecord): void {
+  show(record: TapShown): void {
     if (this.#over) return;
     // Workers know their own rate alone.
     const now = this.#options.nowMs();
@@ -150,7 +150,8 @@ class Reading {
       this.skipped++;
       return;
     }
-    if (!this.#line({ request: { proxy: this.#options.proxy, ...record } })) {
+    const shown = { proxy: this.#options.proxy, ...record };
+    if (!this.#line('event' in record ? { connection: shown } : { request: shown })) {
       this.#dropped++;
       return;
     }

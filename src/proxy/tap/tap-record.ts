@@ -13,12 +13,14 @@ export interface TapParty {
   readonly principal: string;
 }
 
+export type TapTarget = TapParty & { readonly service: string; readonly version: string };
+
 export interface TapRecord {
   readonly at: string;
   /** Where the exchange was seen: on its way out of a workload, or into one. */
   readonly side: 'outbound' | 'inbound';
   readonly source: TapParty | null;
-  readonly destination: (TapParty & { readonly service: string; readonly version: string }) | null;
+  readonly destination: TapTarget | null;
   readonly mtls: boolean;
   readonly protocol: string;
   readonly method: string;
@@ -59,25 +61,33 @@ export interface Exchange {
   readonly inbound: boolean;
 }
 
-export const sourcePeer = ({ info, inbound }: Exchange, own: Peer): Peer | undefined => (inbound ? downstreamPeer(info) : own);
-export const destinationPeer = ({ info, inbound }: Exchange, own: Peer): Peer | undefined => (inbound ? own : upstreamPeer(info));
+/** What an exchange and a connection have in common. */
+export type Ends = Pick<Exchange, 'info' | 'inbound'>;
+
+export const sourcePeer = ({ info, inbound }: Ends, own: Peer): Peer | undefined => (inbound ? downstreamPeer(info) : own);
+export const destinationPeer = ({ info, inbound }: Ends, own: Peer): Peer | undefined => (inbound ? own : upstreamPeer(info));
+
+export const partiesOf = (ends: Ends, own: Peer, service: string) => {
+  const { info, inbound } = ends;
+  const tls = inbound ? info.downstreamTls : info.upstreamTls;
+  const [sourceId, destinationId] = inbound ? [principal(tls?.peer), principal(tls?.local)] : [principal(tls?.local), principal(tls?.peer)];
+  const peer = destinationPeer(ends, own);
+  const to = party(peer, destinationId);
+  return {
+    source: party(sourcePeer(ends, own), sourceId),
+    destination:
+      to === null && service === '' ? null : { ...(to ?? NOBODY), service: cut(service), version: peer?.canonicalRevision ?? '' },
+    mtls: sourceId !== '' && destinationId !== '',
+  };
+};
 
 export const tapRecord = (exchange: Exchange, own: Peer, hide: Redaction, withHeaders: boolean): TapRecord => {
   const { info, request, response, trailers, inbound } = exchange;
-  const tls = inbound ? info.downstreamTls : info.upstreamTls;
-  const [sourceId, destinationId] = inbound ? [principal(tls?.peer), principal(tls?.local)] : [principal(tls?.local), principal(tls?.peer)];
-  const from = party(sourcePeer(exchange, own), sourceId);
-  const peer = destinationPeer(exchange, own);
-  const to = party(peer, destinationId);
-  const service = serviceOf(info, true).host;
   const end = info.endTime || info.lastDownstreamTxByte;
   return {
     at: new Date(info.startTime).toISOString(),
     side: inbound ? 'inbound' : 'outbound',
-    source: from,
-    destination:
-      to === null && service === '' ? null : { ...(to ?? NOBODY), service: cut(service), version: peer?.canonicalRevision ?? '' },
-    mtls: sourceId !== '' && destinationId !== '',
+    ...partiesOf(exchange, own, serviceOf(info, true).host),
     protocol: info.protocol,
     method: cut(info.method),
     authority: cut(info.authority),
@@ -107,7 +117,7 @@ const party = (peer: Peer | undefined, id: string): TapParty | null =>
     ? null
     : { workload: peer?.workload ?? '', namespace: peer?.namespace ?? '', principal: id };
 
-const cut = (value: string): string => (value.length <= TAP_VALUE_CHARS_MAX ? value : `${value.slice(0, TAP_VALUE_CHARS_MAX)}…`);
+export const cut = (value: string): string => (value.length <= TAP_VALUE_CHARS_MAX ? value : `${value.slice(0, TAP_VALUE_CHARS_MAX)}…`);
 
 const heads = (
   request: HeaderBlock | undefined,

@@ -28,6 +28,10 @@ export interface TapRequest {
   /** Ends after so many; 0: not by number. */
   readonly count: number;
   readonly seconds: number;
+  /** TCP connections too, when they end. */
+  readonly tcp: boolean;
+  /** And when they begin. */
+  readonly open: boolean;
   /** Heads go along with each record. */
   readonly withHeaders: boolean;
   /** Hidden besides those that always are. */
@@ -49,7 +53,7 @@ class Refused extends Error {}
 type Fields = { readonly [name: string]: unknown };
 
 const request = (o: Fields): TapRequest => {
-  known(o, ['match', 'maxPerSecond', 'count', 'seconds', 'withHeaders', 'redact'], '');
+  known(o, ['match', 'maxPerSecond', 'count', 'seconds', 'tcp', 'open', 'withHeaders', 'redact'], '');
   const redact = o['redact'] === undefined ? {} : fields(o['redact'], 'redact');
   known(redact, ['headers', 'query'], 'redact.');
   return {
@@ -57,7 +61,9 @@ const request = (o: Fields): TapRequest => {
     maxPerSecond: number(o, 'maxPerSecond', 1, TAP_RATE_MAX) ?? TAP_RATE_DEFAULT,
     count: number(o, 'count', 0, TAP_COUNT_MAX) ?? 0,
     seconds: number(o, 'seconds', 1, TAP_SECONDS_MAX) ?? TAP_SECONDS_DEFAULT,
-    withHeaders: o['withHeaders'] === true,
+    tcp: flag(o, 'tcp'),
+    open: flag(o, 'open'),
+    withHeaders: flag(o, 'withHeaders'),
     redact: { headers: names(redact, 'headers').map((n) => n.toLowerCase()), query: names(redact, 'query').map((n) => n.toLowerCase()) },
   };
 };
@@ -120,6 +126,12 @@ const number = (o: Fields, name: string, min: number, max: number): number | und
   const value = o[name];
   if (value === undefined) return undefined;
   if (typeof value !== 'number' || !(value >= min && value <= max)) throw new Refused(`${name} is a number from ${min} to ${max}`);
+  return value;
+};
+
+const flag = (o: Fields, name: string): boolean => {
+  const value = o[name] ?? false;
+  if (typeof value !== 'boolean') throw new Refused(`${name} is true or false`);
   return value;
 };
 

@@ -59,6 +59,7 @@ export class TcpUpstream {
   #cluster: ClusterRuntime | undefined;
   #host: Host | undefined;
   #attempts = 0;
+  #dialledMs = 0;
   /** For the cluster. */
   #awaited: FilterTask | undefined;
   /** Still to be sent, with the first bytes if there are any: who we are. */
@@ -144,6 +145,7 @@ export class TcpUpstream {
     host.stats.rqActive++;
     cluster.stats.cxTotal.value++;
     cluster.stats.cxActive.value++;
+    this.#dialledMs = this.#env.wheel.now();
     const transport = cluster.transportOf(host);
     const common = this.#variant(cluster.exchangesPeers && this.#env.peerExchange !== undefined);
     const plain = host.hostname === '' ? common : { ...common, hostname: host.hostname };
@@ -186,6 +188,9 @@ export class TcpUpstream {
     const info = this.info;
     this.connected = true;
     this.#env.wheel.drop(this.#timer);
+    const connections = this.#cluster?.stats.connections;
+    connections?.connected(this.#env.wheel.now() - this.#dialledMs);
+    connections?.opened(socket, this.#dialledMs, false, true);
     info.upstreamLocalAddress = `${socket.localAddress}:${socket.localPort}`;
     info.upstreamConnectComplete = this.#env.clock.wallMs();
     info.upstreamTls = this.#host === undefined ? undefined : this.#cluster?.transportOf(this.#host).facts(socket);
@@ -306,6 +311,7 @@ export class TcpUpstream {
     const cluster = this.#cluster;
     if (cluster !== undefined) {
       cluster.breakers.default.releaseConnection(undefined);
+      cluster.stats.connections.closed(socket, this.#env.wheel.now(), true);
       cluster.stats.cxActive.value--;
     }
     if (this.#host !== undefined) {

@@ -70,12 +70,12 @@ class Written<B> implements LogTarget {
 export class LogSinks {
   readonly #clock: Clock;
   readonly #flushMs: number | undefined;
-  readonly #shared: boolean;
+  readonly #workers: number;
   readonly #byPath = new Map<string, LogSink>();
 
-  /** `shared`: other workers have sinks for the same files. */
-  constructor(clock: Clock, flushMs: number | undefined, shared = false) {
-    this.#shared = shared;
+  /** `workers`: so many have sinks for the same files. */
+  constructor(clock: Clock, flushMs: number | undefined, workers = 1) {
+    this.#workers = workers;
     this.#clock = clock;
     this.#flushMs = flushMs;
   }
@@ -84,7 +84,7 @@ export class LogSinks {
   at(path: string): LogSink {
     let sink = this.#byPath.get(path);
     if (!sink) {
-      sink = new LogSink(path, this.#clock, this.#flushMs, this.#shared);
+      sink = new LogSink(path, this.#clock, this.#flushMs, this.#workers);
       this.#byPath.set(path, sink);
     }
     return sink;

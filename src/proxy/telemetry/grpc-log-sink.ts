@@ -10,7 +10,7 @@ import type { Stat } from '../stats-store.ts';
 import { WheelTimer } from '../timer-wheel.ts';
 
 const METHOD = '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs';
-/** What waits while there is no stream, beside what a message holds anyway. */
+/** What waits while there is no stream, beside what a message holds anyway; of one sidecar. */
 const HELD_BYTES = 256 * 1024;
 const HELD_BYTES_MAX = 1024 * 1024;
 const FIRST_BYTES = 4096;
@@ -46,6 +46,7 @@ export class GrpcLogSink implements GrpcStreamOwner {
   readonly #flushTimer = new WheelTimer(this, FLUSH);
   readonly #idleTimer = new WheelTimer(this, IDLE);
   readonly #heldMax: number;
+  readonly #messageBytes: number;
   #entries: ProtoBuffer | undefined;
   #count = 0;
   #stream: GrpcStream | undefined;
@@ -58,7 +59,8 @@ export class GrpcLogSink implements GrpcStreamOwner {
   constructor(env: ProxyEnvironment, plan: GrpcLogPlan) {
     this.#env = env;
     this.#plan = plan;
-    this.#heldMax = Math.min(HELD_BYTES_MAX, Math.max(HELD_BYTES, 2 * plan.bufferBytes));
+    this.#heldMax = Math.ceil(Math.min(HELD_BYTES_MAX, Math.max(HELD_BYTES, 2 * plan.bufferBytes)) / env.workers);
+    this.#messageBytes = Math.min(plan.bufferBytes, this.#heldMax);
     const counter = (name: string): Stat => env.stats.counter(`${plan.statPrefix}${name}`);
     this.#written = counter('logs_written');
     this.#dropped = counter('logs_dropped');
@@ -79,7 +81,7 @@ export class GrpcLogSink implements GrpcStreamOwner {
   lineWritten(): void {
     this.#written.value++;
     this.#count++;
-    if (this.#entries !== undefined && this.#entries.length >= this.#plan.bufferBytes) this.#flush();
+    if (this.#entries !== undefined && this.#entries.length >= this.#messageBytes) this.#flush();
     else if (!this.#flushTimer.armed) this.#env.wheel.arm(this.#flushTimer, this.#plan.flushMs);
   }
 

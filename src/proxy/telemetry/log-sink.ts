@@ -9,7 +9,7 @@ import type { Clock } from '../clock.ts';
 const FLUSH_BYTES = 32 * 1024;
 /** A line waits no longer than this, unless the process is told otherwise. */
 const FLUSH_MS = 1000;
-/** More than this is not held for a slow writer. */
+/** More than this is not held for a slow writer, by all workers together. */
 const QUEUE_BYTES_MAX = 2 * 1024 * 1024;
 /** A buffer that had to grow beyond this is not kept. */
 const KEPT_BYTES_MAX = 4 * FLUSH_BYTES;
@@ -37,6 +37,7 @@ export class LogSink {
   readonly #flushMs: number;
   /** It may be a pipe, where longer writes of several writers mix. */
   readonly #inPieces: boolean;
+  readonly #queueBytesMax: number;
   #fd: number;
   #lines = new LineBuffer(FIRST_BYTES);
   /** The other of the two buffers; undefined while it is being written. */
@@ -50,9 +51,10 @@ export class LogSink {
   /** Moved away while a write to them was under way. */
   readonly #oldFds: number[] = [];
 
-  /** `shared`: others of this process write to the same place. Throws the system's error when the file cannot be opened. */
-  constructor(path: string, clock: Clock, flushMs = FLUSH_MS, shared = false) {
-    this.#inPieces = shared && isStandard(path);
+  /** `workers`: so many of this process write to the same place. Throws the system's error when the file cannot be opened. */
+  constructor(path: string, clock: Clock, flushMs = FLUSH_MS, workers = 1) {
+    this.#inPieces = workers > 1 && isStandard(path);
+    this.#queueBytesMax = Math.ceil(QUEUE_BYTES_MAX / workers);
     this.#path = path;
     this.#clock = clock;
     this.#flushMs = flushMs;
@@ -63,7 +65,7 @@ export class LogSink {
 
   /** Where the next line goes, to be followed by `lineWritten`; undefined: there is no room, and the line is counted as dropped. */
   line(): LineBuffer | undefined {
-    if (this.#lines.length < QUEUE_BYTES_MAX && !this.#closed) return this.#lines;
+    if (this.#lines.length < this.#queueBytesMax && !this.#closed) return this.#lines;
     this.dropped++;
     return undefined;
   }

@@ -4,9 +4,9 @@ import { encode } from '../../xds/codec.ts';
 import type { Node } from '../../xds/gen/types.ts';
 import { Writer } from '../../xds/wire-format.ts';
 
-export type FamilyType = 'counter' | 'gauge' | 'histogram';
+export type FamilyType = 'counter' | 'gauge' | 'summary' | 'histogram';
 
-const TYPES: Readonly<Record<FamilyType, number>> = { counter: 0, gauge: 1, histogram: 4 };
+const TYPES: Readonly<Record<FamilyType, number>> = { counter: 0, gauge: 1, summary: 2, histogram: 4 };
 const LENGTH = 2;
 const FIXED64 = 1;
 const VARINT = 0;
@@ -50,8 +50,14 @@ export const writeFamily = (w: Writer, name: string, type: FamilyType, metrics: 
   });
 };
 
+/** Field 6: when. */
+const writeTime = (w: Writer, nowMs: number): void => {
+  w.tag(6, VARINT);
+  w.varint(nowMs);
+};
+
 /** Within a family of counters or gauges. */
-export const writeValue = (w: Writer, type: 'counter' | 'gauge', labels: Uint8Array, value: number): void => {
+export const writeValue = (w: Writer, type: 'counter' | 'gauge', labels: Uint8Array, value: number, nowMs?: number): void => {
   w.tag(4, LENGTH);
   w.nested(() => {
     w.raw(labels);
@@ -60,6 +66,39 @@ export const writeValue = (w: Writer, type: 'counter' | 'gauge', labels: Uint8Ar
       w.tag(1, FIXED64);
       w.double(value);
     });
+    if (nowMs !== undefined) writeTime(w, nowMs);
+  });
+};
+
+/** Within a family of summaries. */
+export const writeSummary = (
+  w: Writer,
+  labels: Uint8Array,
+  count: number,
+  sum: number,
+  quantiles: readonly (readonly [share: number, value: number])[],
+  nowMs: number,
+): void => {
+  w.tag(4, LENGTH);
+  w.nested(() => {
+    w.raw(labels);
+    w.tag(4, LENGTH);
+    w.nested(() => {
+      w.tag(1, VARINT);
+      w.varint(count);
+      w.tag(2, FIXED64);
+      w.double(sum);
+      for (const [share, value] of quantiles) {
+        w.tag(3, LENGTH);
+        w.nested(() => {
+          w.tag(1, FIXED64);
+          w.double(share);
+          w.tag(2, FIXED64);
+          w.double(value);
+        });
+      }
+    });
+    writeTime(w, nowMs);
   });
 };
 
@@ -71,9 +110,10 @@ export const writeHistogram = (
   bounds: readonly number[],
   counts: ArrayLike<number>,
   sparse: boolean,
+  at?: { readonly nowMs: number; readonly count: number },
 ): void => {
-  let total = 0;
-  for (let i = 0; i < counts.length; i++) total += counts[i] ?? 0;
+  let total = at?.count ?? 0;
+  if (at === undefined) for (let i = 0; i < counts.length; i++) total += counts[i] ?? 0;
   w.tag(4, LENGTH);
   w.nested(() => {
     w.raw(labels);
@@ -90,6 +130,7 @@ export const writeHistogram = (
         writeBucket(w, seen, bounds[i] ?? Number.POSITIVE_INFINITY);
       }
     });
+    if (at !== undefined) writeTime(w, at.nowMs);
   });
 };
 

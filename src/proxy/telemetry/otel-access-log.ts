@@ -8,6 +8,7 @@ import { ProtoBuffer } from '../../plan/proto-buffer.ts';
 import { encode } from '../../xds/codec.ts';
 import type { KeyValueList, OpenTelemetryAccessLogConfig } from '../../xds/gen/types.ts';
 import { compileHttpTarget, type Exporter, grpcExporter, httpExporter } from '../export/exporters.ts';
+import { rejectedItems } from '../export/partial-success.ts';
 import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { stable } from '../stable-text.ts';
@@ -53,10 +54,10 @@ const exporterOf = (config: OpenTelemetryAccessLogConfig, path: string, env: Pro
   if (http !== undefined) {
     if (grpc !== undefined || common?.grpc_service !== undefined)
       throw new PlanError(`${path}.http_service`, 'there is a grpc_service too');
-    return httpExporter(env, compileHttpTarget(http, `${path}.http_service`), 'application/x-protobuf');
+    return httpExporter(env, compileHttpTarget(http, `${path}.http_service`), 'application/x-protobuf', rejectedItems);
   }
-  if (grpc !== undefined) return grpcExporter(env, grpc, METHOD, `${path}.grpc_service`);
-  return grpcExporter(env, common?.grpc_service, METHOD, `${path}.common_config.grpc_service`);
+  if (grpc !== undefined) return grpcExporter(env, grpc, METHOD, `${path}.grpc_service`, rejectedItems);
+  return grpcExporter(env, common?.grpc_service, METHOD, `${path}.common_config.grpc_service`, rejectedItems);
 };
 
 /** As Envoy orders them: its own, then those of the configuration, which take the place of their namesakes. */

@@ -1,5 +1,6 @@
 // Where log records for an OpenTelemetry collector go: collected in one buffer, sent as one request when it holds enough or has waited
-// long enough, tried again a few times. What the collector has not taken in the end, or finds no room here, is counted as dropped.
+// long enough, tried again a few times. What the collector has not taken in the end, or finds no room here, is counted as dropped; what it
+// says it did not take of a request that it took, as rejected.
 import { ProtoBuffer } from '../../plan/proto-buffer.ts';
 import { BatchQueue } from '../export/batch-queue.ts';
 import type { Exporter } from '../export/exporters.ts';
@@ -10,9 +11,11 @@ import type { LogExport } from './log-exports.ts';
 
 const FIRST_BYTES = 4096;
 const KEPT_BYTES_MAX = 64 * 1024;
-/** What waits behind a collector that does not keep up. */
+/** What waits behind a collector that does not keep up, of one sidecar. */
 const QUEUE_BYTES_MAX = 1024 * 1024;
 const QUEUE_REQUESTS_MAX = 256;
+/** A request is no more than this share of it. */
+const REQUEST_SHARE = 2;
 const ATTEMPTS = 3;
 const CLOSE_MS = 2000;
 
@@ -38,6 +41,9 @@ export class OtelLogSink implements LogExport {
   readonly #exporter: Exporter;
   readonly #written: Stat;
   readonly #dropped: Stat;
+  readonly #rejected: Stat;
+  readonly #queueBytesMax: number;
+  readonly #requestBytes: number;
   readonly #timer = new WheelTimer(this, 0);
   #queue: BatchQueue<Request> | undefined;
   #records: ProtoBuffer | undefined;
@@ -52,6 +58,9 @@ export class OtelLogSink implements LogExport {
     this.#exporter = exporter;
     this.#written = env.stats.counter(`${plan.statPrefix}logs_written`);
     this.#dropped = env.stats.counter(`${plan.statPrefix}logs_dropped`);
+    this.#rejected = env.stats.counter(`${plan.statPrefix}logs_rejected`);
+    this.#queueBytesMax = Math.ceil(QUEUE_BYTES_MAX / env.workers);
+    this.#requestBytes = Math.min(plan.bufferBytes, Math.floor(this.#queueBytesMax / REQUEST_SHARE));
   }
 
   /** Where the next record goes, to be followed by `lineWritten`; undefined: there is no room, and the record is counted as dropped. */
@@ -66,7 +75,7 @@ export class OtelLogSink implements LogExport {
 
   lineWritten(): void {
     this.#count++;
-    if (this.#records !== undefined && this.#records.length >= this.#plan.bufferBytes) this.#flush();
+    if (this.#records !== undefined && this.#records.length >= this.#requestBytes) this.#flush();
     else if (!this.#timer.armed) this.#env.wheel.arm(this.#timer, this.#plan.flushMs);
   }
 
@@ -121,14 +130,14 @@ export class OtelLogSink implements LogExport {
   }
 
   #makeQueue(): BatchQueue<Request> {
-    const { wheel, random } = this.#env;
+    const { wheel, random, workers } = this.#env;
     return new BatchQueue<Request>({
       wheel,
       random,
       // Of requests; records are counted here.
-      counts: { sent: { value: 0 }, dropped: { value: 0 }, failed: { value: 0 } },
-      itemsMax: QUEUE_REQUESTS_MAX,
-      bytesMax: QUEUE_BYTES_MAX,
+      counts: { sent: { value: 0 }, dropped: { value: 0 }, failed: { value: 0 }, rejected: { value: 0 } },
+      itemsMax: Math.ceil(QUEUE_REQUESTS_MAX / workers),
+      bytesMax: this.#queueBytesMax,
       batchItems: 1,
       batchBytes: Number.POSITIVE_INFINITY,
       flushMs: this.#plan.flushMs,
@@ -136,10 +145,12 @@ export class OtelLogSink implements LogExport {
       send: ([request], done) => {
         if (request === undefined) return undefined;
         request.attempts++;
-        return this.#exporter.send(request.body, (ok, again = true) => {
+        return this.#exporter.send(request.body, (ok, again = true, rejected = 0) => {
           if (ok) {
+            const refused = Math.min(rejected, request.records);
             this.#waiting -= request.records;
-            this.#written.value += request.records;
+            this.#written.value += request.records - refused;
+            this.#rejected.value += refused;
           } else if (!again || this.#closed || request.attempts >= ATTEMPTS) this.#gone(request);
           done(ok, again);
         });

@@ -179,31 +179,31 @@ const FLAG_FIELDS: Readonly<Record<string, number>> = {
   ...{ DPE: 19, UMSDR: 20, RFCF: 21, NFCF: 22, DT: 23, UPE: 24, NC: 25, OM: 26, DF: 27, DR: 28 },
 };
 
-const text = (w: Writer, field: number, value: string): void => {
+export const text = (w: Writer, field: number, value: string): void => {
   if (value === '') return;
   w.tag(field, LENGTH);
   w.string(value);
 };
 
-const integer = (w: Writer, field: number, value: number): void => {
+export const integer = (w: Writer, field: number, value: number): void => {
   if (value === 0) return;
   w.tag(field, VARINT);
   w.varint(value);
 };
 
-const message = (w: Writer, field: number, write: () => void): void => {
+export const message = (w: Writer, field: number, write: () => void): void => {
   w.tag(field, LENGTH);
   w.nested(write);
 };
 
 /** A Timestamp or a Duration. */
-const time = (w: Writer, field: number, ms: number): void =>
+export const time = (w: Writer, field: number, ms: number): void =>
   message(w, field, () => {
     integer(w, 1, Math.floor(ms / 1000));
     integer(w, 2, Math.round((ms % 1000) * 1e6));
   });
 
-const address = (w: Writer, field: number, hostPort: string): void => {
+export const address = (w: Writer, field: number, hostPort: string): void => {
   const colon = hostPort.lastIndexOf(':');
   if (colon <= 0) return;
   message(w, field, () =>
@@ -214,7 +214,7 @@ const address = (w: Writer, field: number, hostPort: string): void => {
   );
 };
 
-const pair = (w: Writer, field: number, key: string, value: string): void => {
+export const pair = (w: Writer, field: number, key: string, value: string): void => {
   if (value === '') return;
   message(w, field, () => {
     text(w, 1, key);

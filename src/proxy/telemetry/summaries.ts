@@ -3,6 +3,7 @@
 import type { Node } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
 import { peerOf } from './peer-metadata.ts';
+import { RefusedConnections } from './refused-connections.ts';
 import { RequestChoice } from './request-choice.ts';
 import type { SummaryReport } from './summary-link.ts';
 import { SummaryRecorder } from './summary-recorder.ts';
@@ -19,13 +20,14 @@ export interface SummariesOptions {
 /** Returns how to end it; what was not told yet is told then. */
 export const recordSummaries = ({ telemetry, node, clock, everyMs, deliver }: SummariesOptions): (() => void) => {
   const choice = new RequestChoice();
+  const refused = new RefusedConnections();
   const gateway = (node.id ?? '').startsWith('router~');
-  const recorder = new SummaryRecorder({ own: peerOf(node.metadata ?? {}), gateway, choice });
+  const recorder = new SummaryRecorder({ own: peerOf(node.metadata ?? {}), gateway, choice, refused });
   telemetry.summaries = recorder;
   let cancel = (): void => undefined;
   const report = (): void => {
-    const said = { metrics: recorder.report(), requests: choice.report() };
-    if (said.metrics !== undefined || said.requests !== undefined) deliver(said);
+    const said = { metrics: recorder.report(), requests: choice.report(), connections: refused.report() };
+    if (said.metrics !== undefined || said.requests !== undefined || said.connections !== undefined) deliver(said);
   };
   const again = (): void => {
     report();

@@ -11,6 +11,8 @@ import { requestsIdentifier } from './request-choice.ts';
 export interface SummaryReport {
   readonly metrics: Uint8Array | undefined;
   readonly requests: Uint8Array | undefined;
+  /** That were refused; of requests and connections, one message has one kind. */
+  readonly connections?: Uint8Array | undefined;
 }
 
 const METRICS_METHOD = '/envoy.service.metrics.v3.MetricsService/StreamMetrics';
@@ -31,9 +33,10 @@ export class SummaryLink {
     this.#requests = new ReportStream(transport, REQUESTS_METHOD, requestsIdentifier(own), clock);
   }
 
-  tell({ metrics, requests }: SummaryReport): void {
+  tell({ metrics, requests, connections }: SummaryReport): void {
     if (metrics !== undefined) this.#metrics.send(metrics);
     if (requests !== undefined) this.#requests.send(requests);
+    if (connections !== undefined) this.#requests.send(connections);
   }
 
   close(): void {

@@ -9,6 +9,7 @@ import type { ListenerContext, Observer } from '../exchange/observer.ts';
 import { encodeLabels, type LabelPairs, writeFamily, writeHistogram, writeValue } from './metrics-message.ts';
 import { downstreamPeer, namespaceOf, principal, serviceOf, UNKNOWN_PEER, upstreamPeer } from './parties.ts';
 import type { Peer } from './peer-metadata.ts';
+import type { RefusedConnections } from './refused-connections.ts';
 import type { RequestChoice } from './request-choice.ts';
 import { isGrpcRequest, statusOfGrpc } from './telemetry.ts';
 
@@ -54,9 +55,10 @@ export interface SummaryRecorderOptions {
   readonly own: Peer;
   readonly gateway: boolean;
   readonly choice: RequestChoice | undefined;
+  readonly refused?: RefusedConnections;
 }
 
-export class SummaryRecorder implements Pick<Observer, 'httpDone' | 'tcpProgress' | 'tcpClosed'> {
+export class SummaryRecorder implements Pick<Observer, 'httpDone' | 'tcpProgress' | 'tcpClosed' | 'connectionClosed'> {
   readonly #options: SummaryRecorderOptions;
   readonly #places = new WeakMap<ListenerContext, Place>();
   readonly #live = new Set<WeakRef<Place>>();
@@ -101,6 +103,11 @@ export class SummaryRecorder implements Pick<Observer, 'httpDone' | 'tcpProgress
     if (place === undefined) return;
     this.#tunnel(place, info).closed++;
     this.#tunnels.delete(info);
+  }
+
+  connectionClosed(info: StreamInfo, context: ListenerContext): void {
+    const place = this.#place(context);
+    if (place !== undefined && (place.inbound || this.#options.gateway)) this.#options.refused?.offer(info);
   }
 
   /** What was added since the last report, as a StreamMetricsMessage; undefined when that is nothing. */

@@ -28,8 +28,8 @@ export interface TelemetryOptions {
   readonly random: () => number;
   /** How long a log line may wait. */
   readonly logFlushMs?: number | undefined;
-  /** Other workers write the same logs. */
-  readonly sharedLogs?: boolean;
+  /** So many write the same logs; absent: one. */
+  readonly workers?: number;
   /** Where Envoy's own counters of downstream requests are kept; absent: they are not. */
   readonly stats?: (() => StatsStore) | undefined;
   /** Of the bootstrap's stats_config. */
@@ -59,10 +59,11 @@ export class Telemetry implements Observer {
   records = 0;
   readonly sinks: LogSinks;
   /** While somebody taps. */
-  tap: Pick<Observer, 'httpDone'> | undefined;
+  tap: Pick<Observer, 'httpDone' | 'tcpOpened' | 'tcpClosed'> | undefined;
   /** Where the control plane is told what happens. */
-  summaries: Pick<Observer, 'httpDone' | 'tcpProgress' | 'tcpClosed'> | undefined;
-  readonly #exports: LogExports;
+  summaries: Pick<Observer, 'httpDone' | 'tcpProgress' | 'tcpClosed' | 'connectionClosed'> | undefined;
+  /** What leaves for services. */
+  readonly exports: LogExports;
   readonly #clock: Clock;
   readonly #metrics: IstioMetrics;
   readonly #random: () => number;
@@ -70,8 +71,8 @@ export class Telemetry implements Observer {
   readonly #tunnels = new Map<StreamInfo, TcpProgress | undefined>();
 
   constructor(options: TelemetryOptions) {
-    this.sinks = new LogSinks(options.clock, options.logFlushMs, options.sharedLogs ?? false);
-    this.#exports = new LogExports(options.node ?? {});
+    this.sinks = new LogSinks(options.clock, options.logFlushMs, options.workers);
+    this.exports = new LogExports(options.node ?? {});
     this.#clock = options.clock;
     this.#random = options.random;
     this.#stats = options.stats;
@@ -83,7 +84,7 @@ export class Telemetry implements Observer {
   prepare(context: ListenerContext, env?: ProxyEnvironment): void {
     const stats = compileStats(context.filters);
     const observed: Observed = {
-      logs: compileAccessLogs(context.accessLog, 'access_log', { sinks: this.sinks, exports: this.#exports, env }, this.#random),
+      logs: compileAccessLogs(context.accessLog, 'access_log', { sinks: this.sinks, exports: this.exports, env }, this.#random),
       metrics: stats ? this.#metrics.place(stats, context.direction === 'INBOUND') : undefined,
       requests: context.kind === 'http' && this.#stats ? requestStats(this.#stats(), context.statPrefix) : undefined,
     };
@@ -120,6 +121,7 @@ export class Telemetry implements Observer {
 
   tcpOpened(info: StreamInfo, context: ListenerContext): void {
     if (observedOf(context).metrics) this.#tunnels.set(info, undefined);
+    if (this.tap !== undefined) this.tap.tcpOpened(info, context);
   }
 
   tcpProgress(info: StreamInfo, context: ListenerContext): void {
@@ -137,6 +139,7 @@ export class Telemetry implements Observer {
     this.records++;
     const { logs, metrics } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
+    if (this.tap !== undefined) this.tap.tcpClosed(info, context);
     if (this.summaries !== undefined) this.summaries.tcpClosed(info, context);
     if (!metrics) return;
     const { closed } = this.#report(info, metrics, true);
@@ -146,13 +149,14 @@ export class Telemetry implements Observer {
 
   connectionClosed(info: StreamInfo, context: ListenerContext): void {
     this.records++;
+    if (this.summaries !== undefined && info.downstreamLocalCloseReason !== '') this.summaries.connectionClosed(info, context);
     const { logs } = observedOf(context);
     if (logs.length > 0) writeAccessLogs(logs, info, undefined, undefined, undefined);
   }
 
   /** Sends what services that take logs are still to hear, for as long as that may take. Before the data plane closes. */
   async closeExports(withinMs: number): Promise<void> {
-    await this.#exports.close(this.#clock, withinMs);
+    await this.exports.close(this.#clock, withinMs);
   }
 
   /** Writes what waits and closes the files. */

@@ -7,6 +7,7 @@ import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { OpenTelemetryConfig } from '../../xds/gen/types.ts';
 import type { BatchQueue } from '../export/batch-queue.ts';
 import { compileHttpTarget, type Exporter, grpcExporter, httpExporter } from '../export/exporters.ts';
+import { rejectedItems } from '../export/partial-success.ts';
 import { SPANS_QUEUED } from '../limits.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { compileSampler, type Sampler } from './otel-sampler.ts';
@@ -64,8 +65,8 @@ export class OpenTelemetryTracer implements Tracer {
 const exporterOf = (config: OpenTelemetryConfig, path: string, env: ProxyEnvironment): Exporter => {
   if (config.grpc_service !== undefined) {
     if (config.http_service !== undefined) throw new PlanError(`${path}.http_service`, 'cannot stand beside grpc_service');
-    return grpcExporter(env, config.grpc_service, EXPORT, `${path}.grpc_service`);
+    return grpcExporter(env, config.grpc_service, EXPORT, `${path}.grpc_service`, rejectedItems);
   }
   if (config.http_service === undefined) throw new PlanError(path, 'grpc_service or http_service is required');
-  return httpExporter(env, compileHttpTarget(config.http_service, `${path}.http_service`), 'application/x-protobuf');
+  return httpExporter(env, compileHttpTarget(config.http_service, `${path}.http_service`), 'application/x-protobuf', rejectedItems);
 };

@@ -12,6 +12,7 @@ import { TraceContext } from '../../plan/tracing/trace-context.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import { H } from '../../wire/header-name.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
+import { CallTrace } from './call-trace.ts';
 import { randomId, type Tracer } from './tracer.ts';
 import type { TracingPlan } from './tracing-plan.ts';
 import { preciseUs } from './wall-clock.ts';
@@ -77,7 +78,8 @@ export class RequestTrace {
   #begin(match: RouteMatch | undefined, headers: HeaderBlock, info: StreamInfo): void {
     const plan = this.#plan;
     const own = match?.route.tracing;
-    const traced = this.#decide(own?.sampling ?? plan.sampling, headers, info);
+    const sampling = own === undefined ? plan.sampling : plan.runtime === undefined ? own.sampling : { ...own.sampling, ...plan.runtime };
+    const traced = this.#decide(sampling, headers, info);
     const { tracer } = plan;
     if (tracer === undefined) return;
     const context = this.#context;
@@ -115,6 +117,12 @@ export class RequestTrace {
       }
     }
     return reason !== 'none';
+  }
+
+  /** Of a call that is made for the request, as a child of its span. Undefined: the request has none. */
+  call(name: string): CallTrace | undefined {
+    const { tracer, propagates } = this.#plan;
+    return this.#spanned && tracer !== undefined ? new CallTrace(this.#env.clock, tracer, this.#context, name, propagates) : undefined;
   }
 
   /** The request goes upstream, for the first time or again. */

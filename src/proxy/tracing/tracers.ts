@@ -2,6 +2,7 @@
 // in the same batches. What nobody has named yet costs nothing.
 
 import { PlanError } from '../../plan/plan-error.ts';
+import type { SamplingPlan } from '../../plan/tracing/sampling.ts';
 import type { OpenTelemetryConfig, Tracing_Http, ZipkinConfig } from '../../xds/gen/types.ts';
 import { configAs, typeNameOf, unwrapConfig } from '../extension-config.ts';
 import { TRACERS_MAX } from '../limits.ts';
@@ -16,11 +17,14 @@ const CONFIGS = 'envoy.config.trace.v3.';
 export class Tracers {
   /** Of listeners that name none. */
   readonly #own: Tracing_Http | undefined;
+  /** Of the runtime: stands over what listeners and routes say. */
+  readonly sampling: Partial<SamplingPlan> | undefined;
   readonly #made = new Map<string, Tracer>();
 
   /** `own` is the bootstrap's. */
-  constructor(own: Tracing_Http | undefined) {
+  constructor(own: Tracing_Http | undefined, sampling?: Partial<SamplingPlan>) {
     this.#own = own;
+    this.sampling = sampling;
   }
 
   /** undefined: there is nobody to report to. Throws PlanError for a tracer that is not to be had. */

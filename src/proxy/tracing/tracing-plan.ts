@@ -14,6 +14,8 @@ export interface TracingPlan {
   /** Outbound: the span is its client's side. */
   readonly egress: boolean;
   readonly sampling: SamplingPlan;
+  /** Stands over what a route says, as it does over the listener's. */
+  readonly runtime: Partial<SamplingPlan> | undefined;
   /** undefined: every request is to be traced, its id says nothing. */
   readonly packs: boolean | undefined;
   /** By reason. */
@@ -46,7 +48,8 @@ export const compileTracing = (
   counter('health_check');
   return {
     egress: direction === 'OUTBOUND',
-    sampling: compileSampling(tracing),
+    sampling: { ...compileSampling(tracing), ...env.tracers.sampling },
+    runtime: env.tracers.sampling,
     packs: packsReason(hcm.request_id_extension?.typed_config),
     counts: {
       none: counter('not_traceable'),

@@ -190,6 +190,9 @@ export class ConnectUpstream implements UpstreamPool, UpstreamStream, ResponseHe
     this.localAddress = `${socket.localAddress}:${socket.localPort}`;
     this.tls = this.#cluster.transportOf(this.#host).facts(socket);
     this.connectedMs = this.#wheel.now();
+    const { connections } = this.#cluster.stats;
+    connections.connected(this.connectedMs - this.connectStartMs);
+    connections.opened(socket, this.connectStartMs, false, true);
     this.#client?.onReady(this);
     this.#client?.onHead(this);
     this.#client?.onFlush();
@@ -252,6 +255,7 @@ export class ConnectUpstream implements UpstreamPool, UpstreamStream, ResponseHe
     this.#socket = undefined;
     this.#wheel.drop(this.#timer);
     this.#limits?.releaseConnection(this.#host.state);
+    this.#cluster.stats.connections.closed(socket, this.#wheel.now(), true);
     this.#cluster.stats.cxActive.value--;
     this.#host.stats.cxActive--;
     return socket;

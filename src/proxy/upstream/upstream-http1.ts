@@ -174,7 +174,10 @@ export class UpstreamHttp1 implements Http1Sink, UpstreamStream {
       this.#state = CLOSED;
       this.socket.destroy();
       this.pool.connectFailed(this, 'timeout', '');
-    } else if (this.#state === IDLE) this.close();
+    } else if (this.#state === IDLE) {
+      this.pool.expired(this);
+      this.close();
+    }
   }
 
   // --- Http1Sink ---
@@ -309,6 +312,7 @@ export class UpstreamHttp1 implements Http1Sink, UpstreamStream {
   #reset(kind: 'termination' | 'protocol', reason: string): void {
     const client = this.client;
     this.client = undefined;
+    if (kind === 'protocol') this.pool.brokeProtocol();
     this.close();
     client?.onReset(kind, reason);
   }

@@ -70,7 +70,7 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
   }
 
   cancel(client: UpstreamClient): void {
-    this.#waiting.leave(client);
+    if (this.#waiting.leave(client)) this.#settings.stats.rqCancelled.value++;
   }
 
   drain(): void {
@@ -107,6 +107,9 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
 
   connected(connection: UpstreamHttp2): void {
     this.#connecting--;
+    const { connections } = this.#settings.stats;
+    connections.connected(connection.connectedMs - connection.connectStartMs);
+    connections.opened(connection.socket, connection.connectStartMs).speaks('http2');
     this.#open.push(connection);
     this.#serve();
     // Behind it: who waited when the pool was told to end is still served.
@@ -121,7 +124,9 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     this.#settings.stats.cxConnectFail.value++;
     if (kind === 'timeout') this.#settings.stats.cxConnectTimeout.value++;
     // As Envoy: whoever waits here learns of it and may go elsewhere.
-    for (const { client } of this.#waiting.clear()) client.onConnectFailure(kind, reason);
+    const waiting = this.#waiting.clear();
+    this.#settings.stats.rqPendingFailed.value += waiting.length;
+    for (const { client } of waiting) client.onConnectFailure(kind, reason);
   }
 
   released(connection: UpstreamHttp2, limits: ResourceLimits | undefined): void {
@@ -145,7 +150,8 @@ export class Http2Pool implements UpstreamPool, Http2ConnectionOwner {
     if (this.#waiting.length > 0) this.#serve();
   }
 
-  gone(connection: UpstreamHttp2, connecting: boolean): void {
+  gone(connection: UpstreamHttp2, connecting: boolean, busy: boolean): void {
+    this.#settings.stats.connections.closed(connection.socket, this.#settings.wheel.now(), busy);
     if (connecting) this.#connecting--;
     const at = this.#open.indexOf(connection);
     if (at >= 0) this.#open.splice(at, 1);

@@ -31,7 +31,7 @@ export interface Http2ConnectionOwner {
   released(connection: UpstreamHttp2, limits: ResourceLimits | undefined): void;
   /** There may be room for more requests, or less. */
   changed(connection: UpstreamHttp2): void;
-  gone(connection: UpstreamHttp2, connecting: boolean): void;
+  gone(connection: UpstreamHttp2, connecting: boolean, busy: boolean): void;
 }
 
 const CONNECTING = 0;
@@ -133,12 +133,16 @@ export class UpstreamHttp2 implements Http2Owner {
   }
 
   onTimer(kind: number): void {
+    const { connections } = this.#settings.stats;
     if (kind === AGE) {
+      connections.maxDurations++;
       this.drain();
       return;
     }
     if (this.#state !== CONNECTING) {
-      if (this.streams === 0) this.close();
+      if (this.streams > 0) return;
+      connections.idleTimeouts++;
+      this.close();
       return;
     }
     this.#state = CLOSED;
@@ -170,7 +174,10 @@ export class UpstreamHttp2 implements Http2Owner {
     }
     this.#pool.released(this, limits);
     const most = this.#settings.requestsPerConnection;
-    if (this.streams === 0 && this.#state === OPEN && (this.draining || (most > 0 && this.served >= most))) this.close();
+    if (this.streams === 0 && this.#state === OPEN && (this.draining || (most > 0 && this.served >= most))) {
+      if (most > 0 && this.served >= most) this.#settings.stats.connections.maxRequests++;
+      this.close();
+    }
   }
 
   // --- Http2Owner ---
@@ -281,6 +288,8 @@ export class UpstreamHttp2 implements Http2Owner {
     this.#state = CLOSED;
     this.draining = true;
     this.#cause = cause;
+    const busy = this.streams > 0;
+    if (cause === 'protocol') this.#settings.stats.connections.protocolErrors++;
     this.#settings.wheel.drop(this.#timer);
     this.#settings.wheel.drop(this.#age);
     this.#keepalive?.stop();
@@ -288,7 +297,7 @@ export class UpstreamHttp2 implements Http2Owner {
     if (cause === 'protocol') closeSoon(this.#settings.wheel, this.socket, FLUSH_CHECK_MS);
     else this.socket.destroy();
     this.machine.finish();
-    this.#pool.gone(this, connecting);
+    this.#pool.gone(this, connecting, busy);
   }
 
   #armIdle(): void {

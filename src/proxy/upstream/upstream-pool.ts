@@ -113,7 +113,7 @@ export class Http1Pool implements UpstreamPool {
   }
 
   cancel(client: UpstreamClient): void {
-    this.#waiting.leave(client);
+    if (this.#waiting.leave(client)) this.#settings.stats.rqCancelled.value++;
   }
 
   drain(): void {
@@ -144,6 +144,9 @@ export class Http1Pool implements UpstreamPool {
 
   connected(connection: UpstreamHttp1): void {
     this.#connecting--;
+    const { connections } = this.#settings.stats;
+    connections.connected(connection.connectedMs - connection.connectStartMs);
+    connections.opened(connection.socket, connection.connectStartMs).speaks('http1');
     this.#next(connection);
   }
 
@@ -151,6 +154,7 @@ export class Http1Pool implements UpstreamPool {
     this.#released(connection);
     const most = this.#settings.requestsPerConnection;
     const isOver = this.#draining || (most > 0 && connection.served >= most) || this.#lifeLeftMs(connection) <= 0;
+    if (isOver) this.#countEnd(connection);
     if (isOver || (this.#limits.connectionsWanted && this.#mayGive(connection))) {
       connection.park(0);
       connection.close();
@@ -159,7 +163,19 @@ export class Http1Pool implements UpstreamPool {
     this.#next(connection);
   }
 
+  /** Parked long enough. */
+  expired(connection: UpstreamHttp1): void {
+    const { connections } = this.#settings.stats;
+    if (this.#lifeLeftMs(connection) <= 0) connections.maxDurations++;
+    else connections.idleTimeouts++;
+  }
+
+  brokeProtocol(): void {
+    this.#settings.stats.connections.protocolErrors++;
+  }
+
   gone(connection: UpstreamHttp1, busy: boolean, connecting: boolean): void {
+    this.#settings.stats.connections.closed(connection.socket, this.wheel.now(), busy);
     if (busy) this.#released(connection);
     if (connecting) this.#connecting--;
     const at = this.#idle.indexOf(connection);
@@ -175,7 +191,9 @@ export class Http1Pool implements UpstreamPool {
     this.#settings.stats.cxConnectFail.value++;
     if (kind === 'timeout') this.#settings.stats.cxConnectTimeout.value++;
     // As Envoy: whoever waits here learns of it and may go elsewhere.
-    for (const { client } of this.#waiting.clear()) client.onConnectFailure(kind, reason);
+    const waiting = this.#waiting.clear();
+    this.#settings.stats.rqPendingFailed.value += waiting.length;
+    for (const { client } of waiting) client.onConnectFailure(kind, reason);
   }
 
   #attach(connection: UpstreamHttp1, client: UpstreamClient, limits: ResourceLimits): void {
@@ -186,6 +204,12 @@ export class Http1Pool implements UpstreamPool {
     this.#settings.stats.rqTotal.value++;
     this.#settings.stats.rqActive.value++;
     connection.attach(client);
+  }
+
+  #countEnd(connection: UpstreamHttp1): void {
+    const { requestsPerConnection: most, stats } = this.#settings;
+    if (most > 0 && connection.served >= most) stats.connections.maxRequests++;
+    else if (this.#lifeLeftMs(connection) <= 0) stats.connections.maxDurations++;
   }
 
   #released(connection: UpstreamHttp1): void {

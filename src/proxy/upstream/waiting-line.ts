@@ -52,15 +52,16 @@ export class WaitingLine {
     return waiting;
   }
 
-  /** It waits no longer, if it did. */
-  leave(client: UpstreamClient): void {
+  /** It waits no longer. False: it did not. */
+  leave(client: UpstreamClient): boolean {
     const place = this.#places.get(client);
-    if (place === undefined) return;
+    if (place === undefined) return false;
     this.#places.delete(client);
     const waiting = this.#line[place];
     this.#line[place] = undefined;
     if (waiting !== undefined) this.#over(waiting);
     this.#tidy();
+    return true;
   }
 
   /** Sends all away, and says who they were. */

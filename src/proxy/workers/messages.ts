@@ -12,8 +12,7 @@ import type {
 } from '../../xds/gen/types.ts';
 import type { HostUpdate } from '../exchange/route-table.ts';
 import type { DemandKind } from '../on-demand/demand.ts';
-import type { OpenTap } from '../tap/sampler.ts';
-import type { TapRecord } from '../tap/tap-record.ts';
+import type { OpenTap, TapShown } from '../tap/sampler.ts';
 import type { SummaryReport } from '../telemetry/summary-link.ts';
 import type { Totals } from './totals.ts';
 
@@ -27,7 +26,7 @@ export type Change =
   | { readonly remove: 'cluster' | 'listener' | 'routes' | 'secret' | 'extension' | 'waiting for extension'; readonly name: string }
   | { readonly hosts: HostUpdate }
   | { readonly absent: DemandKind; readonly name: string }
-  | { readonly act: 'drain' | 'keepServing' | 'drainGracefully' | 'stopListening'; readonly inboundOnly: boolean };
+  | { readonly act: 'drain' | 'failHealth' | 'passHealth' | 'drainGracefully' | 'stopListening'; readonly inboundOnly: boolean };
 
 /** A listening descriptor of this process, and the address that it was asked for under. */
 export interface GivenSocket {
@@ -65,7 +64,7 @@ export type FromWorker =
   | { readonly kind: 'records'; readonly records: number }
   | { readonly kind: 'totals'; readonly id: number; readonly totals: Totals }
   | { readonly kind: 'log'; readonly severity: Severity; readonly scope: string; readonly message: string; readonly fields: LogFields }
-  | { readonly kind: 'tapped'; readonly id: number; readonly record: TapRecord | undefined; readonly skipped: number }
+  | { readonly kind: 'tapped'; readonly id: number; readonly record: TapShown | undefined; readonly skipped: number }
   | { readonly kind: 'closed' };
 
 export type Severity = Exclude<LogLevel, 'off'>;

@@ -16,14 +16,15 @@ export interface PlaneSettings {
   readonly node: Node;
   readonly version: string;
   readonly logFlushMs: number | undefined;
-  readonly sharedLogs: boolean;
+  /** How many there are of it. */
+  readonly workers: number;
   readonly rotateMetricsMs: number | undefined;
   /** How often the control plane is told what happens; undefined: it is not. */
   readonly summariesMs?: number | undefined;
   readonly buckets: readonly HistogramBucketSettings[] | undefined;
   readonly plane: Pick<
     DataPlaneOptions,
-    'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress' | 'localCluster' | 'asksOnDemand'
+    'overload' | 'drainTimeMs' | 'drainGradually' | 'upstreamBindAddress' | 'localCluster' | 'asksOnDemand' | 'traceSampling'
   >;
 }
 
@@ -32,7 +33,7 @@ export interface PlaneParts {
   readonly clock: Clock;
   /** [0, 1) */
   readonly random: () => number;
-  readonly own: Pick<DataPlaneOptions, 'originalDestination' | 'connectionLimit' | 'sockets' | 'sharing'>;
+  readonly own: Pick<DataPlaneOptions, 'originalDestination' | 'connectionLimit' | 'sockets' | 'sharing' | 'made'>;
 }
 
 export const makePlane = (
@@ -47,7 +48,7 @@ export const makePlane = (
     clock,
     random,
     logFlushMs: settings.logFlushMs,
-    sharedLogs: settings.sharedLogs,
+    workers: settings.workers,
     buckets: settings.buckets,
     rotateMs: settings.rotateMetricsMs,
     stats: () => plane.stats,
@@ -55,6 +56,7 @@ export const makePlane = (
   const plane: DataPlaneRuntime = new DataPlaneRuntime({
     ...settings.plane,
     ...own,
+    workers: settings.workers,
     nodeCluster: settings.node.cluster ?? '',
     tracedNode: { id: settings.node.id ?? '', zone: settings.node.locality?.zone ?? '' },
     log: log.scope('proxy'),

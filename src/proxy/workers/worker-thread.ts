@@ -159,7 +159,7 @@ const apply = (plane: DataPlane, change: Change): void => {
     else if (change.remove === 'extension') plane.removeExtension(change.name);
     else plane.giveUpExtension(change.name);
   } else if (change.act === 'drain') plane.drain();
-  else if (change.act === 'keepServing') plane.keepServing();
+  else if (change.act === 'failHealth' || change.act === 'passHealth') plane.failHealth(change.act === 'failHealth');
   else if (change.act === 'drainGracefully') plane.drainGracefully(change.inboundOnly);
   else plane.stopListening(change.inboundOnly);
 };

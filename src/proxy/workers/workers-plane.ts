@@ -200,9 +200,9 @@ export class WorkersPlane implements DataPlane {
     this.#own.drainGracefully(inboundOnly);
     this.#share({ act: 'drainGracefully', inboundOnly });
   }
-  keepServing(): void {
-    this.#own.keepServing();
-    this.#share({ act: 'keepServing', inboundOnly: false });
+  failHealth(failed: boolean): void {
+    this.#own.failHealth(failed);
+    this.#share({ act: failed ? 'failHealth' : 'passHealth', inboundOnly: false });
   }
   stopListening(inboundOnly: boolean): void {
     this.#own.stopListening(inboundOnly);

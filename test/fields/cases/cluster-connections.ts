@@ -7,6 +7,7 @@ import {
   httpBackend,
   listener as onLoopback,
   RawClient,
+  ROUTER,
   startBackend,
   staticCluster,
   tcpProxy,
@@ -46,6 +47,38 @@ const destinationHeader: FieldCase = {
     all(),
   ],
   observe: live(async ({ port }) => (await ask(port(), '/', { headers: ['x-to: 127.0.0.1:1'] })).body),
+  expect: 'here',
+};
+
+const destinationMetadata: FieldCase = {
+  name: 'destination-metadata',
+  start,
+  parts: () => [
+    cluster({
+      name: 'c',
+      type: 'ORIGINAL_DST',
+      lb_policy: 'CLUSTER_PROVIDED',
+      original_dst_lb_config: { metadata_key: { key: 'found', path: [{ key: 'to' }] } },
+    }),
+    listener(
+      onLoopback(
+        'in',
+        hcm([{ match: { prefix: '/' }, route: { cluster: 'c' } }], {
+          http_filters: [
+            {
+              name: 'says',
+              typed_config: {
+                '@type': 'type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config',
+                metadata: [{ metadata_namespace: 'found', value: { to: `127.0.0.1:${backend.port}` } }],
+              },
+            },
+            ROUTER,
+          ],
+        }),
+      ),
+    ),
+  ],
+  observe: live(async ({ port }) => (await ask(port(), '/')).body),
   expect: 'here',
 };
 
@@ -249,6 +282,7 @@ const healthCloses: FieldCase = {
 
 export const CONNECTION_CASES: readonly FieldCase[] = [
   destinationHeader,
+  destinationMetadata,
   clusterMetadata,
   staleEndpoints,
   hostSetChange,

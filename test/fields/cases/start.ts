@@ -2,6 +2,7 @@
 import { announcedNode } from '../../../src/proxy/bootstrap/node.ts';
 import { connectionLimits, overloadConfig } from '../../../src/proxy/bootstrap/overload-config.ts';
 import { compileBuckets } from '../../../src/proxy/telemetry/stats-config.ts';
+import { compileStatsSinks } from '../../../src/proxy/telemetry/stats-sinks.ts';
 import { initialFetchTimeoutMs, parseSource, reconnectBackoff } from '../../../src/proxy/xds/config-source.ts';
 import type { AnyMessage, ConfigSource } from '../../../src/xds/gen/types.ts';
 import { type FieldCase, only, type Part } from '../case.ts';
@@ -71,6 +72,35 @@ export const startSettings: FieldCase = {
     ],
     buckets: [1, 2],
   },
+};
+
+/** All sinks of a bootstrap, and how often they are told. */
+export const startSinks: FieldCase = {
+  name: 'start-sinks',
+  parts: () => [
+    bootstrap({
+      stats_flush_interval: '2s',
+      stats_sinks: [
+        {
+          name: 'sink',
+          typed_config: {
+            '@type': 'type.googleapis.com/envoy.config.metrics.v3.MetricsServiceConfig',
+            grpc_service: { envoy_grpc: { cluster_name: 'metrics' } },
+            report_counters_as_deltas: true,
+            transport_api_version: 'V3',
+            emit_tags_as_labels: true,
+            histogram_emit_mode: 'HISTOGRAM',
+          } as AnyMessage,
+        },
+      ],
+    }),
+  ],
+  observe: (parts) =>
+    compileStatsSinks(only(parts, 'envoy.config.bootstrap.v3.Bootstrap')).map(({ service, ...rest }) => ({
+      cluster: service.cluster,
+      ...rest,
+    })),
+  expect: [{ cluster: 'metrics', everyMs: 2000, deltas: true, tags: true, summaries: false, histograms: true }],
 };
 
 const SOURCES: readonly ConfigSource[] = [

@@ -72,7 +72,10 @@ const sendTrailers = (response: ServerResponse): void => {
 };
 
 const http1 = createServer(answer);
-http1.keepAliveTimeout = 120_000;
+// It never ends a connection by itself: who loads it for long would meet such an end as an answer that is missing.
+http1.keepAliveTimeout = 0;
+http1.headersTimeout = 0;
+http1.requestTimeout = 0;
 http1.on('upgrade', (request, socket, head) => {
   socket.on('error', () => undefined);
   const key = request.headers['sec-websocket-key'];

@@ -1,0 +1,81 @@
+// OTLP's trace service: batches of spans from sidecars and applications, one call a batch. A sidecar's spans are of the workload that it
+// has proven to be, whatever their resource says; an application's keep the name that it gives itself, beside who reported them. What
+// comes faster than it is read is rejected, counted, and told in the answer.
+import { err, ok, type Result } from '../../base/result.ts';
+import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
+import { WireError, Writer } from '../../xds/wire-format.ts';
+import type { ControlMetrics } from '../metric-registry.ts';
+import type { IntakeBudgets } from './intake-budgets.ts';
+import { TEXT_CHARS_MAX } from './limits.ts';
+import { shownText } from './recent-requests.ts';
+import type { RecentSpans } from './recent-spans.ts';
+import { readSpans } from './span-reader.ts';
+import type { Directory } from './speaker.ts';
+
+export const TRACE_METHOD = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
+
+/** Who exports, as far as it is proven. */
+export interface SpanTeller {
+  /** `name.namespace`, or `account.namespace`. */
+  readonly name: string;
+  /** The replica whose sidecar it is; undefined: an application. */
+  readonly sidecarOf: { readonly namespace: string; readonly name: string } | undefined;
+}
+
+/** One batch: the bytes of the answer, or why there is none. */
+export type SpanIntake = (bytes: Uint8Array, teller: SpanTeller) => Result<Uint8Array, GrpcStatus>;
+
+export interface SpanIntakeOptions {
+  readonly spans: RecentSpans;
+  readonly directory: Directory;
+  readonly budgets: IntakeBudgets;
+  readonly counters: ControlMetrics;
+  readonly now: () => number;
+}
+
+export const spanIntake =
+  ({ spans, directory, budgets, counters, now }: SpanIntakeOptions): SpanIntake =>
+  (bytes, teller) => {
+    if (!budgets.bytes(teller.name, bytes.length, now())) {
+      counters.count('skein_telemetry_messages_dropped');
+      return err({ code: GRPC.RESOURCE_EXHAUSTED, message: 'spans come faster than they are read' });
+    }
+    const own = teller.sidecarOf && directory.workload(teller.sidecarOf);
+    let broken = 0;
+    let late = 0;
+    try {
+      readSpans(bytes, {
+        span: (span, said) => {
+          if (span === undefined) broken++;
+          else if (!budgets.entry(teller.name, now())) late++;
+          else spans.add({ ...span, service: own ?? (shownText(said) || teller.name), teller: teller.name });
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      return err({ code: GRPC.INVALID_ARGUMENT, message: `malformed message: ${error.message}` });
+    }
+    counters.count('skein_telemetry_messages', { stream: 'traces' });
+    if (late > 0) counters.count('skein_telemetry_entries_dropped', {}, late);
+    return ok(answer(broken, late));
+  };
+
+/** ExportTraceServiceResponse: nothing, or how many of the batch were not taken and why. */
+const answer = (broken: number, late: number): Uint8Array => {
+  const w = new Writer();
+  if (broken + late === 0) return w.finish();
+  const partial = new Writer();
+  partial.tag(1, 0);
+  partial.varint(broken + late);
+  partial.tag(2, 2);
+  const why = [broken > 0 ? `${broken} spans without a valid trace id and span id` : '', late > 0 ? `${late} came too fast` : ''];
+  partial.string(
+    why
+      .filter((text) => text !== '')
+      .join(', ')
+      .slice(0, TEXT_CHARS_MAX),
+  );
+  w.tag(1, 2);
+  w.bytes(partial.finish());
+  return w.finish();
+};
