@@ -10,6 +10,7 @@ import { type DocumentNode, type MapNode, offsetAt } from './reading/document-no
 import { isHealthyEntry } from './reading/entry-health.ts';
 import { child, item } from './reading/field-path.ts';
 import { nearest } from './reading/key-case.ts';
+import { balancersOf } from './reading/load-balancers.ts';
 import { textEntry } from './reading/read-value.ts';
 import { type Position, readYaml, type YamlDocument, type YamlText } from './reading/yaml-documents.ts';
 import { type Kind, type Origin, type Resource, resourceKey, type Specs } from './resource.ts';
@@ -116,7 +117,7 @@ class Reader {
       ...meta,
       spec: spec as Specs[Kind],
       origin: this.#origin(node, place),
-      ...healthOf(entry.kind, node, meta.annotations),
+      ...statusOf(entry.kind, node, meta.annotations),
     };
     this.#checkTwin(resource, findings);
     if (!findings.failed) this.resources.push(resource);
@@ -177,8 +178,12 @@ class Reader {
   }
 }
 
-const healthOf = (kind: Kind, node: MapNode, annotations: Resource['annotations']): Pick<Resource, 'ready'> =>
-  kind === 'WorkloadEntry' && !isHealthyEntry(node, annotations) ? { ready: false } : {};
+/** What the status of an object says that the mesh goes by. */
+const statusOf = (kind: Kind, node: MapNode, annotations: Resource['annotations']): Pick<Resource, 'ready' | 'balancers'> => {
+  if (kind === 'WorkloadEntry') return isHealthyEntry(node, annotations) ? {} : { ready: false };
+  const balancers = kind === 'Service' ? balancersOf(node) : [];
+  return balancers.length > 0 ? { balancers } : {};
+};
 
 const joinPath = (prefix: string, path: string): string => (prefix === '' || path === '' ? `${prefix}${path}` : `${prefix}.${path}`);
 

@@ -55,6 +55,8 @@ export interface Resource<K extends Kind = Kind> {
   readonly origin: Origin;
   /** False for a workload that its health check has not found healthy. */
   readonly ready?: boolean;
+  /** Of a Service: addresses and names at which a load balancer answers for it, as its status says. */
+  readonly balancers?: readonly string[];
 }
 
 export const isKind = <K extends Kind>(resource: Resource, kind: K): resource is Resource<K> => resource.kind === kind;

@@ -37,8 +37,14 @@ const GATEWAY_PORT = 15443;
 
 type KubernetesService = Resource<'Service'>;
 
-/** It says by its label which network it is the way into. */
-export const isEntrance = (r: KubernetesService): boolean => (r.labels[NETWORK_LABEL] ?? '') !== '';
+/** It says by its label which network it is the way into, or has addresses outside, by which others may call it one. */
+export const isEntrance = (r: KubernetesService): boolean => (r.labels[NETWORK_LABEL] ?? '') !== '' || outsideOf(r).length > 0;
+
+/** Where a service is reached from outside. */
+const outsideOf = ({ spec, balancers = [] }: KubernetesService): readonly string[] => [
+  ...(spec.type === 'LoadBalancer' ? balancers : []),
+  ...(spec.externalIPs ?? []),
+];
 
 /** `services`: those that are entrances. */
 export const buildNetworks = (
@@ -54,11 +60,12 @@ export const buildNetworks = (
   return networksOf(findings.failed ? {} : networks, byNamespace, services, rootNamespace);
 };
 
-/** Where it is reached from outside; where nothing says that of a balancer, its endpoints stand in. */
-const entrancesOf = ({ name, namespace, labels, spec }: KubernetesService): readonly NetworkEntrance[] => {
+/** Where nothing says the address of a balancer, its endpoints stand in. */
+const entrancesOf = (service: KubernetesService): readonly NetworkEntrance[] => {
+  const { name, namespace, labels, spec } = service;
   const written = Number(labels[GATEWAY_PORT_LABEL]);
   const port = Number.isInteger(written) && written > 0 && written < 65_536 ? written : GATEWAY_PORT;
-  const addresses = spec.externalIPs ?? [];
+  const addresses = outsideOf(service);
   if (addresses.length > 0) return addresses.map((address) => ({ address, service: '', port }));
   return spec.type === 'LoadBalancer' ? [{ address: '', service: hostOf(name, namespace), port }] : [];
 };
@@ -79,7 +86,12 @@ const networksOf = (
     if (gateways.length > 0)
       entrances.set(
         network,
-        gateways.map((g) => ({ address: g.address ?? '', service: g.registryServiceName ?? '', port: g.port ?? 0 })),
+        gateways.flatMap(({ address = '', registryServiceName = '', port = 0 }): readonly NetworkEntrance[] => {
+          const outside = services.find((s) => hostOf(s.name, s.namespace) === registryServiceName);
+          const addresses = outside === undefined ? [] : outsideOf(outside);
+          if (addresses.length > 0) return addresses.map((at) => ({ address: at, service: '', port }));
+          return [{ address, service: registryServiceName, port }];
+        }),
       );
     for (const { fromCidr = '', fromRegistry = '' } of endpoints) {
       if (fromCidr !== '') ranges.push({ range: fromCidr, network });
@@ -88,6 +100,7 @@ const networksOf = (
   }
   for (const service of services) {
     const network = service.labels[NETWORK_LABEL] ?? '';
+    if (network === '') continue;
     const found = entrancesOf(service);
     if (found.length > 0) entrances.set(network, [...(entrances.get(network) ?? []), ...found]);
   }

@@ -6,12 +6,14 @@ import type { Resource } from '../api/resource.ts';
 import { type AuthorizationPolicy, isDryRun } from './authorization.ts';
 import { findAuthorizer } from './authorizers.ts';
 import { keySourceOf } from './key-sets.ts';
+import { modeForPort } from './peer-authentication.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** Codes of this subject, with what they mean. */
 const codes = {
   PEER_AUTHENTICATION_NO_EFFECT: 'a PeerAuthentication of the root namespace that selects workloads selects none',
   PEER_AUTHENTICATION_SHADOWED: 'an older PeerAuthentication speaks for the same workloads; this one has no effect',
+  SERVER_TLS_UNUSED: "a Sidecar gives a port a certificate of the application's, and mutual TLS of the mesh takes the port's connections",
   AUTHORIZER_UNUSABLE: 'a CUSTOM policy names an authorizer that cannot be asked; what the policy matches is denied',
   AUTHORIZERS_SEVERAL: 'a workload has one external authorizer; where policies name several, what they match is denied',
   DRY_RUN_DENIES: 'an authorizer cannot be asked on trial; what a CUSTOM policy with the annotation matches is denied, as in Istio',
@@ -21,6 +23,7 @@ const codes = {
 
 export const policyProblems = (snapshot: Snapshot): readonly Problem[] => [
   ...peerProblems(snapshot),
+  ...serverTlsProblems(snapshot),
   ...authorizerProblems(snapshot),
   ...keyProblems(snapshot),
 ];
@@ -58,6 +61,25 @@ const peerProblems = ({ peerAuthentication, meshConfig }: Snapshot): readonly Pr
     ];
   });
 };
+
+/** One connection has one handshake: the port's own certificate is offered only where mutual TLS is off. */
+const serverTlsProblems = ({ scopes, peerAuthentication, meshConfig }: Snapshot): readonly Problem[] =>
+  scopes.all.flatMap((sidecar) =>
+    (sidecar.spec.ingress ?? []).flatMap(({ tls, port }, i) => {
+      if (tls === undefined) return [];
+      const labels = sidecar.spec.workloadSelector?.labels ?? {};
+      const mode = modeForPort(peerAuthentication.forWorkload(sidecar.namespace, labels), port?.number ?? 0);
+      // A policy may select workloads by more than the Sidecar does.
+      const off = (p: Resource<'PeerAuthentication'>): boolean =>
+        p.namespace === sidecar.namespace &&
+        p.namespace !== meshConfig.rootNamespace &&
+        (p.spec.mtls?.mode === 'DISABLE' || p.spec.portLevelMtls?.[port?.number ?? 0]?.mode === 'DISABLE');
+      if (mode === 'DISABLE' || peerAuthentication.all.some(off)) return [];
+      const message = `mutual TLS of port ${port?.number ?? 0} is ${mode}: this certificate is never offered, clients outside the mesh ${mode === 'STRICT' ? 'are refused' : 'reach the port without TLS'}`;
+      const hint = 'a PeerAuthentication with portLevelMtls DISABLE for this port lets the Sidecar end TLS there';
+      return [{ ...problem('SERVER_TLS_UNUSED', sidecar, `spec.ingress[${i}].tls`, message), hint }];
+    }),
+  );
 
 const authorizerProblems = ({ authorization, meshConfig, services }: Snapshot): readonly Problem[] => {
   const custom = authorization.all.filter((p) => p.spec.action === 'CUSTOM');

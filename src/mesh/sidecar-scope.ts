@@ -57,6 +57,8 @@ type Family = 'v4' | 'v6' | undefined;
 
 export interface SidecarScopes {
   for(client: Client): SidecarScope;
+  /** Oldest first. */
+  readonly all: readonly Resource<'Sidecar'>[];
   /** Sidecars that an older one for the same workloads leaves without effect. */
   readonly shadowed: readonly { readonly resource: Resource<'Sidecar'>; readonly winner: Resource<'Sidecar'> }[];
 }
@@ -99,6 +101,7 @@ export const buildSidecarScopes = (resources: readonly Sidecar[], input: ScopeIn
   const memo = input.memo ?? new Memo();
   const seen: Seen = { ...input, addressed: addresser(memo), again: memo.pass('services in scope') };
   return {
+    all: sidecars,
     shadowed: shadowedOf(sidecars),
     for: (client) => {
       const sidecar = choose(sidecars, input.meshConfig.rootNamespace, client);

@@ -144,6 +144,27 @@ test('policies that do not take effect as they read are told', () => {
   assert.deepEqual(told(same('x') + peer('shop', 'y', '{}') + peer('other', 'z', '{}')), []);
 });
 
+test('a certificate for a port whose mutual TLS is on is told', () => {
+  const sidecar = `apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: s, namespace: shop}
+spec:
+  workloadSelector: {labels: {app: a}}
+  ingress:
+    - port: {number: 9080, protocol: HTTPS, name: https}
+      defaultEndpoint: 127.0.0.1:8080
+      tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}
+---
+`;
+  const unused = ['warning SERVER_TLS_UNUSED spec.ingress[0].tls'];
+  assert.deepEqual(told(sidecar), unused);
+  assert.deepEqual(told(sidecar + peer('shop', 'p', '{mtls: {mode: STRICT}}')), unused);
+  assert.deepEqual(told(sidecar + peer('shop', 'p', '{mtls: {mode: DISABLE}}')), []);
+  const ofPort = '{selector: {matchLabels: {app: a, version: v1}}, portLevelMtls: {9080: {mode: DISABLE}}}';
+  assert.deepEqual(told(sidecar + peer('shop', 'p', ofPort)), [], 'for some of its workloads it is off');
+  assert.deepEqual(told(sidecar + peer('other', 'p', ofPort)), unused);
+});
+
 const ask = (provider: string, name: string, labels = '{}', rest = ''): string =>
   policy('shop', name, `{selector: {matchLabels: ${labels}}, action: CUSTOM, provider: {name: ${provider}}, rules: [{}]}`, rest);
 

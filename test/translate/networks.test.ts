@@ -111,6 +111,27 @@ test('a Service with the label of a network is the way into it, where it is reac
   });
 });
 
+test('a balancer is entered where its status says that it answers', () => {
+  const far = '{address: 10.1.0.5, network: far, serviceAccount: db}';
+  const balanced = (ingress: string, labels?: string): string =>
+    labelled('type: LoadBalancer', labels).replace('\n---', `\nstatus: {loadBalancer: {ingress: [${ingress}]}}\n---`);
+  const via = (yaml: string): unknown => reached(yaml + entry(`${HERE}, ${far}`), { NETWORK: 'near' });
+  assert.deepEqual(via(balanced('{ip: 192.0.2.7}, {ip: 192.0.2.8, hostname: b.example}')), {
+    '10.244.0.7:5432': 2,
+    '192.0.2.7:15443': 1,
+    '192.0.2.8:15443': 1,
+  });
+  assert.deepEqual(via(balanced('{hostname: b.example}')), { '10.244.0.7:5432': 1, '10.1.0.5:5432': 1 }, 'fixed endpoints take no names');
+  assert.deepEqual(via(balanced('')), { '10.244.0.7:5432': 1, '192.0.2.9:8443': 1 });
+  const registry = NETWORKS.split('---')[0]?.replace('named: {', 'far2: {') ?? '';
+  const named = '{address: 10.1.0.5, network: far2, serviceAccount: db}';
+  assert.deepEqual(
+    reached(`${registry}---\n${balanced('{ip: 192.0.2.7}', 'a: b')}${entry(`${HERE}, ${named}`)}`, { NETWORK: 'near' }),
+    { '10.244.0.7:5432': 2, '192.0.2.7:15443': 2 },
+    'a gateway that the networks name as a service',
+  );
+});
+
 test('the label of the root namespace is about everything that the cluster runs, and about nothing else', () => {
   const root = 'apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system, labels: {topology.istio.io/network: near}}\n---\n';
   const far = '{address: 10.1.0.5, network: far, serviceAccount: db}';
