@@ -110,5 +110,6 @@ export const redirectTarget = (location: string): RedirectTarget | undefined => 
   const [, scheme = '', host = '', port = '', rest = '/'] = ABSOLUTE.exec(location) ?? [];
   if (scheme === '' || Number(port.slice(1)) > 65_535) return undefined;
   const fragment = rest.indexOf('#');
-  return { scheme, authority: `${host}${port}`, path: fragment < 0 ? rest : rest.slice(0, fragment) };
+  const path = fragment < 0 ? rest : rest.slice(0, fragment);
+  return path === '' ? undefined : { scheme, authority: `${host}${port}`, path };
 };

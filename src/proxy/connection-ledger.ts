@@ -10,7 +10,7 @@ export type LedgerKind = 'upstream' | 'http' | 'tcp';
 export type Spoken = 'http1' | 'http2';
 
 export class LiveConnection {
-  readonly #ledger: ConnectionLedger;
+  readonly ledger: ConnectionLedger;
   readonly socket: Socket;
   readonly sinceMs: number;
   readonly tls: boolean;
@@ -20,7 +20,7 @@ export class LiveConnection {
   remote = false;
 
   constructor(ledger: ConnectionLedger, socket: Socket, sinceMs: number, tls: boolean, halfCloses: boolean) {
-    this.#ledger = ledger;
+    this.ledger = ledger;
     this.socket = socket;
     this.sinceMs = sinceMs;
     this.tls = tls;
@@ -35,8 +35,8 @@ export class LiveConnection {
   speaks(spoken: Spoken): void {
     if (this.spoken !== undefined) return;
     this.spoken = spoken;
-    if (spoken === 'http1') this.#ledger.http1++;
-    else this.#ledger.http2++;
+    if (spoken === 'http1') this.ledger.http1++;
+    else this.ledger.http2++;
   }
 }
 
@@ -48,10 +48,12 @@ export class ConnectionLedger {
   maxRequests = 0;
   maxDurations = 0;
   protocolErrors = 0;
-  readonly #store: StatsStore;
+  /** undefined: the store has let go of it, while connections go on. */
+  #store: StatsStore | undefined;
   readonly #prefix: string;
   readonly #kind: LedgerKind;
   readonly #live = new Map<Socket, LiveConnection>();
+  #used = false;
   #begun = 0;
   #tls = 0;
   #local = 0;
@@ -73,6 +75,7 @@ export class ConnectionLedger {
   opened(socket: Socket, sinceMs: number, tls = false, halfCloses = false): LiveConnection {
     const live = new LiveConnection(this, socket, sinceMs, tls, halfCloses);
     this.#live.set(socket, live);
+    this.#used = true;
     this.#begun++;
     if (tls) this.#tls++;
     return live;
@@ -80,8 +83,8 @@ export class ConnectionLedger {
 
   /** It took so long until it stood. */
   connected(ms: number): void {
-    this.#connect ??= this.#store.histogram(`${this.#prefix}connect_ms`);
-    this.#connect.record(ms);
+    this.#connect ??= this.#store?.histogram(`${this.#prefix}connect_ms`);
+    this.#connect?.record(ms);
   }
 
   /** `busy`: requests were under way. Of one that was not opened here, nothing. */
@@ -92,8 +95,8 @@ export class ConnectionLedger {
     this.#received += socket.bytesRead;
     this.#sent += socket.bytesWritten;
     if (this.#kind === 'tcp') return;
-    this.#length ??= this.#store.histogram(`${this.#prefix}length_ms`);
-    this.#length.record(nowMs - live.sinceMs);
+    this.#length ??= this.#store?.histogram(`${this.#prefix}length_ms`);
+    this.#length?.record(nowMs - live.sinceMs);
     if (live.remote) {
       this.#remote++;
       if (busy) this.#remoteActive++;
@@ -105,7 +108,7 @@ export class ConnectionLedger {
 
   /** For the store. */
   *tell(): Iterable<readonly [name: string, value: number, kind: StatKind]> {
-    if (this.#begun === 0) return;
+    if (!this.#used) return;
     let [received, sent, unsent, http1, http2, tls] = [this.#received, this.#sent, 0, 0, 0, 0];
     for (const [socket, live] of this.#live) {
       received += socket.bytesRead;
@@ -147,8 +150,17 @@ export class ConnectionLedger {
   /** Counters begin anew. */
   reset(): void {
     this.#local = this.#remote = this.#localActive = this.#remoteActive = 0;
-    this.#received = this.#sent = this.#tls = 0;
+    this.#received = this.#sent = this.#tls = this.#begun = 0;
+    // What the open ones have carried so far is told no more.
+    for (const { socket } of this.#live.values()) {
+      this.#received -= socket.bytesRead;
+      this.#sent -= socket.bytesWritten - socket.writableLength;
+    }
     this.http1 = this.http2 = this.idleTimeouts = this.maxRequests = this.maxDurations = this.protocolErrors = 0;
+  }
+
+  dropped(): void {
+    this.#store = undefined;
   }
 }
 

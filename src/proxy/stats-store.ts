@@ -19,6 +19,8 @@ export interface Teller {
   /** Names behind its prefix. */
   tell(): Iterable<readonly [name: string, value: number, kind: StatKind]>;
   reset(): void;
+  /** Its prefix was dropped: nothing is to be put into the store any more. */
+  dropped(): void;
 }
 
 /** A histogram's counts as they lie, for adding up. */
@@ -184,7 +186,11 @@ export class StatsStore {
   drop(prefix: string): void {
     for (const name of this.#stats.keys()) if (name.startsWith(prefix)) this.#stats.delete(name);
     for (const name of this.#computed.keys()) if (name.startsWith(prefix)) this.#computed.delete(name);
-    for (const name of this.#tellers.keys()) if (name.startsWith(prefix)) this.#tellers.delete(name);
+    for (const [name, teller] of this.#tellers) {
+      if (!name.startsWith(prefix)) continue;
+      this.#tellers.delete(name);
+      teller.dropped();
+    }
     for (const name of this.#histograms.keys()) if (name.startsWith(prefix)) this.#histograms.delete(name);
   }
 

@@ -160,6 +160,7 @@ test('spans are kept up to a number and up to so many bytes, the newest', () => 
     attributes,
     service: 's',
     teller: 't',
+    sidecar: true,
   });
   const small = new RecentSpans();
   for (let i = 1; i <= SPANS_MAX + 10; i++) small.add(kept(i, {}));
@@ -170,4 +171,17 @@ test('spans are kept up to a number and up to so many bytes, the newest', () => 
   const full = Object.fromEntries(Array.from({ length: SPAN_ATTRIBUTES_MAX }, (_, i) => [`k${i}`, 'v'.repeat(1024)]));
   for (let i = 1; i <= 2000; i++) large.add(kept(i, full));
   assert.ok(large.bytes <= SPAN_BYTES_MAX && large.size < 2000, `${large.size} spans, ${large.bytes} bytes`);
+});
+
+test('a span that somebody else reports first, under the same id, takes nobody’s place', () => {
+  const spans = new RecentSpans();
+  const reported = (teller: string, sidecar: boolean): ReportedSpan => ({
+    ...{ traceId: '1'.padStart(32, '0'), spanId: '2'.padStart(16, '0'), parentSpanId: '', kind: 'client', name: 'n', service: teller },
+    ...{ startUs: 0, durationUs: 0, failed: false, attributes: {}, teller, sidecar },
+  });
+  for (const teller of ['mallory.evil', 'web-1.shop', 'web-1.shop']) spans.add(reported(teller, true));
+  assert.deepEqual(
+    spans.find('1', 10).map((s) => s.teller),
+    ['mallory.evil', 'web-1.shop'],
+  );
 });

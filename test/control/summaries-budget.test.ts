@@ -77,7 +77,7 @@ const fillSpans = (spans: RecentSpans): void => {
   for (let i = 1; i <= SPANS_MAX + 100; i++)
     spans.add({
       ...{ traceId: digits(i, 32), spanId: digits(i, 16), parentSpanId: '', kind: 'server', name: `ingress ${i}`, failed: false },
-      ...{ startUs: (START + i) * 1000, durationUs: 5, service: 'order.shop', teller: 'order-1.shop' },
+      ...{ startUs: (START + i) * 1000, durationUs: 5, service: 'order.shop', teller: 'order-1.shop', sidecar: true },
       attributes: Object.fromEntries(Array.from({ length: 20 }, (_, a) => [`attribute.number.${a}`, `value ${i} ${a}`])),
     });
 };

@@ -142,7 +142,7 @@ test('a request and the span that its sidecar reported of it are one; nobody els
   const traceId = 'a'.repeat(32);
   const span = (spanId: string, teller: string, more: Partial<ReportedSpan> = {}): ReportedSpan => ({
     ...{ traceId, spanId, parentSpanId: '', kind: 'client', name: 'egress order', service: 'web.shop', teller },
-    ...{ startUs: T * 1000, durationUs: 9000, failed: false, attributes: { own: 'x' } },
+    ...{ sidecar: true, startUs: T * 1000, durationUs: 9000, failed: false, attributes: { own: 'x' } },
     ...more,
   });
   const requests = [
@@ -154,7 +154,25 @@ test('a request and the span that its sidecar reported of it are one; nobody els
     trace?.spans.map((s) => [s.spanId, s.parentSpanId, s.name, s.durationUs, s.attributes['own'], s.attributes['http.path']]),
     [
       ['01', '', 'GET /order', 9000, 'x', '/order'],
-      ['02', '01', 'egress order', 9000, 'x', undefined],
+      ['02-of-mallory.evil', '01', 'egress order', 9000, 'x', undefined],
+      ['02', '01', 'GET /order', 8000, undefined, '/order'],
+    ],
+  );
+});
+
+test('an application whose account has the name of a replica reports nothing in its sidecar’s place', () => {
+  const traceId = 'c'.repeat(32);
+  const requests = [told('destination', ['edge', 'web'], [0, 50], { traceId, spanId: '01' })];
+  const forged: ReportedSpan = {
+    ...{ traceId, spanId: '01', parentSpanId: '', kind: 'server', name: 'forged', service: 'web.shop', teller: 'web-1.shop' },
+    ...{ sidecar: false, startUs: T * 1000 - 5000, durationUs: 1, failed: false, attributes: { 'http.path': '/forged' } },
+  };
+  const trace = buildTrace(traceId, requests, [forged], requests);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.spanId, s.durationUs, s.attributes['http.path']]),
+    [
+      ['01-of-web-1.shop', 1, '/forged'],
+      ['01', 50_000, '/web'],
     ],
   );
 });
@@ -168,7 +186,7 @@ test('what an application reports elsewhere is told of as missing, and its calls
   const reported = requests.map(
     (r, i): ReportedSpan => ({
       ...{ traceId, spanId: r.spanId, parentSpanId: r.parentSpanId, kind: i === 0 ? 'server' : 'client', name: 'n', service: 'web.shop' },
-      ...{ teller: 'web-1.shop', startUs: r.atMs * 1000, durationUs: r.durationMs * 1000, failed: false, attributes: {} },
+      ...{ teller: 'web-1.shop', sidecar: true, startUs: r.atMs * 1000, durationUs: r.durationMs * 1000, failed: false, attributes: {} },
     }),
   );
   const trace = buildTrace(traceId, requests, reported, requests);

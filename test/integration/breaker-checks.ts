@@ -91,13 +91,28 @@ const gaugeOf = (page: readonly Sample[], gauge: Gauge): number => ofCluster(pag
 const ONE_OF_EACH =
   '{tcp: {maxConnections: 1}, http: {h2UpgradePolicy: DO_NOT_UPGRADE, http1MaxPendingRequests: 1, http2MaxRequests: 1, maxRetries: 1, idleTimeout: 1s}}';
 
-/** What the service does, and what fills up with one call more. */
+/** Longer than anybody looks; ends when the service is told anew. */
+const HELD_MS = 25_000;
+
+/** What the service does, and what is full after each step: one call more, or the service told anew, so that who waits is answered. */
 const HELD_UP: readonly {
   readonly how: { readonly status?: number; readonly delayMs: number };
-  readonly calls: readonly (readonly Gauge[])[];
+  readonly steps: readonly { readonly does: 'call' | 'answer'; readonly full: readonly Gauge[] }[];
 }[] = [
-  { how: { delayMs: 5000 }, calls: [['cx_open', 'rq_open'], ['rq_pending_open']] },
-  { how: { delayMs: 2500, status: 503 }, calls: [['rq_retry_open']] },
+  {
+    how: { delayMs: HELD_MS },
+    steps: [
+      { does: 'call', full: ['cx_open', 'rq_open'] },
+      { does: 'call', full: ['rq_pending_open'] },
+    ],
+  },
+  {
+    how: { delayMs: HELD_MS, status: 503 },
+    steps: [
+      { does: 'call', full: ['rq_open'] },
+      { does: 'answer', full: ['rq_retry_open'] },
+    ],
+  },
 ];
 
 const gaugesMove = async (mesh: Mesh): Promise<string> => {
@@ -116,14 +131,15 @@ const gaugesMove = async (mesh: Mesh): Promise<string> => {
     await eventually('nothing is full at first', 20_000, noneFull);
     const seen: string[] = [];
     try {
-      for (const { how, calls } of HELD_UP) {
+      for (const { how, steps } of HELD_UP) {
         await broken(mesh, replica, how);
         const loads: Promise<LoadResult>[] = [];
         // One after the other: who waits for the first connection to stand counts as waiting, too.
-        for (const full of calls) {
-          loads.push(mesh.load(caller, HELD_URL, { count: 1 }));
+        for (const { does, full } of steps) {
+          if (does === 'call') loads.push(mesh.load(caller, HELD_URL, { count: 1 }));
+          else await broken(mesh, replica, how);
           const were = new Set<Gauge>();
-          await eventually(`${full.join(', ')} 1 at some time`, 15_000, async () => {
+          await eventually(`${full.join(', ')} 1 at some time`, HELD_MS, async () => {
             const now = await look();
             for (const [gauge, value] of now) if (value === 1) were.add(gauge);
             if (!full.every((gauge) => were.has(gauge))) throw new Error(`${now.join(' ')}, 1 were ${[...were]}`);
@@ -140,7 +156,7 @@ const gaugesMove = async (mesh: Mesh): Promise<string> => {
     } finally {
       await broken(mesh, replica);
     }
-    return seen.join(', ');
+    return [...new Set(seen)].join(', ');
   });
 };
 

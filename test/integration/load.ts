@@ -11,7 +11,7 @@ const headers: Record<string, string> = options.fresh === true ? { connection: '
 if (options.header)
   headers[options.header.slice(0, options.header.indexOf(':'))] = options.header.slice(options.header.indexOf(':') + 1).trim();
 
-const GIVE_UP_MS = 10_000;
+const GIVE_UP_MS = 30_000;
 const answers: LoadResult['answers'][number][] = [];
 const failures: LoadResult['failures'][number][] = [];
 let slowestMs = 0;

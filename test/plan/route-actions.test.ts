@@ -1,6 +1,7 @@
 // What a route does with a request: time, retries, rewrites, redirects, answers, mirrors; and what cannot be carried out.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { redirectTarget } from '../../src/plan/internal-redirect.ts';
 import { redirectLocation, rewrittenHost, rewrittenPath } from '../../src/plan/rewrite.ts';
 import type { RouteConfiguration, RouteMatch as RouteMatchConfig } from '../../src/xds/gen/types.ts';
 import { request } from './request.ts';
@@ -23,6 +24,12 @@ describe('actions', () => {
       request('/'),
     ).route;
     assert.deepEqual([istio.timeoutMs, istio.streamTimes, istio.maxStreamDurationMs, istio.grpcHeaderMaxMs], [0, true, 0, 0]);
+  });
+
+  test('no internal redirect leads to an address without a path to ask for', () => {
+    assert.equal(redirectTarget('http://b.test')?.path, '/');
+    assert.equal(redirectTarget('http://b.test/#part')?.path, '/');
+    assert.equal(redirectTarget('http://b.test#part'), undefined);
   });
 
   test('the retry policy of the virtual host is the default', () => {

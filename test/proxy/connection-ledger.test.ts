@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { after, before, test } from 'node:test';
 import { connectionLedger, type LedgerKind } from '../../src/proxy/connection-ledger.ts';
 import { StatsStore } from '../../src/proxy/stats-store.ts';
+import { hcm, listener, RawClient, startPlane } from './harness.ts';
 
 let server: Server;
 before(async () => {
@@ -121,4 +122,42 @@ test('a removed owner’s counts are forgotten, and its successor begins anew', 
   assert.equal(value('destroy'), undefined);
   assert.notEqual(connectionLedger(store, PREFIX, 'upstream'), ledger);
   socket.destroy();
+});
+
+test('what ends behind its owner puts nothing into the store again', async () => {
+  const { store, ledger } = rig('upstream');
+  const socket = await dial();
+  ledger.opened(socket, 0);
+  store.drop('cluster.a.');
+  ledger.connected(1);
+  socket.destroy();
+  ledger.closed(socket, 5, true);
+  assert.deepEqual([[...store.all()], [...store.histograms()]], [[], []]);
+});
+
+test('counters that begin anew forget what open connections have carried so far', async () => {
+  const { store, ledger, value } = rig('tcp');
+  const socket = await dial();
+  ledger.opened(socket, 0);
+  await say(socket, 'twelve bytes');
+  store.resetCounters();
+  const told = () => ['total', 'rx_bytes_total', 'tx_bytes_total'].map(value);
+  assert.deepEqual(told(), [0, 0, 0]);
+  await say(socket, 'four');
+  assert.deepEqual(told(), [0, 4, 4]);
+  socket.destroy();
+  ledger.closed(socket, 5, true);
+  assert.deepEqual(told(), [0, 4, 4]);
+});
+
+test('clients whose time is over are counted by what was over', async () => {
+  const route = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
+  const ends = { idle_timeout: { idle_timeout: '0.05s' }, max_duration_reached: { max_connection_duration: '0.05s' } };
+  for (const [name, common_http_protocol_options] of Object.entries(ends)) {
+    await using plane = await startPlane({ listeners: [listener('l', hcm(route, { common_http_protocol_options }))] });
+    const client = await RawClient.open(plane.port('l'));
+    await client.send('GET / HTTP/1.1\r\nhost: a.test\r\n\r\n').response('GET');
+    await client.rest();
+    assert.equal(plane.plane.stats.find(`http.test.downstream_cx_${name}`)?.value, 1, name);
+  }
 });

@@ -60,6 +60,21 @@ test('lines that wait for a file', () => {
   assert.ok(ofFour * 4 < one * 1.1, `${ofFour} lines for each of four`);
 });
 
+// One of a great many, which may hold less than a single one writes at once.
+test('lines are written before there is no room for more, however many workers share it', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-export-limits-'));
+  // No timer ever comes: only what is full is written.
+  const clock = { monotonicMs: () => 0, wallMs: () => 0, after: () => () => {} };
+  const sink = new LogSink(join(dir, 'log'), clock, 1000, 128);
+  for (let i = 0; i < 14; i++) {
+    sink.line()?.raw(`${'x'.repeat(1023)}\n`);
+    sink.lineWritten();
+  }
+  assert.ok(sink.buffered < 14 * 1024, `${sink.buffered} bytes wait`);
+  await sink.close();
+  rmSync(dir, { recursive: true });
+});
+
 const entriesHeld = async (workers: number): Promise<number> => {
   await using web = await httpBackend(() => 'x');
   await using logs = await startLogCollector();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
-import { hcm, listener, RawClient, ROUTER, startPlane, staticCluster, toCluster } from './harness.ts';
+import { hcm, listener, RawClient, ROUTER, startBackend, startPlane, staticCluster, toCluster } from './harness.ts';
 import { HTTP2_CLUSTER, http2Backend } from './http2-peers.ts';
 import { NO_ENVOY, startEnvoy } from './stock-envoy.ts';
 
@@ -11,6 +11,10 @@ const frame = (text: string): Buffer => {
   prefix.writeUInt32BE(text.length, 1);
   return Buffer.concat([prefix, Buffer.from(text)]);
 };
+interface Named {
+  readonly name: string;
+  readonly typed_config: { readonly '@type': string; readonly [field: string]: unknown };
+}
 const SEEN = ['content-type', 'te', 'grpc-accept-encoding', 'content-length', 'accept'];
 const SHOWN = ['content-type', 'content-length', 'transfer-encoding', 'grpc-status', 'grpc-message'];
 
@@ -41,7 +45,7 @@ const serve = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void =>
   });
 };
 
-const stage = (port: number) => ({
+const stage = (port: number, before: readonly Named[] = []) => ({
   clusters: [staticCluster('c', [port], HTTP2_CLUSTER), staticCluster('empty', [])],
   listeners: [
     listener(
@@ -55,6 +59,7 @@ const stage = (port: number) => ({
         ],
         {
           http_filters: [
+            ...before,
             { name: 'web', typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.grpc_web.v3.GrpcWeb' } },
             ROUTER,
           ],
@@ -159,6 +164,28 @@ test('what answers without gRPC has a status at least', async () => {
   const seen = await call(plane.port('l'), ['/page', WEB, '', 'hello']);
   assert.equal(seen, '404 content-type=application/grpc-web+proto transfer-encoding=chunked grpc-status=12 seen:  ""');
 });
+
+// A filter before it has waited for the whole body: what it held is sent with an end that a server of HTTP/1 sees.
+for (const [type, body] of [
+  [WEB, 'hello'],
+  [`${WEB}-text`, 'aGVsbG8='],
+] as const)
+  test(`${type}: lengths on both sides are those of what is sent, behind a filter that waited for the body`, async () => {
+    await using backend = await startBackend((socket, text) => {
+      if (text.includes('hello') || text.includes(body))
+        socket.write('HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 6\r\n\r\n\0\0\0\0\x01a');
+    });
+    const { listeners } = stage(backend.port, [
+      {
+        name: 'all',
+        typed_config: { '@type': 'type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer', max_request_bytes: 1000 },
+      },
+    ]);
+    await using plane = await startPlane({ listeners, clusters: [staticCluster('c', [backend.port]), staticCluster('empty', [])] });
+    const seen = await call(plane.port('l'), ['/whole', type, `${WEB}-text`, body]);
+    assert.equal(seen, '200 content-type=application/grpc-web-text+proto transfer-encoding=chunked seen:  "AAAAAAFh"');
+    assert.match(backend.received.join(''), /\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n$/);
+  });
 
 test('a stock Envoy does the same', { skip: NO_ENVOY }, async () => {
   await using backend = await http2Backend(serve);

@@ -1,5 +1,6 @@
 // A small JSON-over-HTTP server: every service of the shop is a table of routes on top of it.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Call {
   readonly method: string;
@@ -47,6 +48,14 @@ interface Broken {
   readonly delayMs?: number;
 }
 let broken: Broken = {};
+/** Whoever waits goes on at once when `/broken` is told anew, to the end that stood when the request came. */
+let changed = new AbortController();
+const tell = (how: Broken): Reply => {
+  broken = how;
+  changed.abort();
+  changed = new AbortController();
+  return { json: { broken, ...identity } };
+};
 const WORKS = ['/healthz', '/broken'];
 
 class Refusal extends Error {
@@ -61,14 +70,8 @@ export const serve = (routes: Routes): void => {
   const all: Routes = {
     'GET /version': () => ({ json: identity }),
     'GET /healthz': () => ({ json: { status: 'ok' } }),
-    'PUT /broken': ({ body }) => {
-      broken = (body ?? {}) as Broken;
-      return { json: { broken, ...identity } };
-    },
-    'DELETE /broken': () => {
-      broken = {};
-      return { json: { broken, ...identity } };
-    },
+    'PUT /broken': ({ body }) => tell((body ?? {}) as Broken),
+    'DELETE /broken': () => tell({}),
     ...routes,
   };
   const server = createServer((request, response) => {
@@ -95,7 +98,7 @@ const answer = async (routes: Routes, request: IncomingMessage): Promise<Reply> 
   const method = request.method ?? 'GET';
   if (!WORKS.includes(url.pathname)) {
     const { status, delayMs = 0 } = broken;
-    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    if (delayMs > 0) await setTimeout(delayMs, undefined, { signal: changed.signal }).catch(() => {});
     if (status !== undefined) throw new Refusal(status, 'broken');
   }
   const handler = routes[`${method} ${url.pathname}`];

@@ -69,8 +69,12 @@ export class OperatorSession {
     const reply = parseReply(value);
     if (!reply) return false;
     const reader = this.#waiting.get(reply.id)?.reader;
-    if (value?.['more'] !== true || reader === undefined) this.#settle(reply.id, ok(reply));
-    else this.#begin(reply, reader);
+    if (value?.['more'] === true && reader !== undefined) this.#begin(reply, reader);
+    else {
+      this.#settle(reply.id, ok(reply));
+      // It came when nobody waited for it any more: nobody else would ever stop it.
+      if (value?.['more'] === true) this.#send(Buffer.from(JSON.stringify({ id: reply.id, cancel: true })));
+    }
     return true;
   }
 

@@ -181,6 +181,9 @@ const readCommon = (r: Reader, entry: LogEntry): void => {
   entry.durationMs = duration ?? lastMs;
 };
 
+/** The last moment that a date can say: what is told may be any number, and is shown as a date. */
+const LAST_MS = 8.64e15;
+
 /** Seconds and nanoseconds, of a Timestamp or a Duration, as milliseconds. */
 const readSeconds = (r: Reader): number => {
   let ms = 0;
@@ -189,7 +192,7 @@ const readSeconds = (r: Reader): number => {
     else if (field === 2 && type === 0) ms += r.varint() / 1e6;
     else r.skip(type);
   });
-  return ms;
+  return Math.min(ms, LAST_MS);
 };
 
 /** `ip:port`, or a pipe's path; '' for another. */

@@ -8,6 +8,8 @@ export interface ReportedSpan extends ReadSpan {
   readonly service: string;
   /** `name.namespace` of who reported it; 'nobody proven' on an insecure port. */
   readonly teller: string;
+  /** The teller is a replica's sidecar, and `teller` its name; else it may be an account of the same name. */
+  readonly sidecar: boolean;
 }
 
 /** Numbers, and the objects themselves. */
@@ -41,14 +43,17 @@ export class RecentSpans {
     this.#count++;
   }
 
-  /** Of a trace, or of the traces that a request with that x-request-id is in; oldest first, each span once. */
+  /** Of a trace, or of the traces that a request with that x-request-id is in; oldest first, each span of a teller once. */
   find(id: string, limit: number): ReportedSpan[] {
     const traces = new Set([id.padStart(32, '0')]);
     for (const span of this.#all()) if (span.attributes[REQUEST_ID] === id) traces.add(span.traceId);
     const found = new Map<string, ReportedSpan>();
-    // A batch that was sent again brings the same spans.
-    for (const span of this.#all())
-      if (traces.has(span.traceId) && found.size < limit && !found.has(span.spanId)) found.set(span.spanId, span);
+    for (const span of this.#all()) {
+      if (!traces.has(span.traceId) || found.size >= limit) continue;
+      // A batch that was sent again brings the same spans; one that somebody else sent takes no span's place.
+      const key = `${span.teller} ${span.spanId}`;
+      if (!found.has(key)) found.set(key, span);
+    }
     return [...found.values()];
   }
 

@@ -48,7 +48,7 @@ export const spanIntake =
         span: (span, said) => {
           if (span === undefined) broken++;
           else if (!budgets.entry(teller.name, now())) late++;
-          else spans.add({ ...span, service: own ?? (shownText(said) || teller.name), teller: teller.name });
+          else spans.add({ ...span, service: own ?? (shownText(said) || teller.name), teller: teller.name, sidecar: own !== undefined });
         },
       });
     } catch (error) {

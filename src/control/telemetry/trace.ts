@@ -69,24 +69,34 @@ export const buildTrace = (
 const isCaller = ({ kind, request }: Node): boolean => kind === 'client' && request?.reporter === 'source';
 
 const nodesOf = (requests: readonly RecentRequest[], reported: readonly ReportedSpan[]): Node[] => {
-  const told = new Map(requests.filter((r) => r.spanId !== '').map((r) => [r.spanId, r]));
-  const spans = new Set(reported.map((s) => s.spanId));
-  const alone = requests.filter((r) => !spans.has(r.spanId));
-  const nodes = [
-    ...reported.map((span) => reportedNode(span, told.get(span.spanId))),
-    ...alone.toSorted(byTime).map((request, i) => toldNode(request, i)),
-  ];
+  const told = new Map(requests.filter((r) => r.spanId !== '').map((r) => [tellingOf(r.proxy, r.spanId), r]));
+  const seen = new Set<string>();
+  const taken = new Set(requests.map((r) => r.spanId));
+  const nodes: Node[] = [];
+  // Whoever knows a span's id can report one under it: sidecars, who have proven whose they are, come before others.
+  for (const span of reported.toSorted((a, b) => Number(b.sidecar) - Number(a.sidecar))) {
+    const telling = tellingOf(span.teller, span.spanId);
+    const request = span.sidecar ? told.get(telling) : undefined;
+    if (request !== undefined && sameTrace(request.traceId, span.traceId)) {
+      seen.add(telling);
+      nodes.push(reportedNode(span, span.spanId, request));
+    } else nodes.push(reportedNode(span, taken.has(span.spanId) ? `${span.spanId}-of-${span.teller}` : span.spanId, undefined));
+    taken.add(span.spanId);
+  }
+  const alone = requests.filter((r) => !seen.has(tellingOf(r.proxy, r.spanId)));
+  nodes.push(...alone.toSorted(byTime).map((request, i) => toldNode(request, i)));
   return nodes.sort((a, b) => a.startMs - b.startMs || b.durationMs - a.durationMs);
 };
 
+const tellingOf = (teller: string, spanId: string): string => `${teller} ${spanId}`;
+
 const byTime = (a: RecentRequest, b: RecentRequest): number => a.atMs - b.atMs || b.durationMs - a.durationMs;
 
-const reportedNode = (reported: ReportedSpan, seen: RecentRequest | undefined): Node => ({
-  // A span that somebody else made up is nothing that a sidecar told of.
-  request: seen !== undefined && sameTrace(seen.traceId, reported.traceId) && seen.proxy === reported.teller ? seen : undefined,
+const reportedNode = (reported: ReportedSpan, id: string, request: RecentRequest | undefined): Node => ({
+  request,
   reported,
   kind: reported.kind,
-  id: reported.spanId,
+  id,
   toldParent: reported.parentSpanId,
   startMs: reported.startUs / 1000,
   durationMs: reported.durationUs / 1000,

@@ -127,7 +127,8 @@ export class AdsService {
   #forget({ node }: AdsConnection): void {
     if (!node) return;
     const name = nameOf(node);
-    for (const other of this.#connections) if (other.node && nameOf(other.node) === name) return;
+    if (!this.#said.has(name)) return;
+    for (const { node: other } of this.#connections) if (other?.name === node.name && other.namespace === node.namespace) return;
     this.#said.delete(name);
   }
 

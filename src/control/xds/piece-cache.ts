@@ -1,6 +1,7 @@
 // Pieces of configuration, each made once for all nodes that agree in what it reads of a node, and made again only when something that
 // it reads of the snapshot has changed. A piece that reads nothing of the node is made once for the mesh, one that reads a label once
 // for each value of the label; a route that changes leaves the clusters as they are.
+import { createHash } from 'node:crypto';
 import { same } from '../../base/memo.ts';
 import type { Snapshot } from '../../mesh/snapshot.ts';
 import type { MakePart } from '../../translate/part.ts';
@@ -33,15 +34,11 @@ export interface Keep {
   part(made: object): object;
 }
 
-/** Builds of proxies in one mesh; what more of them announce is compared in full. */
-const SET_NAMES_MAX = 1000;
-
 export class PieceCache {
   readonly #groups = new Map<string, Map<string, Group>>();
   #snapshot: Snapshot | undefined;
   #number = 0;
-  /** Short names of sets: all proxies of one build announce the same hundreds of extensions. */
-  readonly #setNames = new Map<string, string>();
+  /** Short names of sets: a build announces hundreds of extensions. Made from what they hold, so that none has to be kept. */
   readonly #sets = new WeakMap<ReadonlySet<unknown>, string>();
   readonly #entriesMax: () => number;
 
@@ -134,9 +131,7 @@ export class PieceCache {
     const known = this.#sets.get(value);
     if (known !== undefined) return known;
     const all = JSON.stringify([...value].sort());
-    const name = this.#setNames.get(all) ?? `set ${this.#setNames.size}`;
-    if (!this.#setNames.has(all) && this.#setNames.size >= SET_NAMES_MAX) return all;
-    this.#setNames.set(all, name);
+    const name = `set ${createHash('sha256').update(all).digest('base64')}`;
     this.#sets.set(value, name);
     return name;
   }

@@ -307,6 +307,9 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   }
 
   onTimer(kind: number): void {
+    const ledger = this.#facts.live?.ledger;
+    if (ledger !== undefined && kind === IDLE) ledger.idleTimeouts++;
+    else if (ledger !== undefined && kind === AGE) ledger.maxDurations++;
     if (kind === IDLE || (kind === AGE && !this.#exchange.active)) this.#end();
     else if (kind === AGE) this.#closeAfter = true;
     else if (kind === HEADERS) this.#answer(this.#plan.headTimeout.reply);

@@ -276,7 +276,12 @@ export class DownstreamHttp2 implements Http2Owner {
     else if (kind === HEAD) this.#headLate();
     else if (kind === DRAIN && this.#draining === 'final') this.#closeWhenDone();
     else if (kind === DRAIN) this.#drained();
-    else this.drain();
+    else {
+      const ledger = this.#facts.live?.ledger;
+      if (ledger !== undefined && kind === IDLE) ledger.idleTimeouts++;
+      else if (ledger !== undefined) ledger.maxDurations++;
+      this.drain();
+    }
   }
 
   // --- reading ---

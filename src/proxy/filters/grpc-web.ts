@@ -25,10 +25,12 @@ class GrpcWebFilter implements HttpFilter {
     headers.setById(H.CONTENT_TYPE, 'application/grpc');
     headers.setById(H.TE, 'trailers');
     headers.set('grpc-accept-encoding', 'identity');
-    if (headers.removeById(H.CONTENT_LENGTH) > 0) exchange.requestChunked = !exchange.requestEnded;
+    // A filter before this one may have waited until all of the body was here.
+    const isEmpty = exchange.requestEnded && exchange.info.bytesReceived === 0;
+    if (headers.removeById(H.CONTENT_LENGTH) > 0) exchange.requestChunked = !isEmpty;
     exchange.isGrpc = true;
     exchange.ownAnswer = statusOfAnswer;
-    return isText && !exchange.requestEnded ? { kind: 'body', most: TEXT_BYTES_MAX } : undefined;
+    return isText && !isEmpty ? { kind: 'body', most: TEXT_BYTES_MAX } : undefined;
   }
 
   onBody(exchange: FilterExchange, body: RequestBody): FilterVerdict {
@@ -50,7 +52,10 @@ class GrpcWebFilter implements HttpFilter {
       if (!headers.hasId(H.GRPC_STATUS)) headers.addById(H.GRPC_STATUS, String(grpcStatusOf(status)));
       headers.removeById(H.CONTENT_LENGTH);
       exchange.responsePace = noBody();
-    } else if (isGrpc) exchange.responsePace = new GrpcWebBody(exchange, isText, exchange.responsePace);
+    } else if (isGrpc) {
+      headers.removeById(H.CONTENT_LENGTH);
+      exchange.responsePace = new GrpcWebBody(exchange, isText, exchange.responsePace);
+    }
   }
 }
 

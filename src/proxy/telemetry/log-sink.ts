@@ -38,6 +38,7 @@ export class LogSink {
   /** It may be a pipe, where longer writes of several writers mix. */
   readonly #inPieces: boolean;
   readonly #queueBytesMax: number;
+  readonly #flushBytes: number;
   #fd: number;
   #lines = new LineBuffer(FIRST_BYTES);
   /** The other of the two buffers; undefined while it is being written. */
@@ -55,6 +56,8 @@ export class LogSink {
   constructor(path: string, clock: Clock, flushMs = FLUSH_MS, workers = 1) {
     this.#inPieces = workers > 1 && isStandard(path);
     this.#queueBytesMax = Math.ceil(QUEUE_BYTES_MAX / workers);
+    // Of many, each writes before it is full.
+    this.#flushBytes = Math.min(FLUSH_BYTES, this.#queueBytesMax / 2);
     this.#path = path;
     this.#clock = clock;
     this.#flushMs = flushMs;
@@ -73,7 +76,7 @@ export class LogSink {
   lineWritten(): void {
     this.written++;
     if (this.#busy) return;
-    if (this.#lines.length >= FLUSH_BYTES) this.flush();
+    if (this.#lines.length >= this.#flushBytes) this.flush();
     else this.#flushLater();
   }
 
@@ -166,7 +169,7 @@ export class LogSink {
     buffer.length = 0;
     if (buffer.bytes.length <= KEPT_BYTES_MAX) this.#spare = buffer;
     if (this.#lines.length === 0) return;
-    if (this.#lines.length >= FLUSH_BYTES) this.flush();
+    if (this.#lines.length >= this.#flushBytes) this.flush();
     else this.#flushLater();
   }
 
