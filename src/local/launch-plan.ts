@@ -5,7 +5,7 @@ import { runMark } from './leftovers.ts';
 import { NOTIFY_FD } from './managed-process.ts';
 import type { Command, Privilege } from './namespaces.ts';
 import type { SidecarRequest } from './replica.ts';
-import { applicationPath, proxyCommand, skeinCommand } from './runtime-paths.ts';
+import { applicationPath, launched, skeinCommand } from './runtime-paths.ts';
 import type { StatePaths } from './state.ts';
 
 export interface LaunchSettings {
@@ -36,7 +36,7 @@ export const sidecarCommand = (
   const workers = concurrency === undefined ? [] : ['--concurrency', String(concurrency)];
   if (proxy === 'envoy') return [...skeinCommand(), 'agent', ...flags, '--', env['ENVOY'] ?? 'envoy', ...workers];
   const drain = drainTimeS === undefined ? [] : ['--drain-time-s', String(drainTimeS)];
-  return [...proxyCommand(), ...flags, ...workers, ...drain, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
+  return [...launched('proxy'), ...flags, ...workers, ...drain, '--notify-fd', String(NOTIFY_FD), '--log-file', logFile];
 };
 
 /** What the user should know about isolation; the first says whether one workload can get at the identity of another. */

@@ -15,9 +15,9 @@ const run = (file: string): Command => {
 };
 
 export const skeinCommand = (): Command => run('cli/main.ts');
-/** `skein proxy`: on Bun through the launcher, which knows how a sidecar is started small. */
-export const proxyCommand = (): Command =>
-  process.versions['bun'] === undefined ? [...skeinCommand(), 'proxy'] : ['/bin/sh', join(PACKAGE, 'bin', 'skein'), 'proxy'];
+/** On Bun through the launcher, which knows how they are started small. */
+export const launched = (command: 'proxy' | 'control-plane'): Command =>
+  process.versions['bun'] === undefined ? [...skeinCommand(), command] : ['/bin/sh', join(PACKAGE, 'bin', 'skein'), command];
 export const relayCommand = (): Command => run('local/relay-process.ts');
 
 /** Folders with `bun` and `node` executables, then the package's and the project's own tools. */

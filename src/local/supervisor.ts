@@ -19,7 +19,7 @@ import { identify, type ProcessIdentity } from './process-identity.ts';
 import { Registrar } from './registrar.ts';
 import { ask } from './relay-protocol.ts';
 import { endHolder, Replica, type ReplicaContext, type SidecarRequest, startHolder } from './replica.ts';
-import { relayCommand, skeinCommand } from './runtime-paths.ts';
+import { launched, relayCommand } from './runtime-paths.ts';
 import { hubTable, type ServiceDocument, servicesOf } from './service-table.ts';
 import { type RunProcess, type RunRecord, type StatePaths, writeRun } from './state.ts';
 
@@ -236,8 +236,7 @@ export class Supervisor {
   async #startControlPlane(): Promise<void> {
     const { paths, directory } = this.#options;
     const command = this.#options.controlPlane?.(paths) ?? [
-      ...skeinCommand(),
-      'control-plane',
+      ...launched('control-plane'),
       '--config',
       join(directory, 'mesh'),
       '--mesh-config',
