@@ -65,7 +65,7 @@ class Page {
     const [, kind, name = '', rest = ''] = COMMENT.exec(line) ?? [];
     if (kind === undefined) return '';
     if (name !== this.#family) this.#begin(name);
-    if (kind === 'HELP') this.#help = rest;
+    if (kind === 'HELP') this.#help = helpText(rest, this.#options.openMetrics);
     else {
       const type = rest.trim().toLowerCase();
       if (TYPES[type] === undefined) throw new ExpositionError(`a type that is none: ${line.slice(0, 80)}`);
@@ -76,7 +76,8 @@ class Page {
 
   sample(line: string): string {
     const [, name, labels = '', value = '', time] = SAMPLE.exec(line) ?? [];
-    if (name === undefined || Number.isNaN(numberOf(value))) throw new ExpositionError(`a line that is no sample: ${line.slice(0, 80)}`);
+    if (name === undefined || !NUMBER.test(value) || (time !== undefined && !(this.#options.openMetrics ? NUMBER : WHOLE).test(time)))
+      throw new ExpositionError(`a line that is no sample: ${line.slice(0, 80)}`);
     const family = this.#familyOf(name);
     if (family !== this.#family) this.#begin(family);
     const { openMetrics, taken, leftOut } = this.#options;
@@ -88,7 +89,7 @@ class Page {
       return '';
     }
     const at = time === undefined ? '' : ` ${openMetrics ? Math.round(Number(time) * 1000) : time}`;
-    return `${this.#head(told)}${name}${labels} ${value}${at}\n`;
+    return `${this.#head(told)}${name}${labelsText(labels)} ${value}${at}\n`;
   }
 
   /** What was said of the family of these lines before, or the name alone. */
@@ -112,5 +113,13 @@ class Page {
   }
 }
 
-/** NaN for what is none; Prometheus' own NaN is a number here. */
-const numberOf = (text: string): number => (/^[+-]?(?:nan|inf|infinity)$/i.test(text) ? 0 : Number(text));
+/** As Prometheus reads numbers, which is not as JavaScript does. */
+const NUMBER = /^[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf|infinity)$/i;
+const WHOLE = /^-?\d+$/;
+
+/** An escape that is none ends the whole page for strict readers: its backslash is one. OpenMetrics escapes quotes here too. */
+const helpText = (text: string, openMetrics: boolean): string =>
+  text.replace(/\\(.?)/g, (all, c: string) => (c === 'n' || c === '\\' ? all : openMetrics && c === '"' ? c : `\\\\${c}`));
+
+const labelsText = (text: string): string =>
+  text.includes('\\') ? text.replace(/\\(.)/g, (all, c: string) => (/[n\\"]/.test(c) ? all : `\\\\${c}`)) : text;

@@ -1,6 +1,6 @@
 // Serves an XdsTransport as gRPC on a Unix socket (mode 0600): how Envoy reaches what a proxy in this process gets directly.
 // Each stream of the socket is one `open` of the transport. Never looks into messages.
-import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, lstatSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { type ServedTransport, serveGrpcConnection } from './grpc-served.ts';
 
@@ -8,8 +8,9 @@ export interface GrpcServer {
   close(): Promise<void>;
 }
 
-/** Rejects when the socket cannot be bound. A socket file left by a killed process is replaced. */
+/** Rejects when the socket cannot be bound. A socket file left by a killed process is replaced, and nothing else that is there. */
 export const serveGrpc = async (path: string, transport: ServedTransport): Promise<GrpcServer> => {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) throw new Error(`${path} is there and is no socket`);
   const sockets = new Set<Socket>();
   const server = createServer((socket) => {
     sockets.add(socket);

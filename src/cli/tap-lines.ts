@@ -60,6 +60,8 @@ export type TappedConnection = Pick<
 > & { readonly event: 'open' | 'close'; readonly client: string; readonly serverName: string };
 
 export interface TapCounts {
+  /** It begins. */
+  readonly open?: boolean;
   readonly shown?: number;
   readonly skipped?: number;
   readonly dropped?: number;

@@ -6,16 +6,8 @@ import { look, untilInterrupted } from './live-screen.ts';
 import { findProxy } from './proxy-name.ts';
 import type { ProxyEntry } from './proxy-status.ts';
 import { windowSeconds } from './signals.ts';
-import {
-  connectionBlock,
-  connectionLine,
-  requestBlock,
-  requestLine,
-  type TapLine,
-  TapLines,
-  type TappedConnection,
-  type TappedRequest,
-} from './tap-lines.ts';
+import { isTappable, TapAttachment, TapReturns } from './tap-attachment.ts';
+import { connectionBlock, connectionLine, requestBlock, requestLine, type TappedConnection, type TappedRequest } from './tap-lines.ts';
 import { someOf, TapLosses } from './tap-losses.ts';
 import { followRecent, type Recent, type RecentMatch } from './tap-recent.ts';
 
@@ -36,6 +28,7 @@ interface Options {
   readonly maxRps: string;
   readonly count: string;
   readonly for: string;
+  readonly wait: string;
   readonly headers?: boolean;
   readonly redact: readonly string[];
   readonly output: string;
@@ -67,6 +60,7 @@ const program = () =>
     .option('--max-rps <n>', 'shown a second, by each sidecar; what is over it is counted', '100')
     .option('--count <n>', 'end after so many; as -n 5 too', '0')
     .option('--for <time>', 'end after this time; at most 1h', '10m')
+    .option('--wait <time>', 'a sidecar that is lost is waited for so long, and tapped again; 0s: not at all', '1m')
     .option('--headers', 'show headers too (with -o wide or json)')
     .option('--redact <name>', 'hide this header or query parameter too; may be repeated', together, [])
     .addHelpText(
@@ -79,7 +73,8 @@ Examples:
   skein tap --tcp --open --to stock
 
 A request between two sidecars is shown twice: → out where it leaves, ← in where it comes in; both have its request id. Credentials are
-never shown: authorization, cookies, tokens in headers and queries read [redacted]. It needs the role write and is in the audit log.
+never shown: authorization, cookies, tokens in headers and queries read [redacted]. A sidecar that restarts is tapped again; how long nothing
+was seen of it is told. It needs the role write and is in the audit log.
 Exit codes: 0 ended as asked or by Ctrl-C, 1 no sidecar could be tapped or all were lost, 2 wrong usage, 3 no control plane is running.`,
     );
 
@@ -98,8 +93,8 @@ export const command = {
         const admin = new AdminClient(options.state);
         const all = (await admin.json('GET', '/v1/proxies')) as readonly ProxyEntry[];
         const chosen = proxiesOf(all, names, options.namespace);
-        const tappable = chosen.filter((p) => isSkein(p));
-        const others = chosen.filter((p) => !isSkein(p));
+        const tappable = chosen.filter((p) => isTappable(p));
+        const others = chosen.filter((p) => !isTappable(p));
         if (chosen.length === 0)
           throw new AdminCallError(
             404,
@@ -115,7 +110,7 @@ export const command = {
           throw new UsageError(
             `${tappable.length} sidecars would be tapped, at most ${PROXIES_MAX}: name workloads, or a namespace with -n`,
           );
-        await new Tapping(admin, request, output, Number(options.count)).run(tappable, logged);
+        await new Tapping(admin, request, output, waitOf(options.wait)).run(tappable, logged);
       },
     ),
 };
@@ -135,8 +130,6 @@ const sayOfOthers = (others: readonly ProxyEntry[], { header, headers, tcp }: Op
       `${who} cannot be tapped (${kinds}): shown is what their access logs tell the control plane of requests, a second or so late, a sample when they are busy, without headers${headers === true ? ' (--headers shows none of them)' : ''}${tcp === true ? ', and no TCP connections' : ''}`,
     );
 };
-
-const isSkein = ({ proxy }: ProxyEntry): boolean => /^skein\b/i.test(proxy);
 
 const proxiesOf = (all: readonly ProxyEntry[], names: readonly string[], namespace: string | undefined): readonly ProxyEntry[] => {
   const inNamespace = all.filter((p) => namespace === undefined || p.namespace === namespace);
@@ -237,6 +230,8 @@ const refuseTexts = (o: Options): void => {
     );
 };
 
+const waitOf = (text: string): number => (/^0(?:s|m)?$/.test(text) ? 0 : windowSeconds('--wait', text) * 1000);
+
 const headerOf = (text: string): object => {
   const at = text.search(/[:=]/);
   const name = (at < 0 ? text : text.slice(0, at)).trim();
@@ -249,19 +244,16 @@ class Tapping {
   readonly #admin: AdminClient;
   readonly #request: Asked;
   readonly #output: string;
-  readonly #count: number;
+  readonly #waitMs: number;
   readonly #over = new AbortController();
   #shown = 0;
-  #skipped = 0;
-  readonly #lost = new Set<ProxyEntry>();
   readonly #losses = new TapLosses(say);
-  readonly #skippedBy = new Map<ProxyEntry, number>();
 
-  constructor(admin: AdminClient, request: Asked, output: string, count: number) {
+  constructor(admin: AdminClient, request: Asked, output: string, waitMs: number) {
     this.#admin = admin;
     this.#request = request;
     this.#output = output;
-    this.#count = count;
+    this.#waitMs = waitMs;
   }
 
   /** `others`: of which only access logs tell. */
@@ -271,11 +263,27 @@ class Tapping {
     if (process.stderr.isTTY)
       say(`tapping ${proxies.length === 1 ? `${proxies[0]?.name}.${proxies[0]?.namespace}` : `${proxies.length} sidecars`}, Ctrl-C ends`);
     const logs = others.length === 0 ? [] : [this.#follow(others)];
-    await Promise.all([...proxies.map((p) => this.#tap(p)), ...logs]);
+    const taps = this.#attachments(proxies);
+    const [held] = await Promise.all([Promise.all(taps.map((tap) => tap.run())), ...logs]);
     this.#losses.flush();
-    for (const n of this.#skippedBy.values()) this.#skipped += n;
-    if (this.#skipped > 0) say(`${this.#shown} shown; ${this.#skipped} more matched and were over the rate (--max-rps)`);
-    if (this.#lost.size > 0 && this.#lost.size === proxies.length) process.exitCode = EXIT_FAILED;
+    const skipped = taps.reduce((sum, tap) => sum + tap.skipped, 0);
+    if (skipped > 0) say(`${this.#shown} shown; ${skipped} more matched and were over the rate (--max-rps)`);
+    if (held.length > 0 && !held.includes(true)) process.exitCode = EXIT_FAILED;
+  }
+
+  #attachments(proxies: readonly ProxyEntry[]): readonly TapAttachment[] {
+    const { seconds, ...request } = this.#request;
+    const common = {
+      admin: this.#admin,
+      request,
+      untilMs: Date.now() + seconds * 1000,
+      waitMs: this.#waitMs,
+      returns: new TapReturns(this.#admin),
+      show: (shown: TappedRequest | TappedConnection) => this.#show(shown),
+      say: (who: string, what: string) => this.#losses.add(who, what),
+      signal: this.#over.signal,
+    };
+    return proxies.map((proxy) => new TapAttachment({ ...common, proxy }));
   }
 
   async #follow(others: readonly ProxyEntry[]): Promise<void> {
@@ -290,34 +298,6 @@ class Tapping {
     }
   }
 
-  async #tap(proxy: ProxyEntry): Promise<void> {
-    const { namespace, name } = proxy;
-    const lines = new TapLines((line) => this.#take(proxy, line));
-    try {
-      const path = `/v1/proxies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}/admin/tap`;
-      await this.#admin.stream('POST', path, this.#request, (text) => lines.receive(text), this.#over.signal);
-    } catch (problem) {
-      if (!(problem instanceof AdminCallError)) throw problem;
-      this.#lose(proxy, problem.message);
-    }
-  }
-
-  #take(proxy: ProxyEntry, line: TapLine): void {
-    if ('tap' in line) {
-      const { skipped = 0, dropped = 0, ended } = line.tap;
-      this.#skippedBy.set(proxy, skipped + dropped);
-      if (ended === 'the proxy ends') this.#lose(proxy, 'the proxy has ended');
-      return;
-    }
-    this.#show('request' in line ? line.request : line.connection);
-  }
-
-  #lose(proxy: ProxyEntry, why: string): void {
-    if (this.#over.signal.aborted || this.#lost.has(proxy)) return;
-    this.#lost.add(proxy);
-    this.#losses.add(`${proxy.name}.${proxy.namespace}`, why);
-  }
-
   #show(request: TappedRequest | TappedConnection): void {
     // What came in the same moment as the last that was asked for.
     if (this.#over.signal.aborted) return;
@@ -325,7 +305,8 @@ class Tapping {
     if (this.#output === 'json') process.stdout.write(`${JSON.stringify(request)}\n`);
     else process.stdout.write(shownAs(request, this.#output === 'wide', colours));
     this.#shown++;
-    if (this.#count > 0 && this.#shown >= this.#count) this.#over.abort();
+    const { count } = this.#request;
+    if (count > 0 && this.#shown >= count) this.#over.abort();
   }
 }
 

@@ -32,22 +32,32 @@ export const inOrder = (spans: readonly Span[]): readonly Line[] => {
   const children = new Map<string, Span[]>();
   for (const span of spans) {
     const parent = span.parentSpanId !== null && span.parentSpanId !== span.spanId && known.has(span.parentSpanId) ? span.parentSpanId : '';
-    children.set(parent, [...(children.get(parent) ?? []), span]);
+    const siblings = children.get(parent);
+    if (siblings === undefined) children.set(parent, [span]);
+    else siblings.push(span);
   }
   const lines: Line[] = [];
   const seen = new Set<Span>();
-  const walk = (list: readonly Span[], depth: number): void => {
-    for (const span of list.toSorted((a, b) => a.startUs - b.startUs)) {
-      if (seen.has(span)) continue;
-      seen.add(span);
-      lines.push({ span, depth });
-      walk(children.get(span.spanId) ?? [], depth + 1);
+  /** Without recursion: a trace may be deeper than the stack. */
+  const walk = (list: readonly Span[]): void => {
+    const todo = lastFirst(list, 0);
+    for (let line = todo.pop(); line !== undefined; line = todo.pop()) {
+      if (seen.has(line.span)) continue;
+      seen.add(line.span);
+      lines.push(line);
+      todo.push(...lastFirst(children.get(line.span.spanId) ?? [], line.depth + 1));
     }
   };
-  walk(children.get('') ?? [], 0);
-  for (const span of spans) walk([span], 0);
+  walk(children.get('') ?? []);
+  for (const span of spans) walk([span]);
   return lines;
 };
+
+const lastFirst = (list: readonly Span[], depth: number): Line[] =>
+  list
+    .toSorted((a, b) => a.startUs - b.startUs)
+    .reverse()
+    .map((span) => ({ span, depth }));
 
 const WIDTH_DEFAULT = 120;
 const BAR_LEAST = 16;
@@ -60,7 +70,9 @@ export const waterfall = (trace: Trace, { width, colours }: { readonly width: nu
   const end = Math.max(...trace.spans.map((s) => s.startUs + s.durationUs));
   const whole = Math.max(1, end - start);
   const step = (width ?? WIDTH_DEFAULT) < BARS_LEAST ? ' ' : '  ';
-  const labels = lines.map(({ span, depth }) => visible(`${step.repeat(depth)}${span.service} ${arrow(span.kind)} ${span.name}`));
+  const labels = lines.map(({ span, depth }) =>
+    visible(`${step.repeat(Math.min(depth, NAME_MOST))}${span.service} ${arrow(span.kind)} ${span.name}`),
+  );
   const states = lines.map(({ span }) => visible(stateOf(span)));
   const durations = lines.map(({ span }) => milliseconds(span.durationUs / 1000));
   const durationWidth = Math.max(...durations.map((d) => d.length));

@@ -1,6 +1,6 @@
 // The control plane assembled: the only place where its parts are made and joined. `startControlPlane` returns when every door is
 // open; `close` stops it and leaves the state folder as a start finds it.
-import { mkdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Log } from '../base/log.ts';
@@ -38,6 +38,7 @@ import { KeySetStore, keyRefreshMs } from './sources/key-set-store.ts';
 import { LastGoodTexts } from './sources/last-good.ts';
 import { MeshSettingsFile } from './sources/mesh-settings-file.ts';
 import { ObjectSource } from './sources/object-source.ts';
+import { openStateFolder } from './state-folder.ts';
 import { lockState } from './state-lock.ts';
 import { ControlTelemetry } from './telemetry/control-telemetry.ts';
 import { telemetryRoutes } from './telemetry/routes.ts';
@@ -101,7 +102,8 @@ export const DEBOUNCE_DEFAULT = { quietMs: 10, maxMs: 100 } as const;
 export const startControlPlane = async (config: ControlPlaneConfig): Promise<ControlPlane> => {
   checkConfig(config);
   const stateDir = resolve(config.stateDir);
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  const folder = openStateFolder(stateDir, config.log);
+  if (!folder.ok) throw new ControlPlaneError(folder.error);
   const lock = lockState(stateDir);
   if (!lock.ok) {
     throw new ControlPlaneError(

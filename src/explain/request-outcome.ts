@@ -37,7 +37,8 @@ export const explainRequest = (mesh: KnownMesh, logged: LoggedRequest, nowS: num
   const workload = mesh.instances.find((i) => `${i.name}.${i.namespace}` === logged.proxy);
   const side = sideOf(mesh, logged, workload);
   const flags = logged.flags.flatMap((f) => flagMeaning(f) ?? []);
-  const found = (workload && security(mesh, logged, workload, nowS)) ?? routeOutcome(mesh, logged, side, workload?.namespace ?? '');
+  const found =
+    (workload && security(mesh, logged, workload, nowS)) ?? routeOutcome({ mesh, logged, node: workload && nodeOf(mesh, workload), side });
   return {
     proxy: logged.proxy,
     side,
@@ -72,7 +73,7 @@ const security = (mesh: KnownMesh, logged: LoggedRequest, workload: Instance, no
   if (policy !== undefined) return policy === 'none' ? unmatched(mesh, logged, workload, nowS) : matched(mesh, policy);
   const token = JWT.exec(details)?.[1];
   if (token !== undefined) return tokenRefused(mesh, workload, token.replaceAll('_', ' '));
-  if (details.startsWith('ext_authz') || flags.includes('UAEX')) return authorizerRefused(mesh, workload, details);
+  if (details.startsWith('ext_authz') || flags.includes('UAEX')) return authorizerRefused(mesh, logged, workload, nowS);
   if (details === 'filter_chain_not_found' || termination === 'filter_chain_not_found') return chainMissing(mesh, logged, workload);
   const limited = /^(local_rate_limited|request_rate_limited|rate_limiter_error)$/.test(details) || flags.includes('RL');
   return limited ? rateLimited(mesh, workload, details) : undefined;
@@ -162,7 +163,9 @@ const callerOf = (
 };
 
 const tokenRefused = (mesh: KnownMesh, workload: Instance, words: string): Finding => {
-  const [first, ...others] = tokenPlaces(mesh, nodeOf(mesh, workload), '');
+  const all = tokenPlaces(mesh, nodeOf(mesh, workload), '');
+  const asking = words.startsWith('Audiences') ? tokenPlaces(mesh, nodeOf(mesh, workload), '', true) : all;
+  const [first, ...others] = asking.length > 0 ? asking : all;
   return {
     outcome: `the token was refused: ${words}`,
     decidedBy: first,
@@ -174,8 +177,14 @@ const tokenRefused = (mesh: KnownMesh, workload: Instance, words: string): Findi
   };
 };
 
-const authorizerRefused = (mesh: KnownMesh, workload: Instance, details: string): Finding => {
-  const [first, ...others] = customPlaces(mesh, nodeOf(mesh, workload));
+const authorizerRefused = (mesh: KnownMesh, logged: LoggedRequest, workload: Instance, nowS: number): Finding => {
+  const { details } = logged;
+  const policies = customPlaces(mesh, nodeOf(mesh, workload));
+  const asked = checkAuthz(mesh, queryOf(mesh, logged, workload).query, nowS);
+  // The rule that had it asked, where the log tells enough of the request.
+  const rule = asked.ok && asked.value.verdict === 'external' ? asked.value.decidedBy : undefined;
+  const first = rule ?? policies[0];
+  const others = policies.filter((p) => p.name !== first?.name || p.namespace !== first.namespace);
   const failed = details === 'ext_authz_error' || details === 'ext_authz_invalid';
   return {
     outcome: failed

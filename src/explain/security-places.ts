@@ -1,6 +1,5 @@
 // Which objects stand behind what a proxy refuses before or beside AuthorizationPolicies: mutual TLS modes and token rules.
 
-import { ofKind, type Resource } from '../api/resource.ts';
 import { selects } from '../mesh/service.ts';
 import type { ProxyNode } from '../translate/proxy-node.ts';
 import { type KnownMesh, type Place, placeOf } from './known-mesh.ts';
@@ -27,13 +26,21 @@ export const connectionRefusal = (mesh: KnownMesh, node: ProxyNode, port: number
   return undefined;
 };
 
-/** The token rules of a workload: that of the issuer first, or all when nobody knows the issuer. */
-export const tokenPlaces = (mesh: KnownMesh, node: ProxyNode, issuer: string): readonly Place[] => {
+/**
+ * The token rules of a workload: that of the issuer first, or all when nobody knows the issuer. `withAudience`: those alone that ask for
+ * an audience.
+ */
+export const tokenPlaces = (mesh: KnownMesh, node: ProxyNode, issuer: string, withAudience = false): readonly Place[] => {
   const places = mesh.snapshot.requestAuthentication
     .policiesFor(node)
     .flatMap((policy) =>
-      (policy.spec.jwtRules ?? []).map((rule, i) => ({ own: rule.issuer === issuer, place: placeOf(policy, `spec.jwtRules[${i}]`) })),
-    );
+      (policy.spec.jwtRules ?? []).map((rule, i) => ({
+        own: rule.issuer === issuer,
+        asks: (rule.audiences ?? []).length > 0,
+        place: placeOf(policy, `spec.jwtRules[${i}]`),
+      })),
+    )
+    .filter((p) => p.asks || !withAudience);
   return [...places.filter((p) => p.own), ...places.filter((p) => !p.own)].map((p) => p.place);
 };
 
@@ -51,9 +58,3 @@ export const filterPlaces = (mesh: KnownMesh, node: ProxyNode, word: RegExp): re
       .map((place) => [`${place.namespace}/${place.name}/${place.path}`, place]),
   ).values(),
 ];
-
-export const destinationRules = (mesh: KnownMesh, host: string): readonly Resource<'DestinationRule'>[] =>
-  ofKind(mesh.resources, 'DestinationRule').filter((r) => longName(r.spec.host ?? '', r.namespace) === host);
-
-export const longName = (host: string, namespace: string): string =>
-  host.includes('.') || host === '*' ? host : `${host}.${namespace}.svc.cluster.local`;

@@ -14,6 +14,8 @@ export interface CsrFacts {
   /** DNS, IP, e-mail and other names of the subjectAltName extension. */
   readonly otherSans: readonly string[];
   readonly asksForCa: boolean;
+  /** An extension, or the list of them, is there more than once. */
+  readonly asksTwice: boolean;
 }
 
 export type CsrRefusal = { readonly kind: 'invalid' | 'forbidden' | 'unavailable'; readonly message: string };
@@ -30,6 +32,7 @@ export const admitCsr = (facts: CsrFacts, caller: WorkloadIdentity): Result<Spif
   const key = keyProblem(facts.key);
   if (key !== undefined) return err({ kind: 'invalid', message: key });
   if (facts.asksForCa) return err({ kind: 'forbidden', message: 'a workload may not ask for a CA certificate' });
+  if (facts.asksTwice) return err({ kind: 'invalid', message: 'the request asks for the same extension twice' });
   const foreign = facts.uriSans.find((san) => san !== id.value);
   if (foreign !== undefined) return err({ kind: 'forbidden', message: `the request names ${foreign} but the caller is ${id.value}` });
   const name = facts.otherSans[0];

@@ -1,9 +1,21 @@
 // The operators without arguments, as tables: what each prints of a StreamInfo. '' and absence are "not set".
+import type { HeaderBlock } from '../wire/header-block.ts';
 import type { Operator, OperatorValue } from './format-operator.ts';
-import { upstreamWireReceived, upstreamWireSent, wireReceived, wireSent } from './message-sizes.ts';
+import {
+  headerReceived,
+  headerSent,
+  requestMapBytes,
+  responseMapBytes,
+  upstreamHeaderReceived,
+  upstreamHeaderSent,
+  upstreamWireReceived,
+  upstreamWireSent,
+  wireReceived,
+  wireSent,
+} from './message-sizes.ts';
 import type { CertificateFacts, StreamInfo, TlsFacts } from './stream-info.ts';
 
-type Field = (info: StreamInfo) => OperatorValue;
+type Field = (info: StreamInfo, request?: HeaderBlock, response?: HeaderBlock, trailers?: HeaderBlock) => OperatorValue;
 const text = (value: string | undefined): string | undefined => (value === '' ? undefined : value);
 
 /** Whole milliseconds between two times; undefined unless both happened. */
@@ -36,17 +48,17 @@ export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
   RESPONSE_FLAGS_LONG: (info) => info.flagsLong() || '-',
   BYTES_RECEIVED: (info) => info.bytesReceived,
   BYTES_SENT: (info) => info.bytesSent,
-  REQUEST_HEADERS_BYTES: (info) => info.requestHeadersBytes,
-  RESPONSE_HEADERS_BYTES: (info) => info.responseHeadersBytes,
-  RESPONSE_TRAILERS_BYTES: (info) => info.responseTrailersBytes,
+  REQUEST_HEADERS_BYTES: requestMapBytes,
+  RESPONSE_HEADERS_BYTES: (info, _, response) => responseMapBytes(info, response),
+  RESPONSE_TRAILERS_BYTES: (_info, _request, _response, trailers) => trailers?.byteSize ?? 0,
   UPSTREAM_WIRE_BYTES_SENT: upstreamWireSent,
   UPSTREAM_WIRE_BYTES_RECEIVED: upstreamWireReceived,
-  UPSTREAM_HEADER_BYTES_SENT: (info) => info.upstreamHeaderBytesSent,
-  UPSTREAM_HEADER_BYTES_RECEIVED: (info) => info.upstreamHeaderBytesReceived,
+  UPSTREAM_HEADER_BYTES_SENT: upstreamHeaderSent,
+  UPSTREAM_HEADER_BYTES_RECEIVED: upstreamHeaderReceived,
   DOWNSTREAM_WIRE_BYTES_SENT: wireSent,
   DOWNSTREAM_WIRE_BYTES_RECEIVED: wireReceived,
-  DOWNSTREAM_HEADER_BYTES_SENT: (info) => info.downstreamHeaderBytesSent,
-  DOWNSTREAM_HEADER_BYTES_RECEIVED: (info) => info.downstreamHeaderBytesReceived,
+  DOWNSTREAM_HEADER_BYTES_SENT: headerSent,
+  DOWNSTREAM_HEADER_BYTES_RECEIVED: headerReceived,
   // In a response's headers: until its head came.
   DURATION: (info) => elapsed(info.startTime, finish(info) || info.firstUpstreamRxByte),
   REQUEST_DURATION: (info) => elapsed(info.startTime, info.lastDownstreamRxByte),
@@ -60,15 +72,18 @@ export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
   DOWNSTREAM_TRANSPORT_FAILURE_REASON: (info) => text(info.downstreamTransportFailureReason.replaceAll(' ', '_')),
   UPSTREAM_LOCAL_CLOSE_REASON: (info) => text(info.upstreamLocalCloseReason),
   DOWNSTREAM_LOCAL_CLOSE_REASON: (info) => text(info.downstreamLocalCloseReason),
-  UPSTREAM_DETECTED_CLOSE_TYPE: (info) => text(info.upstreamDetectedCloseType),
+  // In HTTP nothing else is told of them.
+  UPSTREAM_DETECTED_CLOSE_TYPE: (info) =>
+    text(info.upstreamDetectedCloseType) ?? (isHttp(info) && info.upstreamHost !== '' ? 'Normal' : undefined),
+  DOWNSTREAM_DETECTED_CLOSE_TYPE: (info) => (isHttp(info) ? 'Normal' : undefined),
   UPSTREAM_CLUSTER: (info) => text(info.upstreamCluster),
   UPSTREAM_CLUSTER_RAW: (info) => text(info.upstreamClusterRaw),
   UPSTREAM_HOST_NAME: (info) => text(info.upstreamHostName || info.upstreamHost),
   UPSTREAM_HOST_NAME_WITHOUT_PORT: (info) => text(withoutPort(info.upstreamHostName || info.upstreamHost)),
   UPSTREAM_HOSTS_ATTEMPTED: (info) => text(info.upstreamHostsAttempted.join(',')),
   UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT: (info) => text(info.upstreamHostsAttempted.map(withoutPort).join(',')),
-  UPSTREAM_HOST_NAMES_ATTEMPTED: (info) => text(info.upstreamHostNamesAttempted.join(',')),
-  UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT: (info) => text(info.upstreamHostNamesAttempted.map(withoutPort).join(',')),
+  UPSTREAM_HOST_NAMES_ATTEMPTED: (info) => text(namesAttempted(info).join(',')),
+  UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT: (info) => text(namesAttempted(info).map(withoutPort).join(',')),
   UPSTREAM_CONNECTION_ID: (info) => info.upstreamConnectionId || undefined,
   UPSTREAM_CONNECTION_IDS_ATTEMPTED: (info) => text(info.upstreamConnectionIdsAttempted.join(',')),
   CONNECTION_ID: (info) => info.connectionId,
@@ -84,16 +99,34 @@ export const PLAIN_OPERATORS: Readonly<Record<string, Operator & Field>> = {
   FILTER_CHAIN_NAME: (info) => text(info.filterChainName),
   LISTENER_NAME: (info) => text(info.listenerName),
   ACCESS_LOG_TYPE: (info) => info.accessLogType,
-  CUSTOM_FLAGS: (info) => text(info.customFlags),
+  CUSTOM_FLAGS: (info) => info.customFlags,
   TLS_JA3_FINGERPRINT: (info) => text(info.ja3Fingerprint),
   TLS_JA4_FINGERPRINT: (info) => text(info.ja4Fingerprint),
   LOCAL_REPLY_BODY: (info) => info.localReplyBody,
+  UPSTREAM_SERVER_NAME: (info) => text(info.upstreamRequestedServerName),
+  // Addresses of another kind alone have one.
+  DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID: () => '',
+  DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID: () => '',
+  UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID: () => '',
+  // Of HTTP/1, which compresses none.
+  UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT: (info) => (info.upstreamProtocol === 'HTTP/2' ? undefined : upstreamHeaderSent(info)),
+  UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED: (info) => (info.upstreamProtocol === 'HTTP/2' ? undefined : upstreamHeaderReceived(info)),
+  DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT: (info) => (info.protocol === 'HTTP/2' ? undefined : headerSent(info)),
+  DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED: (info, request) =>
+    info.protocol === 'HTTP/2' ? undefined : headerReceived(info, request),
+  // The kernel tells it to no runtime that this one runs on.
+  DOWNSTREAM_CX_RTT: () => undefined,
   ROUNDTRIP_DURATION: () => undefined,
   BYTES_RETRANSMITTED: () => 0,
   PACKETS_RETRANSMITTED: () => 0,
 };
 
-const withoutPort = (address: string): string => {
+const isHttp = (info: StreamInfo): boolean => info.protocol !== '';
+/** A host without a name goes by its address. */
+const namesAttempted = (info: StreamInfo): readonly string[] =>
+  info.upstreamHostNamesAttempted.length > 0 ? info.upstreamHostNamesAttempted : info.upstreamHostsAttempted;
+
+export const withoutPort = (address: string): string => {
   const colon = address.lastIndexOf(':');
   if (colon < 0 || address.indexOf(']', colon) >= 0) return address;
   return address.startsWith('[') ? address.slice(1, colon - 1) : address.slice(0, colon);
@@ -103,17 +136,22 @@ const portOf = (address: string): number | undefined => {
   return colon < 0 ? undefined : Number(address.slice(colon + 1));
 };
 
+const ADDRESSES: Readonly<Record<string, (info: StreamInfo) => string>> = {
+  UPSTREAM_LOCAL: (info) => info.upstreamLocalAddress,
+  UPSTREAM_REMOTE: (info) => info.upstreamHost,
+  DOWNSTREAM_LOCAL: (info) => info.downstreamLocalAddress,
+  DOWNSTREAM_REMOTE: (info) => info.downstreamRemoteAddress,
+  DOWNSTREAM_DIRECT_REMOTE: (info) => info.downstreamDirectRemoteAddress,
+  DOWNSTREAM_DIRECT_LOCAL: (info) => info.downstreamDirectLocalAddress,
+};
+/** Those that may be cut down to a network. */
+export const NETWORK_OPERATORS: Readonly<Record<string, (info: StreamInfo) => string>> = Object.fromEntries(
+  Object.entries(ADDRESSES).map(([name, of]) => [`${name}_ADDRESS_WITHOUT_PORT`, of]),
+);
+
 const addressOperators = (): Record<string, Operator & Field> => {
   const out: Record<string, Operator & Field> = {};
-  const sources: Readonly<Record<string, (info: StreamInfo) => string>> = {
-    UPSTREAM_LOCAL: (info) => info.upstreamLocalAddress,
-    UPSTREAM_REMOTE: (info) => info.upstreamHost,
-    DOWNSTREAM_LOCAL: (info) => info.downstreamLocalAddress,
-    DOWNSTREAM_REMOTE: (info) => info.downstreamRemoteAddress,
-    DOWNSTREAM_DIRECT_REMOTE: (info) => info.downstreamDirectRemoteAddress,
-    DOWNSTREAM_DIRECT_LOCAL: (info) => info.downstreamDirectLocalAddress,
-  };
-  for (const [name, of] of Object.entries(sources)) {
+  for (const [name, of] of Object.entries(ADDRESSES)) {
     out[`${name}_ADDRESS`] = (info) => text(of(info));
     out[`${name}_ADDRESS_WITHOUT_PORT`] = (info) => text(withoutPort(of(info)));
     out[`${name}_PORT`] = (info) => portOf(of(info));

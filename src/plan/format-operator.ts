@@ -3,9 +3,20 @@
 import type { HeaderBlock } from '../wire/header-block.ts';
 import { H, nameId } from '../wire/header-name.ts';
 import type { JsonObject, JsonValue, Metadata } from '../xds/gen/types.ts';
-import { ADDRESS_OPERATORS, CERTIFICATE_OPERATORS, DURATION_POINTS, elapsed, PLAIN_OPERATORS } from './format-fields.ts';
+import { celJson, celText } from './cel/attributes.ts';
+import { compileCelOperand } from './cel/compile.ts';
+import {
+  ADDRESS_OPERATORS,
+  CERTIFICATE_OPERATORS,
+  DURATION_POINTS,
+  elapsed,
+  NETWORK_OPERATORS,
+  PLAIN_OPERATORS,
+  withoutPort,
+} from './format-fields.ts';
 import { PlanError } from './plan-error.ts';
 import { queryParameter, withoutQuery } from './query.ts';
+import { maskedAddress } from './rate-limit/masked-address.ts';
 import { isGrpcType } from './route-criteria.ts';
 import type { ProcessFacts, StreamInfo } from './stream-info.ts';
 import { compileTimeFormat } from './time-format.ts';
@@ -15,6 +26,8 @@ export interface Operator {
   (info: StreamInfo, req?: HeaderBlock, resp?: HeaderBlock, trailers?: HeaderBlock): OperatorValue;
   /** Set when the value is nothing but a header's: 0 request, 1 response, 2 trailers; and the name's id. */
   readonly header?: { readonly which: Which; readonly id: number };
+  /** What it is in a text, where that is not the value as JSON. */
+  readonly inText?: Operator;
 }
 
 /** Where no facts are given, those that the exchange brings are read. */
@@ -22,8 +35,32 @@ const PROCESS_OPERATORS: Readonly<Record<string, (process: ProcessFacts | undefi
   HOSTNAME: (process) => (info) => (process ?? info.process)?.hostname || undefined,
   ENVIRONMENT: (process, argument, path) => {
     if (argument === '') throw new PlanError(path, 'a variable name is required');
-    return (info) => (process ?? info.process)?.environment[argument];
+    // As Envoy, also where others have no value.
+    return (info) => (process ?? info.process)?.environment[argument] ?? '-';
   },
+  FILTER_STATE: (process, argument, path) =>
+    filterStateOperator((key, info) => process?.stateOf?.(key, info) ?? info.filterState[key], argument, path),
+  CEL: (process, argument, path) => {
+    const value = celOperand(process, argument, path);
+    return (info, request, response, trailers) => {
+      const found = value({ info, request, response, trailers });
+      return found === undefined ? undefined : celText(found);
+    };
+  },
+  TYPED_CEL: (process, argument, path) => {
+    const value = celOperand(process, argument, path);
+    const typed: Operator = (info, request, response, trailers) => celJson(value({ info, request, response, trailers }));
+    const inText: Operator = (info, request, response, trailers) => {
+      const found = value({ info, request, response, trailers });
+      return found === undefined ? undefined : celText(found);
+    };
+    return Object.assign(typed, { inText });
+  },
+  COALESCE: (process, argument, path) => coalesceOperator(process, argument, path, 0),
+};
+const celOperand = (process: ProcessFacts | undefined, argument: string, path: string) => {
+  if (argument === '') throw new PlanError(path, 'an expression is required');
+  return compileCelOperand(argument, path, process?.direction === undefined ? undefined : process);
 };
 
 /** `%NAME(argument):max%` without the percent signs. `argument` undefined: no parentheses. */
@@ -35,21 +72,100 @@ export const compileOperator = (
   process?: ProcessFacts,
 ): Operator => {
   const ofProcess = PROCESS_OPERATORS[name];
+  if (max !== undefined && !WITH_LENGTH.has(name)) throw new PlanError(path, `operator %${name}% takes no length`);
   if (ofProcess !== undefined) return truncated(ofProcess(process, argument ?? '', path), max);
   const withArgument = ARGUMENT_OPERATORS[name];
   if (withArgument !== undefined) return truncated(withArgument(argument ?? '', path, name), max);
+  const address = NETWORK_OPERATORS[name];
+  if (address !== undefined && argument !== undefined && argument !== '') return networkOperator(address, argument);
   const plain = PLAIN_OPERATORS[name] ?? ADDRESS_OPERATORS[name] ?? CERTIFICATE_OPERATORS[name];
   if (plain === undefined) throw new PlanError(path, `operator %${name}% is not known`);
   if (argument !== undefined && argument !== '') throw new PlanError(path, `operator %${name}% takes no argument`);
   return truncated(plain, max);
 };
 
+/** Those whose value may be cut, as in Envoy. */
+const WITH_LENGTH: ReadonlySet<string> = new Set([
+  ...['REQ', 'RESP', 'TRAILER', 'REQUEST_HEADER', 'RESPONSE_HEADER', 'RESPONSE_TRAILER', 'REQ_WITHOUT_QUERY', 'PATH', 'QUERY_PARAM'],
+  ...['QUERY_PARAMS', 'DYNAMIC_METADATA', 'METADATA', 'FILTER_STATE', 'UPSTREAM_FILTER_STATE', 'PER_REQUEST_STATE', 'ENVIRONMENT'],
+  ...['CEL', 'TYPED_CEL', 'COALESCE'],
+]);
+
+/** Texts are cut, and objects where they are texts. */
 const truncated = (operator: Operator, max: number | undefined): Operator => {
   if (max === undefined) return operator;
-  return (info, req, resp, trailers) => {
+  const cut: Operator = (info, req, resp, trailers) => {
     const value = operator(info, req, resp, trailers);
     return typeof value === 'string' && value.length > max ? value.slice(0, max) : value;
   };
+  const whole = operator.inText ?? operator;
+  const inText: Operator = (info, req, resp, trailers) => {
+    const value = whole(info, req, resp, trailers);
+    const text = typeof value === 'object' && value !== null ? sortedJson(value) : value;
+    return typeof text === 'string' ? text.slice(0, max) : text;
+  };
+  return Object.assign(cut, { inText });
+};
+
+/** With the keys of objects in their order, as Envoy prints them. */
+export const sortedJson = (value: JsonValue): string =>
+  JSON.stringify(value, (_, inner: JsonValue) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+
+/** An address cut down to the network of so many bits. */
+const networkOperator = (address: (info: StreamInfo) => string, argument: string): Operator => {
+  // As Envoy: what is no number changes nothing, and what is below nothing leaves nothing.
+  if (/^-\d+$/.test(argument)) return (info) => (address(info) === '' ? undefined : '');
+  if (!/^\d+$/.test(argument)) return (info) => withoutPort(address(info)) || undefined;
+  const bits = Number(argument);
+  return (info) => maskedAddress(withoutPort(address(info)), Math.min(bits, 32), Math.min(bits, 128));
+};
+
+const COALESCE_MAX = 10;
+
+/** The first of several that has a value. */
+const coalesceOperator = (process: ProcessFacts | undefined, argument: string, path: string, depth: number): Operator => {
+  if (depth > COALESCE_MAX) throw new PlanError(path, `%COALESCE% is nested deeper than ${COALESCE_MAX}`);
+  const operators = coalesced(argument, path).map((entry, i) => {
+    const at = `${path}.operators[${i}]`;
+    const { command, param, max_length: max } = typeof entry === 'string' ? { command: entry } : entry;
+    if (typeof command !== 'string' || (param !== undefined && typeof param !== 'string')) throw new PlanError(at, 'is not an operator');
+    if (max !== undefined && !(Number.isInteger(max) && Number(max) > 0))
+      throw new PlanError(`${at}.max_length`, 'must be a number above 0');
+    return command === 'COALESCE'
+      ? truncated(coalesceOperator(process, param ?? '', at, depth + 1), max as number | undefined)
+      : compileOperator(command, param, max as number | undefined, at, process);
+  });
+  const first = (texts: boolean): Operator => {
+    const all = operators.map((operator) => (texts ? (operator.inText ?? operator) : operator));
+    return (info, req, resp, trailers) => {
+      for (const operator of all) {
+        const value = operator(info, req, resp, trailers);
+        if (value !== undefined && value !== null) return value;
+      }
+      return undefined;
+    };
+  };
+  return Object.assign(first(false), { inText: first(true) });
+};
+
+type Coalesced = string | { readonly [key: string]: unknown };
+
+const coalesced = (argument: string, path: string): readonly Coalesced[] => {
+  let read: unknown;
+  try {
+    read = JSON.parse(argument);
+  } catch {
+    throw new PlanError(path, '%COALESCE% wants a JSON object with `operators`');
+  }
+  const list: unknown = typeof read === 'object' && read !== null ? (read as { readonly [key: string]: unknown })['operators'] : undefined;
+  if (!Array.isArray(list) || list.length === 0) throw new PlanError(path, '%COALESCE% wants a JSON object with `operators`, one at least');
+  if (list.some((entry) => typeof entry !== 'string' && (typeof entry !== 'object' || entry === null)))
+    throw new PlanError(path, 'an operator of %COALESCE% is a name, or an object with `command`');
+  return list as readonly Coalesced[];
 };
 
 type Which = 0 | 1 | 2;
@@ -150,9 +266,11 @@ const durationOperator = (argument: string, path: string): Operator => {
   const [from = '', to = '', precision = 'ms'] = argument.split(':');
   const start = DURATION_POINTS[from];
   const end = DURATION_POINTS[to];
-  if (start === undefined || end === undefined) throw new PlanError(path, `"${argument}" does not name two time points`);
+  if (from === '' || to === '') throw new PlanError(path, `"${argument}" does not name two time points`);
   const factor = { ms: 1, us: 1000, ns: 1_000_000 }[precision];
   if (factor === undefined) throw new PlanError(path, `"${precision}" is not a precision`);
+  // A point that nobody sets has no time.
+  if (start === undefined || end === undefined) return () => undefined;
   return (info) => {
     const ms = elapsed(start(info), end(info), 1);
     return ms === undefined ? undefined : Math.floor(ms * factor);
@@ -161,13 +279,15 @@ const durationOperator = (argument: string, path: string): Operator => {
 
 const metadataOperator = (of: (info: StreamInfo) => JsonObject | undefined, argument: string, path: string): Operator => {
   const [namespace = '', ...keys] = argument.split(':');
-  if (namespace === '') throw new PlanError(path, 'a metadata namespace is required');
+  if (namespace === '' && argument !== NO_NAMESPACE) throw new PlanError(path, 'a metadata namespace is required');
   return (info) => {
     let at: JsonValue | undefined = of(info)?.[namespace];
     for (const key of keys) at = typeof at === 'object' && at !== null && !Array.isArray(at) ? (at as JsonObject)[key] : undefined;
     return at;
   };
 };
+/** A source alone: nothing is found. */
+const NO_NAMESPACE = ':';
 const filterMetadata = (metadata: Metadata | undefined): JsonObject | undefined => metadata?.filter_metadata as JsonObject | undefined;
 const METADATA_SOURCES: Readonly<Record<string, (info: StreamInfo) => JsonObject | undefined>> = {
   DYNAMIC: (info) => info.dynamicMetadata,
@@ -180,7 +300,7 @@ const METADATA_SOURCES: Readonly<Record<string, (info: StreamInfo) => JsonObject
 };
 
 const filterStateOperator = (
-  of: (info: StreamInfo) => { [key: string]: string | JsonObject },
+  of: (key: string, info: StreamInfo) => string | JsonObject | undefined,
   argument: string,
   path: string,
 ): Operator => {
@@ -189,7 +309,7 @@ const filterStateOperator = (
   if (style !== 'PLAIN' && style !== 'TYPED' && style !== 'FIELD') throw new PlanError(path, `"${style}" is not a filter state format`);
   if (style === 'FIELD' && (field === undefined || field === '')) throw new PlanError(path, 'FIELD needs a field name');
   return (info) => {
-    const value = of(info)[key];
+    const value = of(key, info);
     if (value === undefined || style === 'TYPED') return value;
     if (style === 'PLAIN') return typeof value === 'string' ? value : JSON.stringify(value);
     return typeof value === 'string' ? undefined : value[field as string];
@@ -247,10 +367,10 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string, path: strin
       throw new PlanError(path, `"${argument}" is not an option of %QUERY_PARAMS%`);
     return (info) => (info.path.includes('?') ? info.path.slice(info.path.indexOf('?') + 1) : undefined);
   },
-  RESPONSE_CODE_DETAILS: (argument, path) => {
-    if (argument !== '' && argument !== 'ALLOW_WHITESPACES')
-      throw new PlanError(path, `"${argument}" is not an option of %RESPONSE_CODE_DETAILS%`);
-    return (info) => (argument === '' ? withoutSpaces(info.responseCodeDetails) : info.responseCodeDetails) || undefined;
+  RESPONSE_CODE_DETAILS: (argument) => {
+    // As Envoy, which takes any other option for none.
+    const spaces = argument === 'ALLOW_WHITESPACES';
+    return (info) => (spaces ? info.responseCodeDetails : withoutSpaces(info.responseCodeDetails)) || undefined;
   },
   GRPC_STATUS: grpcName,
   GRPC_STATUS_NUMBER: () => grpcStatus,
@@ -263,11 +383,10 @@ const ARGUMENT_OPERATORS: Readonly<Record<string, (argument: string, path: strin
     const colon = argument.indexOf(':');
     const source = METADATA_SOURCES[colon < 0 ? argument : argument.slice(0, colon)];
     if (source === undefined) throw new PlanError(path, `"${argument}" does not name a metadata source`);
-    return metadataOperator(source, colon < 0 ? '' : argument.slice(colon + 1), path);
+    return metadataOperator(source, colon < 0 ? NO_NAMESPACE : argument.slice(colon + 1), path);
   },
-  FILTER_STATE: (argument, path) => filterStateOperator((info) => info.filterState, argument, path),
-  UPSTREAM_FILTER_STATE: (argument, path) => filterStateOperator((info) => info.upstreamFilterState, argument, path),
-  PER_REQUEST_STATE: (argument, path) => filterStateOperator((info) => info.filterState, `${argument}:PLAIN`, path),
+  UPSTREAM_FILTER_STATE: (argument, path) => filterStateOperator((key, info) => info.upstreamFilterState[key], argument, path),
+  PER_REQUEST_STATE: (argument, path) => filterStateOperator((key, info) => info.filterState[key], `${argument}:PLAIN`, path),
   UPSTREAM_PEER_CERT_V_START: certificateTime((info) => info.upstreamTls?.peer?.notBefore),
   UPSTREAM_PEER_CERT_V_END: certificateTime((info) => info.upstreamTls?.peer?.notAfter),
   DOWNSTREAM_PEER_CERT_V_START: certificateTime((info) => info.downstreamTls?.peer?.notBefore),

@@ -4,7 +4,18 @@ import type { HeaderBlock } from '../wire/header-block.ts';
 import { H } from '../wire/header-name.ts';
 import { encodeNamed } from '../xds/codec.ts';
 import type { CustomTag, JsonObject } from '../xds/gen/types.ts';
-import { requestMapBytes, responseMapBytes, upstreamWireReceived, upstreamWireSent, wireReceived, wireSent } from './message-sizes.ts';
+import {
+  headerReceived,
+  headerSent,
+  requestMapBytes,
+  responseMapBytes,
+  upstreamHeaderReceived,
+  upstreamHeaderSent,
+  upstreamWireReceived,
+  upstreamWireSent,
+  wireReceived,
+  wireSent,
+} from './message-sizes.ts';
 import type { ProtoBuffer } from './proto-buffer.ts';
 import { FLAG, type ResponseFlag } from './response-flag.ts';
 import type { StreamInfo } from './stream-info.ts';
@@ -48,8 +59,8 @@ export const compileHttpEntry = (options: EntryOptions): EntryWriter => {
     const asked = out.begin(3);
     writeRequest(out, info, request);
     if (requestHeaders.length > 0) writeHeaders(out, 13, requestHeaders, request, info, true);
-    out.uint(14, info.upstreamHeaderBytesSent);
-    out.uint(15, info.downstreamHeaderBytesReceived);
+    out.uint(14, upstreamHeaderSent(info));
+    out.uint(15, headerReceived(info, request));
     out.end(asked);
     const answered = out.begin(4);
     if (info.responseCode > 0) {
@@ -62,8 +73,8 @@ export const compileHttpEntry = (options: EntryOptions): EntryWriter => {
     if (responseHeaders.length > 0) writeHeaders(out, 4, responseHeaders, response, info, false);
     if (trailerNames.length > 0) writeHeaders(out, 5, trailerNames, trailers, info, false);
     out.string(6, info.responseCodeDetails);
-    out.uint(7, info.upstreamHeaderBytesReceived);
-    out.uint(8, info.downstreamHeaderBytesSent);
+    out.uint(7, upstreamHeaderReceived(info));
+    out.uint(8, headerSent(info));
     out.end(answered);
     out.end(entry);
   };

@@ -2,7 +2,7 @@
 // is decided while compiling; a line is written byte by byte into a buffer that many lines share.
 import type { HeaderBlock } from '../wire/header-block.ts';
 import type { JsonObject, JsonValue, SubstitutionFormatString } from '../xds/gen/types.ts';
-import type { Operator } from './format-operator.ts';
+import { type Operator, sortedJson } from './format-operator.ts';
 import { compileFormatText, type FormatPiece } from './format-text.ts';
 import { LineBuffer } from './line-buffer.ts';
 import { PlanError } from './plan-error.ts';
@@ -117,11 +117,11 @@ const writeText = (
     out.quoted = false;
     return blockOf(operator.header.which, req, resp, trailers)?.visitValue(operator.header.id, out) ?? false;
   }
-  const value = operator(info, req, resp, trailers);
+  const value = (operator.inText ?? operator)(info, req, resp, trailers);
   if (typeof value === 'string') out.raw(value);
   else if (typeof value === 'number') out.number(value);
   else if (value === undefined || value === null) return false;
-  else out.raw(oneBytePerCharacter(JSON.stringify(value)));
+  else out.raw(oneBytePerCharacter(sortedJson(value)));
   return true;
 };
 
@@ -212,7 +212,7 @@ const jsonOperator = (operator: Operator, omitEmpty: boolean): JsonEmit => {
     if (typeof value === 'string') out.json(value);
     else if (typeof value === 'number') out.number(value);
     else if (value === undefined || value === null) return absent(out);
-    else out.raw(oneBytePerCharacter(JSON.stringify(value)));
+    else out.raw(oneBytePerCharacter(sortedJson(value)));
     return true;
   };
 };

@@ -1,14 +1,26 @@
 // All facts of one exchange or connection that access logs, header operations and metrics read. Plain fields, one
 // object per exchange, reusable through `reset()`. It holds what the proxy puts in; it reads no clock and no socket.
 // Times are milliseconds since the epoch as the caller's clock gives them (fractions allowed); 0 is "did not happen".
-import type { JsonObject, Metadata } from '../xds/gen/types.ts';
+import type { JsonObject, Locality, Metadata, Node } from '../xds/gen/types.ts';
 import type { GrpcMessages } from './grpc-messages.ts';
 import { FLAG_NAMES, type ResponseFlag } from './response-flag.ts';
 
-/** What is said of the process itself: the same for every exchange. */
+/** What is said of the process itself, and of the place that says it: the same for every exchange. */
 export interface ProcessFacts {
   readonly hostname: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Undefined: whoever asks is at no place that knows it. */
+  readonly node?: Node;
+  /** Envoy's number of the listener's direction: 0 is told of none. */
+  readonly direction?: number;
+  /** An object of the filter state as Envoy's own would be told; undefined: as it is. */
+  readonly stateOf?: (key: string, info: StreamInfo) => JsonObject | string | undefined;
+}
+
+/** Where a host stands, and what its configuration says of that. */
+export interface HostLocality {
+  readonly locality: Locality | undefined;
+  readonly metadata: Metadata | undefined;
 }
 
 export class StreamInfo {
@@ -57,7 +69,7 @@ export class StreamInfo {
   #flagsShort = '';
   #flagsLong = '';
 
-  // Sizes in bytes: bodies, then heads, then what went over the wire.
+  // Sizes in bytes: bodies, then heads as they were on the wire, then all that went over it where that was counted.
   bytesReceived = 0;
   bytesSent = 0;
   requestHeadersBytes = 0;
@@ -69,8 +81,11 @@ export class StreamInfo {
   upstreamHeaderBytesReceived = 0;
   downstreamWireBytesSent = 0;
   downstreamWireBytesReceived = 0;
-  downstreamHeaderBytesSent = 0;
-  downstreamHeaderBytesReceived = 0;
+  /** Fields of the request as it came, and of the answer from upstream. */
+  requestFields = 0;
+  upstreamFields = 0;
+  /** The answer says that it is the connection's last. */
+  lastAnswer = false;
 
   // Decisions.
   routeName = '';
@@ -86,6 +101,7 @@ export class StreamInfo {
   routeMetadata: Metadata | undefined = undefined;
   clusterMetadata: Metadata | undefined = undefined;
   upstreamHostMetadata: Metadata | undefined = undefined;
+  upstreamLocality: HostLocality | undefined = undefined;
   listenerMetadata: Metadata | undefined = undefined;
   listenerFilterChainMetadata: Metadata | undefined = undefined;
   virtualHostMetadata: Metadata | undefined = undefined;
@@ -147,6 +163,11 @@ export class StreamInfo {
 
   hasFlag(flag: ResponseFlag): boolean {
     return (this.#flags & (1 << flag)) !== 0;
+  }
+
+  /** All of them: bit n is flag n. */
+  flagBits(): number {
+    return this.#flags;
   }
 
   hasAnyFlag(): boolean {
@@ -224,8 +245,9 @@ export class StreamInfo {
     this.upstreamHeaderBytesReceived = 0;
     this.downstreamWireBytesSent = 0;
     this.downstreamWireBytesReceived = 0;
-    this.downstreamHeaderBytesSent = 0;
-    this.downstreamHeaderBytesReceived = 0;
+    this.requestFields = 0;
+    this.upstreamFields = 0;
+    this.lastAnswer = false;
   }
 
   #resetDecisions(): void {
@@ -240,6 +262,7 @@ export class StreamInfo {
     this.routeMetadata = undefined;
     this.clusterMetadata = undefined;
     this.upstreamHostMetadata = undefined;
+    this.upstreamLocality = undefined;
     this.listenerMetadata = undefined;
     this.listenerFilterChainMetadata = undefined;
     this.virtualHostMetadata = undefined;

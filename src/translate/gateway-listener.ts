@@ -1,6 +1,6 @@
 // Listeners of a gateway: HTTP by route configuration, TLS by server name, TCP straight to the rule's destinations.
 
-import { serverHosts, terminatesTls } from '../mesh/gateways.ts';
+import { serverHosts, serverProtocol, terminatesTls } from '../mesh/gateways.ts';
 import { hostSubsetOf } from '../mesh/host.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
 import type { FilterChain, Listener, ListenerFilter, RouteConfiguration } from '../xds/gen/types.ts';
@@ -70,7 +70,7 @@ const chainsOf = (c: Context, plan: GatewayListenerPlan): readonly FilterChain[]
   if (plan.kind === 'http' && first !== undefined) {
     return [
       {
-        filters: [connectionManager(c, 'gateway', stat, { rds: first.routeName })],
+        filters: [connectionManager(c, 'gateway', stat, { rds: first.routeName }, serverProtocol(first.server))],
         transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
       },
     ];

@@ -1,6 +1,7 @@
 // The HTTP connection manager of a filter chain: what is the same for every side, and what each side adds.
 
 import type { MeshConfig } from '../api/mesh-config/mesh-config.ts';
+import type { Protocol } from '../mesh/protocol.ts';
 import type { HttpConnectionManager, Listener_Filter, RouteConfiguration } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { gatewayTopology } from './gateway-topology.ts';
@@ -14,7 +15,13 @@ export const HTTP_CONNECTION_MANAGER = 'envoy.filters.network.http_connection_ma
 
 export type RouteSource = { readonly rds: string } | { readonly inline: RouteConfiguration };
 
-export const connectionManager = (c: Context, side: Side, statPrefix: string, wanted: RouteSource): Listener_Filter => {
+export const connectionManager = (
+  c: Context,
+  side: Side,
+  statPrefix: string,
+  wanted: RouteSource,
+  protocol: Protocol = 'UNSUPPORTED',
+): Listener_Filter => {
   const routes: RouteSource = c.security.refusesHttp(side) ? { inline: REFUSE_ALL } : wanted;
   const tracing = c.telemetry.tracing(side);
   const hcm: HttpConnectionManager = {
@@ -22,7 +29,7 @@ export const connectionManager = (c: Context, side: Side, statPrefix: string, wa
     ...('rds' in routes
       ? { rds: { config_source: { ads: {}, initial_fetch_timeout: '0s', resource_api_version: 'V3' }, route_config_name: routes.rds } }
       : { route_config: routes.inline }),
-    http_filters: httpFilters(c, side),
+    http_filters: httpFilters(c, side, protocol),
     ...(tracing === undefined ? {} : { tracing }),
     ...headerOptions(c, side),
     ...sideOptions(c, side),

@@ -1,6 +1,7 @@
-// The HTTP filters of a connection manager, in Istio's order: peer metadata, external authorization, JWT, authorization, gRPC stats,
-// ALPN, fault, CORS, stats, router. Telemetry joins here.
+// The HTTP filters of a connection manager, in Istio's order: peer metadata, external authorization, JWT, authorization, gRPC-Web,
+// gRPC stats, ALPN, fault, CORS, stats, router. Telemetry joins here.
 
+import type { Protocol } from '../mesh/protocol.ts';
 import type { HttpFilter } from '../xds/gen/types.ts';
 import type { Context } from './context.ts';
 import { nameResolution } from './dynamic-dns.ts';
@@ -13,6 +14,7 @@ const typed = (name: string, type: string, fields: Readonly<Record<string, unkno
   typed_config: { '@type': `type.googleapis.com/envoy.extensions.filters.http.${type}`, ...fields },
 });
 
+const GRPC_WEB = typed('envoy.filters.http.grpc_web', 'grpc_web.v3.GrpcWeb');
 const GRPC_STATS = typed('envoy.filters.http.grpc_stats', 'grpc_stats.v3.FilterConfig', {
   emit_filter_state: true,
   stats_for_all_methods: false,
@@ -23,9 +25,11 @@ const ROUTER = typed('envoy.filters.http.router', 'router.v3.Router');
 /** Tells nobody what the proxy did. */
 const SILENT_ROUTER = typed('envoy.filters.http.router', 'router.v3.Router', { suppress_envoy_headers: true });
 
-export const httpFilters = (c: Context, side: Side): readonly HttpFilter[] => [
+/** `protocol`: of the port that asked for the connection manager first. Other ports may share it, as in Istio. */
+export const httpFilters = (c: Context, side: Side, protocol: Protocol): readonly HttpFilter[] => [
   ...c.filters.http.peerMetadata(side),
   ...c.security.http(side),
+  ...(protocol === 'GRPC-WEB' ? [GRPC_WEB] : []),
   GRPC_STATS,
   ...c.filters.http.alpn(side),
   ...(side === 'outbound' ? nameResolution(c) : []),

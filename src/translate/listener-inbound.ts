@@ -193,7 +193,7 @@ const portChains = (c: Context, p: InboundPort, mode: MtlsMode): readonly Filter
     () => name,
     (o) =>
       o.protocol === 'http'
-        ? [connectionManager(c, 'inbound', inboundStat(c.mesh, p, `inbound_${name}`), { inline: routes })]
+        ? [connectionManager(c, 'inbound', inboundStat(c.mesh, p, `inbound_${name}`), { inline: routes }, p.servicePort.protocol)]
         : tcpProxy(c, 'inbound', cluster, inboundStat(c.mesh, p, cluster)),
     ownTls,
     (c.scope.sidecar?.spec.ingress ?? []).length > 0 ? c.scope.sidecar : undefined,

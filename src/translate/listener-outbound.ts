@@ -3,7 +3,7 @@
 
 import { derive } from '../base/derive.ts';
 import { isIpAddress } from '../mesh/host.ts';
-import { isHttp, protocolOfName } from '../mesh/protocol.ts';
+import { isHttp, type Protocol, protocolOfName } from '../mesh/protocol.ts';
 import { addressesFor, endpointsOf, type Service, type ServicePort } from '../mesh/service.ts';
 import type { EgressListener } from '../mesh/sidecar-scope.ts';
 import type { VirtualServiceRule } from '../mesh/virtual-services.ts';
@@ -29,6 +29,8 @@ interface Entry {
   readonly bindsToPort: boolean;
   /** Route configuration of the HTTP chain; undefined while the port is pure TCP. */
   rds: string | undefined;
+  /** Of the port that brought the HTTP chain. */
+  protocol: Protocol;
   readonly tcp: FilterChain[];
   readonly taken: TakenMatches;
 }
@@ -89,7 +91,15 @@ const entryAt = (t: Target, bind: string, port: number): Entry | undefined => {
   if (t.closed.has(key)) return undefined;
   const known = t.entries.get(key);
   if (known !== undefined) return known;
-  const entry: Entry = { bind, port, bindsToPort: t.place.bindsToPort, rds: undefined, tcp: [], taken: new TakenMatches() };
+  const entry: Entry = {
+    bind,
+    port,
+    bindsToPort: t.place.bindsToPort,
+    rds: undefined,
+    protocol: 'UNSUPPORTED',
+    tcp: [],
+    taken: new TakenMatches(),
+  };
   t.entries.set(key, entry);
   return entry;
 };
@@ -101,7 +111,10 @@ const addPort = (c: Context, t: Target, service: Service, port: ServicePort): vo
   // HTTP is routed by its host, wherever it was going.
   if (isHttp(port.protocol)) {
     const entry = entryAt(t, own ?? WILDCARD_ADDRESS, port.port);
-    if (entry !== undefined) entry.rds = routeName(entry);
+    if (entry !== undefined) {
+      if (entry.rds === undefined) entry.protocol = port.protocol;
+      entry.rds = routeName(entry);
+    }
   }
   if (kind === 'http') return;
   for (const bind of own === undefined ? bindAddresses(c, service, port) : [own]) {
@@ -156,7 +169,7 @@ const toListener = (c: Context, e: Entry): Listener => {
       : [
           {
             filter_chain_match: { transport_protocol: 'raw_buffer', application_protocols: sniffedHttp(c.node) },
-            filters: [connectionManager(c, 'outbound', `outbound_${e.bind}_${e.port}`, { rds: e.rds })],
+            filters: [connectionManager(c, 'outbound', `outbound_${e.bind}_${e.port}`, { rds: e.rds }, e.protocol)],
             transport_socket_connect_timeout: TRANSPORT_SOCKET_TIMEOUT,
           },
         ];

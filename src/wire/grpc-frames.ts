@@ -35,17 +35,20 @@ export const frameMessage = (message: Uint8Array): Uint8Array => {
 
 /** Collects chunks into messages. After a returned problem the stream is to be reset: nothing more is delivered. */
 export class GrpcUnframer {
-  readonly #sink: (message: Uint8Array) => void;
+  readonly #sink: (message: Uint8Array, packed: boolean) => void;
   readonly #messageBytesMax: number;
+  readonly #takesPacked: boolean;
   #chunks: Uint8Array[] = [];
   #buffered = 0;
   /** Bytes of prefix and message being waited for. */
   #needed = PREFIX_BYTES;
   #problem: GrpcStatus | undefined;
 
-  constructor(sink: (message: Uint8Array) => void, messageBytesMax: number) {
+  /** `takesPacked`: compressed messages are told as they are; else they are a problem. */
+  constructor(sink: (message: Uint8Array, packed: boolean) => void, messageBytesMax: number, takesPacked = false) {
     this.#sink = sink;
     this.#messageBytesMax = messageBytesMax;
+    this.#takesPacked = takesPacked;
   }
 
   /** True when the bytes so far end between two messages. */
@@ -65,7 +68,8 @@ export class GrpcUnframer {
   #step(): void {
     const bytes = this.#joined();
     const length = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(1);
-    if (bytes[0] !== 0) {
+    const packed = bytes[0] !== 0;
+    if (packed && !(this.#takesPacked && bytes[0] === 1)) {
       this.#fail({ code: GRPC.UNIMPLEMENTED, message: 'compressed gRPC message' });
       return;
     }
@@ -80,7 +84,7 @@ export class GrpcUnframer {
     this.#chunks = rest.length > 0 ? [rest] : [];
     this.#buffered = rest.length;
     this.#needed = PREFIX_BYTES;
-    this.#sink(message);
+    this.#sink(message, packed);
   }
 
   #joined(): Uint8Array {

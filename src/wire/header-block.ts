@@ -5,33 +5,7 @@
 // It never validates: the parser did, and setters replace CR, LF and NUL by a space.
 import { LF } from './byte-tables.ts';
 import { bytesOfId, nameId, nameOfId } from './header-name.ts';
-
-/** What a head is serialised into; `Http1Writer` is one. */
-export interface ByteSink {
-  /** Room for so many bytes at `at` of `buf`; both may change. */
-  ensure(bytes: number): void;
-  buf: Buffer;
-  at: number;
-}
-
-/** What `visit` gives the fields to; `HpackEncoder` is one. The name's range counts only when `id` is 0. */
-export interface FieldVisitor {
-  field(
-    id: number,
-    names: Buffer,
-    nameStart: number,
-    nameEnd: number,
-    values: Buffer,
-    start: number,
-    end: number,
-    sensitive: boolean,
-  ): void;
-}
-
-/** What `visitValue` gives a value's bytes to; an access log's line is one. */
-export interface ValueVisitor {
-  value(bytes: Buffer, start: number, end: number): void;
-}
+import { type ByteSink, copyBytes, type FieldVisitor, LOOP_COPY_MAX, type ValueVisitor } from './header-output.ts';
 
 // Entry layout in #slots: flags and id, name start, name end, value start, value end.
 const STRIDE = 5;
@@ -42,8 +16,6 @@ const PLAIN = 1 << 18; // in the chunk as `name: value\r\n`, so neighbours can b
 const GONE = 1 << 19;
 const SENSITIVE = 1 << 20; // HPACK's never indexed: no hop may put it into a table
 const NO_BYTES = Buffer.alloc(0);
-/** Below this many bytes a loop beats a call into the runtime. */
-const LOOP_COPY_MAX = 48;
 /** An overlay above it is let go between messages. */
 const OVER_KEPT = 8 * 1024;
 /** Characters that are not written as they are. */
@@ -98,6 +70,16 @@ export class HeaderBlock {
     return true;
   }
 
+  /** Whether the value that `getById` would answer is exactly these bytes. */
+  valueIs(id: number, bytes: Buffer): boolean {
+    const s = this.#findId(id, 0);
+    if (s < 0) return false;
+    const start = this.#slots[s + 3] as number;
+    const end = this.#slots[s + 4] as number;
+    if (end - start !== bytes.length) return false;
+    return bytes.compare(((this.#slots[s] as number) & VALUE_OVER) !== 0 ? this.#over : this.#base, start, end) === 0;
+  }
+
   values(name: string): string[] {
     const out: string[] = [];
     for (let s = this.#find(name, 0); s >= 0; s = this.#find(name, s + STRIDE)) out.push(this.#value(s));
@@ -143,6 +125,16 @@ export class HeaderBlock {
     }
     this.#replace(s, value);
     for (let more = this.#findId(id, s + STRIDE); more >= 0; more = this.#findId(id, more + STRIDE)) this.#drop(more);
+  }
+
+  /** As `setById`, with bytes that are known to hold no CR, LF or NUL. */
+  setBytesById(id: number, bytes: Buffer): void {
+    this.removeById(id);
+    this.#reserveOver(bytes.length);
+    const start = this.#overLength;
+    bytes.copy(this.#over, start);
+    this.#overLength = start + bytes.length;
+    this.#push(id | NAME_OVER | VALUE_OVER, 0, 0, start, this.#overLength);
   }
 
   add(name: string, value: string): void {
@@ -480,13 +472,3 @@ export class HeaderBlock {
     return start;
   }
 }
-
-const copyBytes = (from: Buffer, start: number, end: number, out: ByteSink): void => {
-  const length = end - start;
-  out.ensure(length);
-  const to = out.buf;
-  const at = out.at;
-  if (length <= LOOP_COPY_MAX) for (let i = 0; i < length; i++) to[at + i] = from[start + i] as number;
-  else from.copy(to, at, start, end);
-  out.at = at + length;
-};

@@ -32,7 +32,7 @@ export const removeHopByHop = (headers: HeaderBlock, keepUpgrade: boolean): void
   headers.removeIds(HOP_BY_HOP);
   if (!keepUpgrade) headers.removeById(H.UPGRADE);
   const te = headers.getById(H.TE);
-  if (te === undefined || te === 'trailers') return;
+  if (te === undefined || (te === 'trailers' && headers.countId(H.TE) === 1)) return;
   const trailers = headers.values('te').some((v) => v.split(',').some((t) => t.split(';')[0]?.trim().toLowerCase() === 'trailers'));
   if (trailers) headers.setById(H.TE, 'trailers');
   else headers.removeById(H.TE);

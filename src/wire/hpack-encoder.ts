@@ -1,8 +1,9 @@
 // HPACK encoding (RFC 7541), made for CPU: no Huffman, one remembered table entry per name, compared by bytes. A value
 // that keeps changing stops being added, credentials are never added and go out as never indexed, a field that came
 // never indexed stays so. Writes to a byte sink; connection-specific fields are left out.
-import type { ByteSink, FieldVisitor } from './header-block.ts';
+
 import { bytesOfId, H, HASH_SEED, hashStep, NAME_ID_COUNT, nameOfId } from './header-name.ts';
+import type { ByteSink, FieldVisitor } from './header-output.ts';
 import { bytesOfCode, HpackTable, P_METHOD, P_PATH, P_SCHEME, P_STATUS, STATIC_COUNT, staticIndexOfName } from './hpack-table.ts';
 
 /** Added while the value stays, or while it is worth a try. */

@@ -20,6 +20,7 @@ const BAD_TE = problem(501, 'http1.invalid_transfer_encoding', 'Transfer-Encodin
 const TE_IN_HTTP10 = problem(400, 'http1.transfer_encoding_not_allowed', 'Transfer-Encoding in an HTTP/1.0 message');
 const TE_NOT_ALLOWED = problem(400, 'http1.transfer_encoding_not_allowed', 'Transfer-Encoding in a response that has no body');
 const CL_NOT_ALLOWED = problem(400, 'http1.content_length_not_allowed', 'Content-Length in a response that has no body');
+const NO_PROTOCOL = codecError('101 that names no protocol');
 const CONNECT_BODY = problem(400, 'http1.body_disallowed', 'CONNECT with a body');
 const LOW_VERSION = problem(426, 'low_version', 'HTTP/1.0 is not accepted');
 const NO_HOST = problem(400, 'missing_host_header', 'no Host header');
@@ -29,7 +30,10 @@ const NO_TARGET = codecError('request target has none of its forms');
 const INVALID_URL = problem(400, 'http1.invalid_url', 'request target is not valid');
 const INVALID_AUTHORITY = problem(400, 'http.invalid_authority', 'authority has bytes it must not have');
 
-/** Fills `out`; the problem when the request must be refused. */
+/**
+ * Fills `out`; the problem when the request must be refused. A request with a body asks for no other protocol (a server may ignore that it
+ * does, RFC 9110 7.8): a server that stays with HTTP would take what stands behind the head for a request.
+ */
 export const requestFraming = (
   method: string,
   versionMinor: number,
@@ -50,12 +54,16 @@ export const requestFraming = (
     if (fault !== undefined) return fault;
     if (method === 'CONNECT') return BAD_TE;
     out.bodyKind = 'chunked';
+    out.upgrade = false;
     return undefined;
   }
   const length = contentLength(headers, cl as string);
   if (typeof length !== 'number') return length;
   if (method === 'CONNECT' && length > 0) return CONNECT_BODY;
-  if (length > 0) out.bodyKind = 'length';
+  if (length > 0) {
+    out.bodyKind = 'length';
+    out.upgrade = false;
+  }
   out.contentLength = length;
   return undefined;
 };
@@ -73,6 +81,14 @@ export const responseFraming = (
   const cl = headers.getById(H.CONTENT_LENGTH);
   out.bodyKind = 'none';
   out.contentLength = 0;
+  if (method === 'CONNECT' && status >= 200 && status < 300) {
+    // RFC 9110 9.3.6: neither says anything here.
+    if (te !== undefined) headers.removeById(H.TRANSFER_ENCODING);
+    if (cl !== undefined) headers.removeById(H.CONTENT_LENGTH);
+    out.upgrade = true;
+    return undefined;
+  }
+  if (status === 101 && !out.upgrade) return NO_PROTOCOL;
   if (te !== undefined) {
     const fault = chunkedOnly(headers, te, cl !== undefined, versionMinor);
     if (fault !== undefined) return fault;
@@ -83,11 +99,9 @@ export const responseFraming = (
     if (typeof parsed !== 'number') return parsed;
     length = parsed;
   }
-  const tunnel = method === 'CONNECT' && status >= 200 && status < 300;
-  if (status < 200 || status === 204 || tunnel) {
+  if (status < 200 || status === 204) {
     if (te !== undefined) return TE_NOT_ALLOWED;
     if (length > 0) return CL_NOT_ALLOWED;
-    if (tunnel) out.upgrade = true;
     return undefined;
   }
   out.contentLength = length;
@@ -185,7 +199,7 @@ export const requestTarget = (
   if (method === 'CONNECT') {
     out.authority = target;
     out.path = '';
-    return /^(?:[^:[\]@/?#]+|\[[0-9a-fA-F:.]+\]):\d{1,5}$/.test(target) && validAuthority(target) ? undefined : INVALID_URL;
+    return /:\d+$/.test(target) && hostAndPort(target) ? undefined : INVALID_URL;
   }
   if (target.charCodeAt(0) === 47) return undefined;
   if (target === '*') return method === 'OPTIONS' ? undefined : INVALID_URL;
@@ -199,12 +213,30 @@ const absoluteForm = (target: string, out: RequestTarget): Http1Problem | undefi
   const authority = parts[2] as string;
   if (scheme !== 'http' && scheme !== 'https') return problem(400, 'http1.invalid_scheme', 'scheme is neither http nor https');
   if (!validAuthority(authority)) return INVALID_AUTHORITY;
+  if (!hostAndPort(authority)) return INVALID_URL;
   const rest = parts[3] ?? '/';
   out.scheme = scheme;
   out.authority = authority;
   // `?query` alone stays and finds no route, as in Envoy.
   out.path = rest;
   return undefined;
+};
+
+/** A name or address, perhaps a port; as Envoy, names in a target have letters, digits, dots and hyphens alone. */
+const hostAndPort = (text: string): boolean => {
+  const parts = /^(?:[A-Za-z0-9.-]+|\[([0-9a-fA-F:.]+)\])(?::(\d+))?$/.exec(text);
+  return parts !== null && Number(parts[2] ?? 0) <= 65_535 && (parts[1] === undefined || ipv6(parts[1]));
+};
+
+const ipv6 = (text: string): boolean => {
+  const sides = text.replace(/(?<=:)\d{1,3}(?:\.\d{1,3}){3}$/, '0:0').split('::');
+  let groups = 0;
+  for (const side of sides) {
+    if (side === '') continue;
+    if (!/^[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4})*$/.test(side)) return false;
+    groups += side.split(':').length;
+  }
+  return sides.length === 1 ? groups === 8 : sides.length === 2 && groups < 8;
 };
 
 const validAuthority = (text: string): boolean => {

@@ -4,7 +4,7 @@
 // Names are lower-cased in place, so the chunk is changed. Never looks at what a header means (http1-framing.ts does).
 import { COLON, CR, HTAB, LF, SP, TARGET_BYTE, TOKEN_LOWER, VALUE_BYTE } from './byte-tables.ts';
 import type { HeaderBlock } from './header-block.ts';
-import { HASH_SEED, hashStep, idOfBytes } from './header-name.ts';
+import { H, HASH_SEED, hashStep, idOfBytes } from './header-name.ts';
 import { codecError, HEAD_TOO_LARGE, type Http1Problem, invalidCharacters, problem, TOO_MANY_HEADERS } from './http1-problem.ts';
 import { HEAD_BYTES_MAX, HEADER_COUNT_MAX, LEADING_EMPTY_LINES_MAX } from './limits.ts';
 
@@ -36,6 +36,11 @@ const RARE_METHODS: ReadonlySet<string> = new Set(
 /** Longer than any registered method; bounds what a hostile client makes us log. */
 const METHOD_BYTES_MAX = 64;
 
+/** Metadata that is remembered for the next head, and how often a connection may bring others. */
+const LEARNT_BYTES_MIN = 64;
+const LEARNT_BYTES_MAX = 4096;
+const LEARNT_TIMES_MAX = 8;
+
 export class HeadReader {
   method = '';
   target = '';
@@ -62,6 +67,9 @@ export class HeadReader {
   #at = 0; // start of the line to read next
   #joined = NO_BYTES;
   #joinedLength = 0;
+  /** The peer's metadata as it came last: long, and the same in every head of a connection. */
+  #metadata = NO_BYTES;
+  #metadataLearnt = 0;
 
   constructor(limits: HeadLimits) {
     this.#bytesMax = limits.headBytesMax ?? HEAD_BYTES_MAX;
@@ -210,7 +218,7 @@ export class HeadReader {
       for (let i = at; i < end; i++) if (buf[i] === LF) return this.#fail(codecError('status line too short'));
       return HEAD_MORE;
     }
-    const minor = versionMinorAt(buf, at);
+    const minor = versionMinorAt(buf, at, 9);
     if (minor < 0 || buf[at + 8] !== SP) return this.#fail(codecError('no HTTP version in the status line'));
     const a = (buf[at + 9] as number) - 48;
     const b = (buf[at + 10] as number) - 48;
@@ -225,7 +233,8 @@ export class HeadReader {
     if (buf[i] !== CR || buf[i + 1] !== LF) return this.#lineEndFault(buf[i] as number);
     this.statusCode = a * 100 + b * 10 + c;
     this.reason = i > reasonStart ? buf.toString('latin1', reasonStart, i) : '';
-    this.versionMinor = minor;
+    // RFC 9110 2.5: a later minor version is read as the last one known.
+    this.versionMinor = minor > 1 ? 1 : minor;
     return i + 2;
   }
 
@@ -250,6 +259,10 @@ export class HeadReader {
     const nameEnd = i++;
     while (i < end && (buf[i] === SP || buf[i] === HTAB)) i++;
     const valueStart = i;
+    const id = idOfBytes(buf, at, nameEnd, hash);
+    const isMetadata = id === H.X_ENVOY_PEER_METADATA;
+    if (isMetadata) i = this.#behindKnown(buf, i, end);
+    const unknown = isMetadata && i === valueStart;
     while (i < end && VALUE_BYTE[buf[i] as number] === 1) i++;
     if (i >= end) return HEAD_MORE;
     if (buf[i] !== CR) return this.#lineEndFault(buf[i] as number);
@@ -263,9 +276,22 @@ export class HeadReader {
       return this.#fail(problem(400, 'http1.unexpected_underscore', 'header name with an underscore'));
     }
     const plain = valueStart === nameEnd + 2 && buf[nameEnd + 1] === SP && valueEnd === i;
-    const id = idOfBytes(buf, at, nameEnd, hash);
+    if (unknown) this.#learn(buf, valueStart, valueEnd);
     (this.#headers as HeaderBlock).pushRange(id, at, nameEnd, valueStart, valueEnd, plain);
     return i + 2;
+  }
+
+  /** Where looking at bytes goes on: those that were looked at in an earlier head are compared as a whole. */
+  #behindKnown(buf: Buffer, at: number, end: number): number {
+    const length = this.#metadata.length;
+    return length > 0 && at + length < end && this.#metadata.compare(buf, at, at + length) === 0 ? at + length : at;
+  }
+
+  #learn(buf: Buffer, start: number, end: number): void {
+    const length = end - start;
+    if (length < LEARNT_BYTES_MIN || length > LEARNT_BYTES_MAX || this.#metadataLearnt >= LEARNT_TIMES_MAX) return;
+    this.#metadataLearnt++;
+    this.#metadata = Buffer.from(buf.subarray(start, end));
   }
 
   #noteCase(buf: Buffer, at: number, end: number): boolean {
@@ -308,12 +334,12 @@ export class HeadReader {
   }
 }
 
-/** 0 or 1 of "HTTP/1.x" at `at`, -1 for anything else. */
-const versionMinorAt = (buf: Buffer, at: number): number => {
+/** x of "HTTP/1.x" at `at`, at most `most`; -1 for anything else. */
+const versionMinorAt = (buf: Buffer, at: number, most = 1): number => {
   if (buf[at] !== 72 || buf[at + 1] !== 84 || buf[at + 2] !== 84 || buf[at + 3] !== 80 || buf[at + 4] !== 47) return -1;
   if (buf[at + 5] !== 49 || buf[at + 6] !== 46) return -1;
   const minor = (buf[at + 7] as number) - 48;
-  return minor === 0 || minor === 1 ? minor : -1;
+  return minor >= 0 && minor <= most ? minor : -1;
 };
 
 /** The common methods without making a string; '' for another. Methods are case-sensitive. */

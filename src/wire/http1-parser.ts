@@ -103,6 +103,10 @@ export class Http1Parser implements Framing, RequestTarget {
   get idle(): boolean {
     return this.#state === READY || this.#state === PAUSED;
   }
+  /** Some of a head has come. */
+  get inHead(): boolean {
+    return this.#state === HEAD;
+  }
   /** A message ended (or an upgrade began) and `resume()` has not been called. */
   get paused(): boolean {
     return this.#state === PAUSED;

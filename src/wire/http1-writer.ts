@@ -2,8 +2,9 @@
 // views: a slab is never overwritten, so a view may wait in a socket's queue as long as it must. Body bytes are the
 // caller's: it writes `[head, body]` or `[chunkStart(n), body, CRLF]`, or appends a small body to the head.
 // It decides nothing: which headers go is the block's content and the skip rule.
-import type { ByteSink, HeaderBlock } from './header-block.ts';
+import type { HeaderBlock } from './header-block.ts';
 import { bytesOfId } from './header-name.ts';
+import type { ByteSink } from './header-output.ts';
 import { WRITER_SLAB_BYTES } from './limits.ts';
 
 export const CRLF_BYTES: Buffer = Buffer.from('\r\n');

@@ -6,7 +6,7 @@ import type { HeaderBlock } from './header-block.ts';
 import { bytesOfId, H, NAME_ID_COUNT } from './header-name.ts';
 import type { FieldSink } from './hpack-decoder.ts';
 import { bytesOfCode, P_AUTHORITY, P_METHOD, P_PATH, P_PROTOCOL, P_SCHEME, P_STATUS, P_UNKNOWN } from './hpack-table.ts';
-import { CONTENT_LENGTH_DIGITS_MAX } from './limits.ts';
+import { CONTENT_LENGTH_DIGITS_MAX, HEADER_COUNT_MAX } from './limits.ts';
 
 export const REQUEST = 0;
 export const RESPONSE = 1;
@@ -18,13 +18,14 @@ export const DISCARD = 3;
 export const FINE = 0;
 export const BAD_FIELD = 1;
 export const BAD_MESSAGE = 2;
-/** Its reason is Envoy's detail. */
+/** Larger than this side takes, or not wanted: the stream's end alone. Its reason is Envoy's detail. */
 export const TOO_LARGE = 3;
 
 const SLAB_FIRST = 1024;
 const SLAB_BYTES = 16 * 1024;
 const NO_BYTES: Buffer = Buffer.alloc(0);
 const ZERO = 48;
+const UNDERSCORE = 95;
 const MISSING = '\0'; // of a pseudo field: no value a peer can send
 
 const FORBIDDEN = 1;
@@ -41,6 +42,12 @@ rules[H.HOST] = HOST;
 /** As a request target, and obs-text, which Envoy lets pass in :path. */
 const PATH_BYTE = Uint8Array.from(TARGET_BYTE, (good, byte) => (byte >= 0x80 ? 1 : good));
 
+export interface HeadOptions {
+  readonly maxHeaderCount?: number | undefined;
+  readonly allowConnect?: boolean | undefined;
+  readonly underscores?: 'reject' | 'drop' | undefined;
+}
+
 export class HeadCollector implements FieldSink {
   buf: Buffer = NO_BYTES;
   at = 0;
@@ -55,9 +62,11 @@ export class HeadCollector implements FieldSink {
   status = 0;
   contentLength = -1;
 
+  readonly #client: boolean;
   readonly #bytesMax: number;
   readonly #countMax: number;
   readonly #allowConnect: boolean;
+  readonly #underscores: 'reject' | 'drop' | undefined;
   #kind = DISCARD;
   #block: HeaderBlock | undefined;
   #headStart = 0;
@@ -65,15 +74,19 @@ export class HeadCollector implements FieldSink {
   #count = 0;
   #cookies = 0;
   #regularSeen = false;
+  #hostSeen = false;
   #hostIsAuthority = false;
   #goodPath = '';
   #goodAuthority = '';
   #goodMethod = 'GET';
 
-  constructor(bytesMax: number, countMax: number, allowConnect: boolean) {
+  /** `client`: reads responses. */
+  constructor(client: boolean, bytesMax: number, options: HeadOptions) {
+    this.#client = client;
     this.#bytesMax = bytesMax;
-    this.#countMax = countMax;
-    this.#allowConnect = allowConnect;
+    this.#countMax = options.maxHeaderCount ?? HEADER_COUNT_MAX;
+    this.#allowConnect = !client && options.allowConnect === true;
+    this.#underscores = options.underscores;
   }
 
   /** `block` undefined for DISCARD. */
@@ -89,7 +102,7 @@ export class HeadCollector implements FieldSink {
     this.status = 0;
     this.contentLength = -1;
     this.#bytes = this.#count = this.#cookies = 0;
-    this.#regularSeen = this.#hostIsAuthority = false;
+    this.#regularSeen = this.#hostSeen = this.#hostIsAuthority = false;
   }
 
   ensure(bytes: number): void {
@@ -120,6 +133,10 @@ export class HeadCollector implements FieldSink {
     this.#size((code === 0 ? nameEnd - nameStart : bytesOfId(code).length) + valueEnd - valueStart);
     if (this.full) return;
     this.#regularSeen = true;
+    if (code === 0 && this.#underscores !== undefined && this.buf.subarray(nameStart, nameEnd).includes(UNDERSCORE)) {
+      if (this.#underscores === 'reject') this.#fail(TOO_LARGE, 'http2.unexpected_underscore');
+      return;
+    }
     if (bad) {
       this.#fail(BAD_FIELD, 'control character in a field value');
       return;
@@ -206,6 +223,8 @@ export class HeadCollector implements FieldSink {
       return false;
     }
     if (rule === HOST && this.#kind === REQUEST) return this.#host(start, end);
+    // A server that merges trailers into the head would route by it.
+    if (rule === HOST && this.#kind === TRAILERS && !this.#client) return false;
     if (rule === COOKIE) this.#cookies++;
     else if (rule === TE) {
       if (bytes.toString('latin1', start, end).toLowerCase() !== 'trailers') this.#fail(BAD_FIELD, 'te other than trailers');
@@ -224,10 +243,13 @@ export class HeadCollector implements FieldSink {
 
   /** A host field stands in for :authority and says nothing beside it (RFC 9113 8.3.1); it does not go on as a field. */
   #host(start: number, end: number): boolean {
-    if (this.authority !== MISSING && !this.#hostIsAuthority) return false;
     const text = this.buf.toString('latin1', start, end);
-    if (this.#hostIsAuthority || !allOf(text, AUTHORITY_BYTE))
-      this.#fail(BAD_FIELD, 'host fields without :authority are two, or one that is no authority');
+    if (this.#hostSeen || text === '' || !allOf(text, AUTHORITY_BYTE)) {
+      this.#fail(BAD_FIELD, 'a host field that is no authority, or two of them');
+      return false;
+    }
+    this.#hostSeen = true;
+    if (this.authority !== MISSING) return false;
     this.authority = text;
     this.#hostIsAuthority = true;
     return false;
@@ -242,7 +264,7 @@ export class HeadCollector implements FieldSink {
   #finishRequest(): void {
     const connect = this.method === 'CONNECT';
     if (connect && this.protocol === MISSING) {
-      if (this.scheme !== MISSING || this.path !== MISSING || this.authority === MISSING)
+      if (this.scheme !== MISSING || this.path !== MISSING || this.#hostIsAuthority || given(this.authority) === '')
         this.#fail(BAD_MESSAGE, 'CONNECT takes :authority only');
       return;
     }

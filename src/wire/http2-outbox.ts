@@ -1,6 +1,6 @@
 // Frames on their way out: written one behind the other into slabs that are never overwritten, large body pieces by
 // reference between them. Counts what waits, so that whoever fills it can stop.
-import type { ByteSink } from './header-block.ts';
+import type { ByteSink } from './header-output.ts';
 import { COPY_BELOW, F_END_HEADERS, F_END_STREAM, FRAME_HEAD_BYTES, T_CONTINUATION } from './http2-frame.ts';
 
 const SLAB_FIRST = 512;

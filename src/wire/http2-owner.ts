@@ -44,6 +44,8 @@ export interface Http2Problem {
 export interface Http2Options extends LocalSettings, FloodLimits {
   readonly maxHeadBytes?: number | undefined;
   readonly maxHeaderCount?: number | undefined;
+  /** What becomes of field names with `_` (headers_with_underscores_action). Default: they go on. */
+  readonly underscores?: 'reject' | 'drop' | undefined;
   /** An invalid message ends its stream only, not the connection (override_stream_error_on_invalid_http_message). */
   readonly streamErrorOnInvalidMessage?: boolean | undefined;
 }

@@ -29,7 +29,7 @@ import type { Http2Sender } from './http2-sender.ts';
 import { frameMax, PeerSettings, tableSize } from './http2-settings.ts';
 import { CLOSED, HEAD_SEEN, HEAD_SENT, type Http2Stream, REMOTE_DONE } from './http2-stream.ts';
 import type { Http2Streams } from './http2-streams.ts';
-import { HEAD_BYTES_MAX, HEADER_COUNT_MAX } from './limits.ts';
+import { HEAD_BYTES_MAX } from './limits.ts';
 
 /** Frames waiting below which the limits on them need no look. */
 const FEW_FRAMES = 100;
@@ -73,7 +73,7 @@ export class Http2Receiver implements FrameSink {
     this.#reader = new FrameReader(this, !client, frameMax(options));
     this.#decoder = new HpackDecoder(Math.max(HEADER_TABLE_DEFAULT, this.#tableSize));
     const headBytes = options.maxHeadBytes ?? HEAD_BYTES_MAX;
-    this.#head = new HeadCollector(headBytes, options.maxHeaderCount ?? HEADER_COUNT_MAX, !client && options.allowConnect === true);
+    this.#head = new HeadCollector(client, headBytes, options);
     this.#block = new HeadBlock(headBytes);
     this.#streamLimit = options.maxConcurrentStreams ?? MAX_CONCURRENT_DEFAULT;
   }

@@ -2,7 +2,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CEL_NAMES } from '../../src/api/values/cel-attributes.ts';
 import { checkCel } from '../../src/api/values/cel-text.ts';
+import { CEL_ATTRIBUTES } from '../../src/plan/cel/attributes.ts';
 import { refused, taken, warned } from './spec-verdicts.ts';
 
 test('what a Telemetry is about', () => {
@@ -49,6 +51,25 @@ test('access logs', () => {
   refused('Telemetry', filter('response.code >='), /accessLogging\[0\]\.filter\.expression: must be a valid CEL expression, column 17/);
   refused('Telemetry', '{accessLogging: [{filter: {}}]}', /CEL expression/);
   refused('Telemetry', "{accessLogging: [{providers: [{name: ''}]}]}", /empty/);
+});
+
+test('an attribute that nobody has is told, where it stands', () => {
+  const filter = (text: string): string => `{accessLogging: [{filter: {expression: ${JSON.stringify(text)}}}]}`;
+  const label = (text: string): string => `{metrics: [{overrides: [{tagOverrides: {a: {value: ${JSON.stringify(text)}}}}]}]}`;
+  taken(
+    'Telemetry',
+    filter('response.flags != 0 && xds.listener_direction == 1'),
+    filter("request.headers['response.none'] == 'xds.none' && metadata.response.none"),
+    label("xds.upstream_host_metadata.filter_metadata['istio'].workload"),
+    label('filter_state.downstream_peer.none'),
+  );
+  warned('Telemetry', filter('response.duration > 1'), /accessLogging\[0\]\.filter\.expression: no attribute is called response\.duration/);
+  warned('Telemetry', label('xds.clustername'), /tagOverrides\.a\.value: no attribute is called xds\.clustername/);
+});
+
+test('the attributes that are known are those that sidecars have', () => {
+  for (const [root, names] of Object.entries(CEL_NAMES))
+    assert.deepEqual([...names].toSorted(), Object.keys(CEL_ATTRIBUTES[root] ?? {}).toSorted(), root);
 });
 
 test('expressions: what the grammar knows', () => {

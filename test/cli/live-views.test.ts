@@ -300,7 +300,7 @@ describe('commands', () => {
     answers.tap = (response) => {
       response.write('{"tap":{"open":true}}\n', () => response.destroy());
     };
-    const lost = await skein('tap', 'payment-v1-0');
+    const lost = await skein('tap', 'payment-v1-0', '--wait', '0s');
     assert.deepEqual([lost.code, /was cut off/.test(lost.err)], [1, true]);
     for (const bad of [
       ['--status', 'bad'],
@@ -430,6 +430,14 @@ describe('text', () => {
     assert.deepEqual([milliseconds(1.25), milliseconds(999), milliseconds(12_345), milliseconds(null)], ['1.3ms', '999ms', '12.3s', '-']);
     assert.deepEqual([rate(0), rate(0.5), rate(55.55), rate(1234.5)], ['0', '0.50', '55.5', '1235']);
     assert.deepEqual([bytes(0), bytes(999), bytes(1500), bytes(2_000_000)], ['0B', '999B', '1.5KB', '2.0MB']);
+  });
+
+  test('a trace is in order though it is deeper than the stack', () => {
+    const deep = Array.from({ length: 20_000 }, (_, i) => span(`s${i}`, i === 0 ? '' : `s${i - 1}`, 'client', 's', 'n', i, 10, 200));
+    assert.deepEqual(
+      inOrder(deep).map((line) => line.depth),
+      deep.map((_, i) => i),
+    );
   });
 
   test('a waterfall fits, keeps every span, and survives circles and spans without a parent', () => {

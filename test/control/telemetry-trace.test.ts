@@ -9,7 +9,7 @@ import type { RecentRequest } from '../../src/control/telemetry/recent-requests.
 import type { ReportedSpan } from '../../src/control/telemetry/recent-spans.ts';
 import { NOBODY } from '../../src/control/telemetry/speaker.ts';
 import { summaryRows } from '../../src/control/telemetry/summary.ts';
-import { buildTrace } from '../../src/control/telemetry/trace.ts';
+import { buildTrace, type Trace } from '../../src/control/telemetry/trace.ts';
 
 const T = Date.UTC(2030, 0, 1);
 const party = (workload: string) => ({ ...NOBODY, workload, namespace: 'shop' });
@@ -192,4 +192,124 @@ test('what an application reports elsewhere is told of as missing, and its calls
   const trace = buildTrace(traceId, requests, reported, requests);
   assert.deepEqual([trace?.spans[1]?.parentSpanId, trace?.partial], ['01', false]);
   assert.match(trace?.notes.join() ?? '', /a span of web\.shop itself was not told of/);
+});
+
+const reportedSpan = (spanId: string, parentSpanId: string, startMs: number, durationMs = 10): ReportedSpan => ({
+  ...{ traceId: 'd'.repeat(32), spanId, parentSpanId, kind: 'internal', name: spanId, service: 'web.shop', teller: 'web.shop' },
+  ...{ sidecar: false, startUs: (T + startMs) * 1000, durationUs: durationMs * 1000, failed: false, attributes: {} },
+});
+
+/** Every span has at most one parent, which is there, and none is its own ancestor. */
+const assertForest = (trace: Trace | undefined): void => {
+  const byId = new Map((trace?.spans ?? []).map((s) => [s.spanId, s]));
+  for (const span of trace?.spans ?? []) {
+    const seen = new Set<string>();
+    for (let at = byId.get(span.spanId); at !== undefined; at = byId.get(at.parentSpanId)) {
+      assert.ok(!seen.has(at.spanId), `${span.spanId} is its own ancestor`);
+      seen.add(at.spanId);
+      assert.ok(at.parentSpanId === '' || byId.has(at.parentSpanId), `${at.spanId} hangs in the air`);
+    }
+  }
+};
+
+test('spans that name each other as parents, or themselves, are a trace that begins with the first, and says so', () => {
+  const circle = [reportedSpan('a', 'c', 5), reportedSpan('b', 'a', 1), reportedSpan('c', 'b', 3)];
+  const trace = buildTrace('d'.repeat(32), [], [...circle, reportedSpan('leaf', 'b', 8), reportedSpan('own', 'own', 9)], []);
+  assertForest(trace);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.spanId, s.parentSpanId]),
+    [
+      ['b', ''],
+      ['c', 'b'],
+      ['a', 'c'],
+      ['leaf', 'b'],
+      ['own', ''],
+    ],
+  );
+  assert.equal(trace?.partial, true);
+  assert.match(trace?.notes.join() ?? '', /a span of web\.shop named its own descendant as parent/);
+});
+
+test('a workload that calls itself causes its own call, and not the other way round', () => {
+  const requests = [
+    told('destination', ['edge', 'web'], [9, 12]),
+    told('source', ['web', 'web'], [10, 10]),
+    told('destination', ['web', 'web'], [10, 8]),
+  ];
+  const trace = buildTrace('r1', requests, [], requests);
+  assertForest(trace);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.kind, s.durationUs, trace.spans.findIndex((other) => other.spanId === s.parentSpanId)]),
+    [
+      ['server', 12_000, -1],
+      ['client', 10_000, 0],
+      ['server', 8000, 1],
+    ],
+  );
+  assert.equal(trace?.partial, false);
+});
+
+test('a server’s clock that is a little early hides nobody’s caller', () => {
+  const requests = [told('source', ['web', 'order'], [10, 10]), told('destination', ['web', 'order'], [7, 9])];
+  const trace = buildTrace('r1', requests, [], requests);
+  assert.deepEqual(
+    trace?.spans.map((s) => [s.kind, s.parentSpanId === '']),
+    [
+      ['server', false],
+      ['client', true],
+    ],
+  );
+});
+
+test('many spans without a parent are counted, not listed', () => {
+  const trace = buildTrace(
+    'd'.repeat(32),
+    [],
+    Array.from({ length: 500 }, (_, i) => reportedSpan(`s${i}`, `lost${i}`, i)),
+    [],
+  );
+  assertForest(trace);
+  assert.ok((trace?.notes.length ?? 0) < 30);
+  assert.match(trace?.notes.join() ?? '', /479 more have no parent here/);
+});
+
+test('calls of other traces are counted once, however many requests were being served', () => {
+  const own = [told('destination', ['edge', 'web'], [0, 50]), told('destination', ['edge', 'web'], [5, 100])];
+  const calls = [
+    told('source', ['web', 'order'], [10, 5]),
+    told('source', ['web', 'order'], [60, 5]),
+    told('source', ['web', 'order'], [120, 5]),
+  ];
+  const trace = buildTrace('r1', own, [], [...own, ...calls.map((r) => ({ ...r, requestId: 'r2' }))]);
+  assert.deepEqual(
+    trace?.notes.filter((n) => n.includes('another trace')),
+    ['web.shop made 2 requests with another trace meanwhile: does it hand x-request-id and traceparent on?'],
+  );
+});
+
+test('the work for a trace grows with its spans, not with their square', () => {
+  let looks = 0;
+  const watched = (request: RecentRequest): RecentRequest =>
+    new Proxy(request, {
+      get: (target, name) => {
+        looks++;
+        return Reflect.get(target, name);
+      },
+    });
+  /** All of the same workloads at the same time; `apart`: calls of other traces besides. */
+  const work = (n: number, ids: boolean, apart: boolean): number => {
+    const own = Array.from({ length: n }, (_, i) => {
+      const named = ids ? { spanId: `s${i}`, parentSpanId: `s${i + 1}` } : {};
+      return watched(told(i % 2 === 0 ? 'source' : 'destination', ['web', apart ? 'web' : 'order'], [i / n, 50], named));
+    });
+    const others = own.map((r) => watched({ ...r, requestId: 'r2', reporter: 'source', parentSpanId: '' }));
+    looks = 0;
+    assertForest(buildTrace('r1', own, [], others));
+    return looks;
+  };
+  for (const ids of [false, true])
+    for (const apart of [false, true]) {
+      const ratio = work(2000, ids, apart) / work(250, ids, apart);
+      assert.ok(ratio < 16, `eight times the spans, ${ratio} times the work`);
+    }
 });

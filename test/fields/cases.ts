@@ -60,6 +60,7 @@ import {
   upstreamStream,
 } from './cases/clusters.ts';
 import { COMPILED_CASES } from './cases/compiled-settings.ts';
+import { COMPRESSION_CASES } from './cases/compression.ts';
 import { extAuthzConnections, extAuthzGrpc, extAuthzHttp, extAuthzModes } from './cases/external-authorization.ts';
 import { chainMatching, inspectors } from './cases/filter-chains.ts';
 import { cors, faults, filterSwitches } from './cases/filters.ts';
@@ -129,6 +130,7 @@ import {
   logText,
 } from './cases/logs.ts';
 import { metadataMatching } from './cases/metadata.ts';
+import { ORIGIN_AND_METADATA_CASES } from './cases/origins-and-metadata.ts';
 import { POLICY_EDGE_CASES } from './cases/policy-edges.ts';
 import { policyConnectionRates, policyLocalLimits } from './cases/policy-local-limits.ts';
 import { policyLimitActions, policyLimitAnswers, policyLimitAtEnd, policyLimitRules } from './cases/policy-rate-limits.ts';
@@ -332,6 +334,8 @@ export const CASES: readonly FieldCase[] = [
   filtersTime,
   filtersGoOn,
   ...HTTP_MUTATION_CASES,
+  ...COMPRESSION_CASES,
+  ...ORIGIN_AND_METADATA_CASES,
   pipes,
   statPrefix,
   names,

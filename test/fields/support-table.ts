@@ -45,6 +45,7 @@ export const RESOURCES: readonly string[] = [
 const UNDERSTOOD: readonly string[] = [
   'envoy.config.route.v3.FilterConfig',
   'envoy.extensions.filters.http.buffer.v3.BufferPerRoute',
+  'envoy.extensions.filters.http.compressor.v3.CompressorPerRoute',
   'envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute',
   'envoy.extensions.filters.http.cors.v3.CorsPolicy',
   'envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig',

@@ -55,6 +55,7 @@ describe('certificate requests', () => {
     uriSans: [],
     otherSans: [],
     asksForCa: false,
+    asksTwice: false,
     ...extra,
   });
 
@@ -72,6 +73,7 @@ describe('certificate requests', () => {
     assert.equal(refused({ uriSans: ['spiffe://cluster.local/ns/production/sa/other'] }), 'forbidden');
     assert.equal(refused({ otherSans: ['dns:payment'] }), 'forbidden');
     assert.equal(refused({ asksForCa: true }), 'forbidden');
+    assert.equal(refused({ asksTwice: true }), 'invalid');
     assert.equal(refused({ signatureValid: false }), 'invalid');
     assert.equal(refused({ key: { kind: 'rsa', bits: 1024 } }), 'invalid');
     assert.equal(refused({ key: { kind: 'ec', curve: 'P-521' } }), 'invalid');

@@ -1,8 +1,11 @@
 // Expressions of access log filters: what they mean, what has no value, what is refused.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { compileCel } from '../../src/plan/cel/compile.ts';
+import { celText } from '../../src/plan/cel/attributes.ts';
+import { compileCel, compileCelOperand, compileCelValue } from '../../src/plan/cel/compile.ts';
+import { parseCel } from '../../src/plan/cel/parse.ts';
 import { PlanError } from '../../src/plan/plan-error.ts';
+import { FLAG } from '../../src/plan/response-flag.ts';
 import { StreamInfo } from '../../src/plan/stream-info.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
 
@@ -95,11 +98,79 @@ describe('refused', () => {
     'request.path.matches(request.method)',
     "request.path.matches('(a')",
     '[1].all(x, x > 0)',
-    'response.flags == 0',
     'xds.node == 1',
+    'xds.listener_direction == 1',
     `${'('.repeat(100)}1${')'.repeat(100)}`,
     `${'!'.repeat(100)}true`,
     `1${' + 1'.repeat(2_000)}`,
   ])
     test(expression.slice(0, 40) || 'nothing', () => assert.throws(() => compileCel(expression, 'expression'), PlanError));
+});
+
+describe('what a label or a log says', () => {
+  const told = new StreamInfo();
+  Object.assign(told, {
+    path: '/a',
+    method: 'GET',
+    responseCode: 503,
+    startTime: 1_767_323_045_678.901,
+    firstUpstreamTxByte: 1_767_323_045_680.151,
+    lastUpstreamTxByte: 1_767_323_045_681,
+    firstUpstreamRxByte: 1_767_323_045_684.5,
+    upstreamClusterRaw: 'outbound|80||a',
+    upstreamCluster: 'a',
+    virtualHostMetadata: { filter_metadata: { own: { vh: 1 } } },
+    upstreamLocality: { locality: { region: 'r', zone: 'z' }, metadata: { filter_metadata: { own: { near: true } } } },
+    downstreamTransportFailureReason: 'TLS_error',
+    filterState: { 'wasm.own': 'kept', peer: { name: 'n' } },
+    upstreamFilterState: { up: 'u' },
+  });
+  told.setFlag(FLAG.UF);
+  told.setFlag(FLAG.URX);
+  const of = { info: told, request: block({ 'x-tag': '1' }), response: undefined, trailers: undefined };
+  of.request.add('x-tag', '2');
+  const place = {
+    node: { id: 'n1', metadata: { LABELS: { app: 'web' } }, locality: { zone: 'own' } },
+    direction: 2,
+    stateOf: (key: string) => (key === 'peer' ? { service: 's' } : undefined),
+  };
+  const VALUES: readonly (readonly [string, string])[] = [
+    ['response.flags', String(2 ** 5 + 2 ** 15)],
+    ['response.flags >= 32 ? "bad" : "good"', 'bad'],
+    ['response.backend_latency', '3.5ms'],
+    ['upstream.cx_pool_ready_duration', '1.25ms'],
+    ['request.time', '2026-01-02T03:04:05.678901+00:00'],
+    ['timestamp("2026-01-02T03:04:05Z")', '2026-01-02T03:04:05+00:00'],
+    ['duration("1h2m3.5s")', '1h2m3.5s'],
+    ['duration("90m")', '1h30m'],
+    ['duration("0s")', '0'],
+    ['duration("7us")', '7us'],
+    ['connection.transport_failure_reason', 'TLS_error'],
+    ['upstream.locality.zone', 'z'],
+    ["xds.upstream_host_locality_metadata.filter_metadata['own'].near", 'true'],
+    ["xds.virtual_host_metadata.filter_metadata['own'].vh", '1'],
+    ['xds.cluster_name', 'outbound|80||a'],
+    ['xds.node.id', 'n1'],
+    ["xds.node.metadata['LABELS'].app", 'web'],
+    ['xds.node.locality.zone', 'own'],
+    ['xds.listener_direction', '2'],
+    ['xds.listener_direction == 2 && has(xds.node.id)', 'true'],
+    ["filter_state['wasm.own']", 'kept'],
+    ['filter_state.peer.service', 's'],
+    ["'peer' in filter_state", 'true'],
+    ["upstream_filter_state['up']", 'u'],
+    ["request.headers['x-tag']", '1,2'],
+    ['1234567.5', '1.23457e+06'],
+    ['0.00001234', '1.234e-05'],
+    ['1.5 + 2.25', '3.75'],
+    ['[1]', 'CelList value'],
+    ['request', 'CelMap value'],
+  ];
+  for (const [expression, expected] of VALUES)
+    test(expression, () => {
+      assert.equal(celText(compileCelOperand(expression, 'at', place)(of)), expected);
+      assert.equal(celText(compileCelValue(parseCel(expression, 'at'), 'at', place)(of)), expected);
+    });
+  for (const expression of ['xds.none', 'none', 'filter_state.none', 'upstream_filter_state.none', 'response.none'])
+    test(`nothing: ${expression}`, () => assert.equal(compileCelOperand(expression, 'at', place)(of), undefined));
 });

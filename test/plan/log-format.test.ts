@@ -133,7 +133,7 @@ test('unknown operators and arguments are refused by field', () => {
     '%REQ(a?b?c)%',
     '%PROTOCOL(x)%',
     '%START_TIME(%Q)%',
-    '%COMMON_DURATION(A:B)%',
+    '%COMMON_DURATION(A)%',
     '%',
     '%req(a)%',
     '%DYNAMIC_METADATA()%',

@@ -173,6 +173,18 @@ const beforeHeaders: readonly FaultRow[] = [
     answerThen('HTTP/1.1 100 Continue\r\n\r\n', end),
   ),
   serve(
+    'reset behind 100 Continue, not tried again',
+    local(503, `${BEFORE} connection termination`, 'UC', AFTER('connection_termination')),
+    answerThen('HTTP/1.1 100 Continue\r\n\r\n', reset),
+    { route: { retry_policy: { retry_on: 'reset,5xx', num_retries: 2 } } },
+  ),
+  serve(
+    '503 behind 100 Continue, not tried again',
+    local(503, 'no', '', 'via_upstream'),
+    (s) => s.write('HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno'),
+    { route: { retry_policy: { retry_on: '5xx', num_retries: 2 } } },
+  ),
+  serve(
     'reset before headers, tried again',
     local(503, `${RETRIED} connection termination`, 'URX,UC', 'upstream_reset_before_response_started{connection_termination}'),
     reset,

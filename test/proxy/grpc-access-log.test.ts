@@ -89,15 +89,18 @@ const flat = (value: unknown, path = ''): Map<string, unknown> => {
   return out;
 };
 
-/** Which our heads tell with their first line, separators and all; and what only Envoy leaves to its codec. */
-const TOLD_OTHERWISE = /header_bytes_(sent|received)$|wire_bytes|response_headers_bytes$/;
+/** What an answer's time upstream, one digit or two, makes of its sizes; Envoy has no words for 418, and counts a body behind an answer to HEAD. */
+const OF_ITS_TIME = /response_headers_bytes$|downstream_header_bytes_sent$|downstream_wire_bytes_sent$/;
+const NEARLY = (what: string, key: string, a: unknown, b: unknown): boolean =>
+  (OF_ITS_TIME.test(key) && Math.abs(Number(a) - Number(b)) <= (what === '/tea' ? 5 : 2)) ||
+  (what === '/web/head' && key.endsWith('upstream_wire_bytes_received'));
 
 const differences = (theirs: readonly Sent[], ours: readonly Sent[]): string[] =>
   theirs.flatMap((entry, i) => {
     const [a, b] = [flat(entry), flat(ours[i])];
     const what = entry['request']?.path ?? 'connection';
     return [...new Set([...a.keys(), ...b.keys()])]
-      .filter((key) => !TOLD_OTHERWISE.test(key) && a.get(key) !== b.get(key))
+      .filter((key) => a.get(key) !== b.get(key) && !NEARLY(what, key, a.get(key), b.get(key)))
       .map((key) => `${what} ${key}: Envoy ${String(a.get(key))}, here ${String(b.get(key))}`);
   });
 
@@ -118,15 +121,6 @@ test('entries of exchanges and connections are those of Envoy, field by field', 
   const connections = (m: LogCollector['messages']) =>
     tcpEntries(m).sort((x, y) => Number('response_flags' in x['common_properties']) - Number('response_flags' in y['common_properties']));
   assert.deepEqual(differences(connections(logsOfEnvoy.messages), connections(logs.messages)), []);
-  const sizes = (m: LogCollector['messages']) =>
-    httpEntries(m)
-      .slice(0, 2)
-      .map(({ common_properties: c, request: r }) => [
-        c.downstream_wire_bytes_received,
-        c.upstream_wire_bytes_received,
-        r.request_headers_bytes,
-      ]);
-  assert.deepEqual(sizes(logs.messages), sizes(logsOfEnvoy.messages));
 });
 
 const overTls = (web: number, logs: number) => {

@@ -2,7 +2,7 @@
 // none, and what an application writes into the headers does not get out.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createPeerMetadata, PEER_METADATA_HEADER, type PeerHeaders } from '../../src/proxy/telemetry/peer-metadata.ts';
+import { createPeerMetadata, PEER_METADATA_HEADER } from '../../src/proxy/telemetry/peer-metadata.ts';
 import { PEER_METADATA_TYPE_URL, peerMetadataFilter } from '../../src/proxy/telemetry/peer-metadata-filter.ts';
 import { Telemetry } from '../../src/proxy/telemetry/telemetry.ts';
 import { HeaderBlock } from '../../src/wire/header-block.ts';
@@ -18,7 +18,7 @@ const nodeOf = (name: string, namespace: string): Node => ({
 const headersOf = (node: Node): string => {
   const block = new HeaderBlock();
   createPeerMetadata(node).addOwn(block);
-  return `${PEER_METADATA_HEADER}: ${(block as PeerHeaders).get(PEER_METADATA_HEADER)}\r\nx-envoy-peer-metadata-id: forged\r\n`;
+  return `${PEER_METADATA_HEADER}: ${block.get(PEER_METADATA_HEADER)}\r\nx-envoy-peer-metadata-id: forged\r\n`;
 };
 const FORGED = headersOf(nodeOf('vault', 'bank'));
 

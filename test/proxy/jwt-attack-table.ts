@@ -3,7 +3,7 @@
 import { createHmac, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import type { JwtAuthentication } from '../../src/xds/gen/types.ts';
 import { bearing, type JwtRequest, provider } from './jwt-rig.ts';
-import { base64url, CLAIMS, ED25519, jwk, mint, OTHER_RSA, P256, P384, RSA, SECRET } from './token-mint.ts';
+import { base64url, CLAIMS, ED25519, jwk, mint, OTHER_RSA, P256, P384, P521, RSA, SECRET } from './token-mint.ts';
 
 export interface Attack {
   readonly name: string;
@@ -320,6 +320,31 @@ function* texts(): Iterable<Attack> {
   yield attack('claims as UTF-16', bytes([...Buffer.from(JSON.stringify(CLAIMS), 'utf16le')]));
 }
 
+function* otherForms(): Iterable<Attack> {
+  const flat = JSON.stringify({ payload: BODY, protected: HEAD, signature: SIGNATURE });
+  const general = JSON.stringify({ payload: BODY, signatures: [{ protected: HEAD, signature: SIGNATURE }] });
+  for (const [what, text] of [
+    ['flattened', flat],
+    ['general', general],
+  ] as const) {
+    yield attack(`a token in ${what} JSON`, text);
+    yield { name: `a token in ${what} JSON as a parameter`, request: { path: `/?access_token=${encodeURIComponent(text)}` } };
+  }
+  for (const rest of [',', ';', '!', ',x', '\u00e9']) yield attack(`${JSON.stringify(rest)} behind`, `${GOOD}${rest}`);
+  yield attack(
+    'a zero byte before the signature',
+    `${HEAD}.${BODY}.${Buffer.concat([Buffer.from([0]), Buffer.from(SIGNATURE, 'base64url')]).toString('base64url')}`,
+  );
+  yield attack('the header below __proto__', headed('{"__proto__":{"alg":"RS256","kid":"rs256"}}'));
+  yield attack('the claims below __proto__', claims(`{"__proto__":{"iss":"${CLAIMS.iss}","aud":"api"}}`));
+  yield attack('a header behind which a zero stands', headed('{"alg":"RS256","kid":"rs256"}\u0000'));
+  yield attack('a key of no set', mint({ alg: 'ES512', kid: 'p521' }, CLAIMS, P521));
+  yield attack('a number without its fraction', withClaim('"n":1.'));
+  yield attack('an empty name twice', withClaim('"":1,"":2'));
+  yield attack('a number of 400 digits', withClaim(`"n":${'9'.repeat(400)}`));
+  yield attack('begins behind its end', withClaim('"nbf":4000000000,"exp":4000000001'));
+}
+
 function* places(): Iterable<Attack> {
   const auth = (value: string, ...more: string[]): JwtRequest => ({ headers: [`authorization: ${value}`, ...more] });
   const BAD = mint(RS, CLAIMS, EVIL);
@@ -347,6 +372,9 @@ function* places(): Iterable<Attack> {
     ['a quoted token', auth(`Bearer "${BAD}"`)],
   ];
   for (const [name, request] of rows) yield { name, request };
+  const empty: JwtRequest = { headers: [`authorization: Bearer ${GOOD}`, 'authorization: '] };
+  yield { name: 'two headers, the last one empty', request: empty, good: true };
+  yield { name: 'two headers, the first one empty', request: auth('', `authorization: Bearer ${GOOD}`), good: true };
 }
 
 export const ATTACKS: readonly Attack[] = [
@@ -360,5 +388,6 @@ export const ATTACKS: readonly Attack[] = [
   ...forms(),
   ...curves(),
   ...texts(),
+  ...otherForms(),
   ...places(),
 ];

@@ -95,6 +95,9 @@ for (const [target, arrives] of [
   ['HTTP://b/c', 'GET b /c '],
   ['http://b:81/c', 'GET b:81 /c '],
   ['http://b//c', 'GET b //c '],
+  ['http://[::1]:81/c', 'GET [::1]:81 /c '],
+  ['http://[::ffff:1.2.3.4]/c', 'GET [::ffff:1.2.3.4] /c '],
+  ['http://b.-/c', 'GET b.- /c '],
   ['https://b/c', 'GET b /c '],
 ] as const)
   table.pass(`absolute form ${target}, another Host`, `GET ${target} HTTP/1.1\r\n${HOST}\r\n${SECOND}`, [arrives, 'GET a /second ']);
@@ -109,6 +112,21 @@ for (const target of [
   'http://b#c',
   'http://b<c/',
   'http://b^/',
+  'http://b:/',
+  'http://b:x/',
+  'http://b:65536/',
+  'http://:80/',
+  'http://b:80:80/',
+  'http://b_c/',
+  'http://b%20c/',
+  'http://b,c/',
+  'http://b;c/',
+  'http://*/',
+  'http://::1/',
+  'http://[::1/',
+  'http://[::1]x/',
+  'http://[:]/',
+  'http://[1::2::3]/',
 ])
   table.refuse(`absolute form ${target}`, `GET ${target} HTTP/1.1\r\n${HOST}\r\n${SECOND}`);
 table.refuse('absolute form with a query and no path', `GET http://b?x HTTP/1.1\r\n${HOST}\r\n`, 404);
@@ -129,8 +147,18 @@ for (const target of [
   'a b:80',
   '*',
   'a:999999',
+  'a:65536',
   '[::1:80',
+  '[:]:80',
+  '[1::2::3]:80',
+  '[1:2:3:4:5:6:7]:80',
+  '[12345::1]:80',
   'a:80:80',
+  'a_b:80',
+  'a%20b:80',
+  "a'b:80",
+  'a,b:80',
+  '*:80',
 ])
   table.refuse(`CONNECT ${target}`, `CONNECT ${target} HTTP/1.1\r\n${HOST}\r\n${SECOND}`, 400, { on: 'upgrade' });
 table.refuse('CONNECT with a body', `CONNECT a:80 HTTP/1.1\r\n${HOST}Content-Length: 3\r\n\r\nabc`, 400, { on: 'upgrade' });

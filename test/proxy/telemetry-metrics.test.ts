@@ -410,6 +410,21 @@ describe('peer metadata', () => {
     assert.equal(reader.readPeer(headers)?.workload ?? '', '');
   });
 
+  test('more peers than are compared byte by byte are told apart, again and again', () => {
+    const reader = createPeerMetadata(node('other', 'v9'));
+    const told = Array.from({ length: 9 }, (_, i) => {
+      const headers = new HeaderBlock();
+      createPeerMetadata(node(`web${i}`, 'v1')).addOwn(headers);
+      return headers;
+    });
+    const first = told.map((headers) => reader.readPeer(headers));
+    assert.deepEqual(
+      first.map((peer) => peer?.workload),
+      told.map((_, i) => `web${i}-v1`),
+    );
+    for (let turn = 0; turn < 3; turn++) for (const [i, headers] of told.entries()) assert.equal(reader.readPeer(headers), first[i]);
+  });
+
   test('the filter does what its configuration says, on either side', () => {
     const client = peerMetadataFilter(createPeerMetadata(node('web', 'v1')));
     const server = peerMetadataFilter(createPeerMetadata(node('payment', 'v2')));

@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Family } from '../../src/base/metrics.ts';
 import { GrpcMessages } from '../../src/plan/grpc-messages.ts';
+import { FLAG } from '../../src/plan/response-flag.ts';
 import { StreamInfo } from '../../src/plan/stream-info.ts';
 import type { ListenerContext } from '../../src/proxy/exchange/observer.ts';
 import { createPeerMetadata } from '../../src/proxy/telemetry/peer-metadata.ts';
@@ -25,9 +26,11 @@ const held = (): number => {
   return process.memoryUsage().heapUsed / 1e6;
 };
 
+const NODE = { id: 'sidecar~1', metadata: { NAME: 'web-1' } };
+
 const rig = (config: PluginConfig, more: readonly AnyMessage[] = [], direction: 'INBOUND' | 'OUTBOUND' = 'OUTBOUND') => {
   const clock = new ManualClock();
-  const telemetry = new Telemetry({ own: createPeerMetadata({}).own, version: '', clock, random: () => 0 });
+  const telemetry = new Telemetry({ own: createPeerMetadata({}).own, version: '', clock, random: () => 0, node: NODE });
   const stats: AnyMessage = { '@type': 'type.googleapis.com/stats.PluginConfig', ...config };
   const context: ListenerContext = {
     kind: 'http',
@@ -103,9 +106,47 @@ describe('labels by expression', () => {
     assert.equal(made['response_code'], '200');
   });
 
+  test('attributes of the answer, the configuration and the proxy itself', () => {
+    const made = labels(
+      {
+        metrics: [
+          {
+            name: 'requests_total',
+            dimensions: {
+              flags: 'string(response.flags)',
+              bad: 'response.flags >= 4 ? "yes" : "no"',
+              cluster: 'xds.cluster_name',
+              route: 'xds.route_name',
+              host: "xds.upstream_host_metadata.filter_metadata['istio'].workload",
+              place: 'upstream.locality.zone',
+              direction: 'string(xds.listener_direction)',
+              proxy: 'xds.node.id',
+              name: "xds.node.metadata['NAME']",
+              peer: 'filter_state.upstream_peer.service',
+              none: 'xds.none',
+            },
+          },
+        ],
+      },
+      (info) => {
+        info.setFlag(FLAG.UT);
+        info.upstreamCluster = info.upstreamClusterRaw;
+        info.routeName = 'r';
+        info.upstreamHostMetadata = { filter_metadata: { istio: { workload: 'payment-v1;shop;payment;v1;c' } } };
+        info.upstreamLocality = { locality: { zone: 'z' }, metadata: undefined };
+      },
+    );
+    const { flags, bad, cluster, route, host, place, direction, proxy, name, peer, none } = made;
+    assert.deepEqual(
+      [flags, bad, cluster, route, host, place],
+      ['4', 'yes', 'outbound|8080||payment.shop.svc.cluster.local', 'r', 'payment-v1;shop;payment;v1;c', 'z'],
+    );
+    assert.deepEqual([direction, proxy, name, peer, none], ['2', 'sidecar~1', 'web-1', 'payment', 'unknown']);
+  });
+
   test('what has no value is unknown: a missing header, an attribute nobody has', () => {
     const made = labels({
-      metrics: [{ dimensions: { user: "request.headers['x-user']", a: 'nothing.of.it', b: 'xds.node.id', c: 'request.nope' } }],
+      metrics: [{ dimensions: { user: "request.headers['x-user']", a: 'nothing.of.it', b: 'xds.node.nothing', c: 'request.nope' } }],
     });
     assert.deepEqual([made['user'], made['a'], made['b'], made['c']], ['unknown', 'unknown', 'unknown', 'unknown']);
   });

@@ -144,6 +144,16 @@ test('a request without a context begins a trace, told to the application and to
   });
 });
 
+test('a tag of the configuration stands for the one of its name: an address without its query', async () => {
+  await using collector = await startCollector('otlp');
+  const address = [{ tag: 'http.url', value: '%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%PATH(NQ)%' }];
+  await using shop = await startShop(collector, { ...ALL, custom_tags: address, provider: otlp() });
+  await shop.ask('/a?token=hidden');
+  const [span] = await shop.spans();
+  assert.equal(span?.tags['http.url'], `http://127.0.0.1:${shop.port}/a`);
+  assert.doesNotMatch(JSON.stringify(span), /hidden/);
+});
+
 test('a caller in a trace is continued over OTLP and HTTP', async () => {
   await using collector = await startCollector('otlp');
   await using shop = await startShop(collector, { ...ALL, provider: otlp() }, { direction: 'OUTBOUND' });

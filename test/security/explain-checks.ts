@@ -10,7 +10,7 @@ import { Issuer, strangersKey } from './issuer.ts';
 
 const PAYMENT = 'http://payment-service.production:8080';
 
-interface Place {
+export interface Place {
   readonly kind: string;
   readonly name: string;
   readonly line: number;
@@ -175,13 +175,21 @@ interface Told {
 }
 
 /** One more request with an id of its own, looked up in the logs, which Envoy writes every 10 s; another, where a replica that took it had the configuration of before. */
-const explains = async (mesh: Mesh, name: string, caller: string, words: readonly string[], wanted: Place): Promise<void> => {
+export const explains = async (
+  mesh: Mesh,
+  name: string,
+  caller: string,
+  words: readonly string[],
+  wanted: Place,
+  // Who calls and who is called, or the caller alone.
+  entriesMin = 2,
+): Promise<void> => {
   await eventually(`${name}: the request is explained`, 40_000, async () => {
     const id = crypto.randomUUID();
     await call(mesh, caller, '-H', `x-request-id: ${id}`, ...words);
     await eventually(`${name}: the request is in the logs`, 12_000, async () => {
       const { out } = await mesh.skein('explain', id, '-o', 'json');
-      return out !== '' && (JSON.parse(out) as Told).entries.length > 1 ? true : undefined;
+      return out !== '' && (JSON.parse(out) as Told).entries.length >= entriesMin ? true : undefined;
     });
     const { code, out, err } = await mesh.skein('explain', id, '-o', 'json');
     if (code !== 0) throw new Error(`explain: exit ${code} ${out}${err}`);

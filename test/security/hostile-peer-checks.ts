@@ -15,6 +15,13 @@ function* tables(context: SecurityContext): Iterable<SecurityCheck> {
   });
   yield file('19 hostile peers are refused, counted and logged, each in its own way', 'test/proxy/hostile-peers.test.ts');
   yield file('stock Envoy does the same with the same peers', 'test/proxy/hostile-peers.test.ts', 'stock Envoy');
+  yield file(
+    'certificates of the mesh for another use, another name, or of an authority that may not',
+    'test/proxy/hostile-certificates.test.ts',
+  );
+  yield file('stock Envoy takes and refuses the same certificates', 'test/proxy/hostile-certificates.test.ts', 'stock Envoy');
+  yield file('servers that are not who was called are sent nothing', 'test/proxy/hostile-servers.test.ts');
+  yield file('stock Envoy sends the same servers nothing', 'test/proxy/hostile-servers.test.ts', 'stock Envoy');
   yield file('sessions and open connections do not outlive a root', 'test/proxy/hostile-peers-trust.test.ts');
   yield file('every PeerAuthentication mode and level meets every tls mode', 'test/proxy/mtls-combinations.test.ts');
   yield file('headers that outsiders may not write', 'test/proxy/header-hygiene.test.ts');

@@ -122,7 +122,7 @@ const responses: readonly [string, string, string?][] = [
   ['204 with transfer-encoding', 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
   ['204 with content-length', 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello'],
   ['100 with content-length', 'HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\nhello'],
-  ['CONNECT 200 with transfer-encoding', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', 'CONNECT'],
+  ['101 without a protocol', 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\r\n'],
   ['status of two digits', 'HTTP/1.1 20 OK\r\n\r\n'],
   ['status of four digits', 'HTTP/1.1 2000 OK\r\n\r\n'],
   ['status 000', 'HTTP/1.1 000 OK\r\n\r\n'],

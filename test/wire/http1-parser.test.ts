@@ -52,6 +52,28 @@ describe('requests', () => {
     }
   });
 
+  test('metadata that came before is taken as read, and nothing else is', () => {
+    const metadata = 'Q2hF'.repeat(60);
+    const head = (value: string): string => `GET / HTTP/1.1\r\nHost: x\r\nX-Envoy-Peer-Metadata: ${value}\r\n\r\n`;
+    const cases: readonly [string, string | undefined][] = [
+      [metadata, metadata],
+      [`${metadata}more`, `${metadata}more`],
+      [metadata.slice(0, -4), metadata.slice(0, -4)],
+      [`${metadata} \t`, metadata],
+      [`${metadata}\0`, undefined],
+      [`${metadata.slice(0, -1)}\0`, undefined],
+      [`${metadata}\n`, undefined],
+      [`${metadata}\r\r`, undefined],
+    ];
+    for (const [value, read] of cases) {
+      for (const cuts of [[], 'bytes'] as const) {
+        const { last, problem, messages } = feed('request', head(metadata) + head(metadata) + head(value), { cuts });
+        if (read === undefined) assert.ok(problem !== undefined && messages.length === 2, value);
+        else assert.equal(Object.fromEntries(last.headers)['x-envoy-peer-metadata'], read);
+      }
+    }
+  });
+
   test('chunked with extensions and trailers', () => {
     const text =
       'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-Sum: 1\r\nX-Sum: 2\r\n\r\n';

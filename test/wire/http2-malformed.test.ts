@@ -112,6 +112,11 @@ const messages: readonly [string, Buffer, number?][] = [
   ['a pseudo field behind a regular one', headers(1, true, ['x', 'y'], ...GET)],
   ['CONNECT with :path', headers(1, false, [':method', 'CONNECT'], [':authority', 'a:1'], [':path', '/'])],
   ['CONNECT without :authority', headers(1, false, [':method', 'CONNECT'])],
+  ['CONNECT with host instead of :authority', headers(1, false, [':method', 'CONNECT'], ['host', 'a:1'])],
+  ['CONNECT with an empty :authority', headers(1, false, [':method', 'CONNECT'], [':authority', ''])],
+  ['a host beside :authority that is no authority', headers(1, true, ...GET, ['host', 'a b'])],
+  ['an empty host beside :authority', headers(1, true, ...GET, ['host', ''])],
+  ['two hosts beside :authority', headers(1, true, ...GET, ['host', 'b'], ['host', 'b'])],
   ['an upper-case name', headers(1, true, ...GET, ['X-A', 'y'])],
   ['a space in a name', headers(1, true, ...GET, ['x a', 'y'])],
   ['a colon in a name', headers(1, true, ...GET, ['x:a', 'y'])],
@@ -276,7 +281,7 @@ describe('http2 malformed', () => {
   test('host stands in for :authority, and is dropped beside it; obs-text may stand in :path', () => {
     const peer = server().feed(
       headers(1, true, ...without(':authority'), ['host', 'h:1'], ['x', 'y']),
-      headers(3, true, ...GET, ['host', 'other'], ['host', 'third']),
+      headers(3, true, ...GET, ['host', 'other']),
       headers(5, true, ...without(':path'), [':path', '/\xe4']),
     );
     assert.deepEqual(

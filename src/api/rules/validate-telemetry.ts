@@ -3,6 +3,7 @@
 import type { Findings } from '../findings.ts';
 import { below, child, item } from '../reading/field-path.ts';
 import type { Telemetry, TelemetryMetrics, TelemetryTracing } from '../specs.ts';
+import { unknownAttribute } from '../values/cel-attributes.ts';
 import { checkCel } from '../values/cel-text.ts';
 import type { Check } from './validate-context.ts';
 import { checkTargets } from './validate-target-ref.ts';
@@ -17,13 +18,20 @@ export const checkTelemetry: Check<Telemetry> = (spec, path, findings) => {
   for (const [index, entry] of accessLogging.entries()) {
     const at = item(child(path, 'accessLogging'), index);
     checkProviders(entry.providers, at, findings);
-    if (entry.filter) findings.unless(below(at, 'filter.expression'), checkLogFilter(entry.filter.expression ?? ''));
+    const expression = entry.filter?.expression ?? '';
+    if (entry.filter) findings.unless(below(at, 'filter.expression'), checkLogFilter(expression));
+    warnOfAttributes(expression, below(at, 'filter.expression'), findings);
   }
 };
 
 export const checkLogFilter = (expression: string): string | undefined => {
   const failure = checkCel(expression);
   return failure === undefined ? undefined : `must be a valid CEL expression, ${failure}`;
+};
+
+const warnOfAttributes = (expression: string, path: string, findings: Findings): void => {
+  const unknown = unknownAttribute(expression);
+  if (unknown !== undefined) findings.warn(path, unknown);
 };
 
 const checkProviders = (providers: TelemetryTracing['providers'], path: string, findings: Findings): void => {
@@ -60,6 +68,7 @@ const checkMetrics = (metrics: TelemetryMetrics, path: string, findings: Finding
       if (remove && tag.value !== undefined) findings.error(where, 'value must not be set when operation is REMOVE');
       // An operation that is not written means UPSERT.
       if (!remove && !tag.value) findings.error(where, 'value must be set when operation is UPSERT');
+      warnOfAttributes(tag.value ?? '', child(where, 'value'), findings);
     }
   }
 };

@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { Log } from '../../base/log.ts';
 import { OWNER } from '../auth/admin-access.ts';
+import { removeStaleSocket } from '../socket-file.ts';
 import { type AdminDoor, type AdminRoute, adminListener } from './http.ts';
 
 /** A dashboard and a few command lines. */
@@ -26,7 +27,7 @@ const failure =
 export const startAdminServer = async (path: string, routes: readonly AdminRoute[], log: Log): Promise<AdminServer> => {
   const server = createServer(adminListener(routes, () => OWNER, failure(log)));
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  rmSync(path, { force: true });
+  removeStaleSocket(path);
   const end = await listening(server, { path });
   chmodSync(path, 0o600);
   return {

@@ -1,12 +1,16 @@
 // A call whose caller is not known yet, because an issuer or an API server is being asked: what it sends waits, bounded, and is given to
 // the handler that the answer brings.
 import { GRPC, type GrpcStatus } from '../../wire/grpc-frames.ts';
-import type { GrpcHandler, GrpcServerCall } from '../xds/grpc-server.ts';
+import type { GrpcHandler } from '../xds/grpc-server.ts';
 
 const HELD_BYTES_MAX = 4 * 1024 * 1024;
 const HELD_MESSAGES_MAX = 256;
 
-export const heldCall = (call: GrpcServerCall, handler: Promise<GrpcHandler>, failed: (error: unknown) => void): GrpcHandler => {
+export const heldCall = (
+  call: { end(status: GrpcStatus): void },
+  handler: Promise<GrpcHandler>,
+  failed: (error: unknown) => void,
+): GrpcHandler => {
   let serving: GrpcHandler | undefined;
   let over = false;
   let ended = false;

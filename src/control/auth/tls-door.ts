@@ -34,7 +34,7 @@ export const tlsDoor = (first: TlsMaterial): TlsDoor => {
         ...contextOf(material),
         requestCert: true,
         rejectUnauthorized: false,
-        ALPNProtocols: ['h2'],
+        ALPNProtocols: ['h2', 'http/1.1'],
         handshakeTimeout: HANDSHAKE_MS,
         noDelay: true,
       });

@@ -1,6 +1,6 @@
 // The certificate authority: a certificate request in, a chain out. Identity comes from the caller's authentication,
 // never from the request. Of what it signs it remembers who has it and until when; no workload key is ever seen.
-import type { Extension, Pkcs10CertificateRequest } from '@peculiar/x509';
+import type { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { err, ok, type Result } from '../../base/result.ts';
 import { leafLifeMs } from '../../identity/certificate-profile.ts';
 import { admitCsr, type CsrFacts, type CsrRefusal } from '../../identity/csr-policy.ts';
@@ -93,18 +93,23 @@ const parseRequest = (pem: string): Result<Pkcs10CertificateRequest, CsrRefusal>
 };
 
 const factsOf = async (request: Pkcs10CertificateRequest): Promise<CsrFacts> => {
-  const names = extension(request, x509.SubjectAlternativeNameExtension)?.names.items ?? [];
+  const asked = request.attributes.filter((a) => a.type === EXTENSION_REQUEST);
+  const extensions = asked.flatMap((a) => (a instanceof x509.ExtensionsAttribute ? a.items : []));
+  const names = extensions.flatMap((e) => (e instanceof x509.SubjectAlternativeNameExtension ? e.names.items : []));
   return {
     signatureValid: await request.verify().catch(() => false),
     key: keyOf(request.publicKey.algorithm),
     uriSans: names.filter((n) => n.type === 'url').map((n) => n.value),
     otherSans: names.filter((n) => n.type !== 'url').map((n) => `${n.type}:${n.value}`),
-    asksForCa: extension(request, x509.BasicConstraintsExtension)?.ca === true,
+    asksForCa: extensions.some((e) => e instanceof x509.BasicConstraintsExtension && e.ca),
+    // Readers of such a request see different ones of them, and an external signer is such a reader.
+    asksTwice:
+      asked.length > 1 || asked.some((a) => a.values.length !== 1) || new Set(extensions.map((e) => e.type)).size < extensions.length,
   };
 };
 
-const extension = <T extends Extension>(request: Pkcs10CertificateRequest, type: new (...args: never[]) => T): T | undefined =>
-  request.extensions.find((e): e is T => e instanceof type);
+/** extensionRequest of PKCS#9. */
+const EXTENSION_REQUEST = '1.2.840.113549.1.9.14';
 
 const keyOf = (algorithm: { readonly name: string; readonly namedCurve?: unknown; readonly modulusLength?: unknown }): CsrFacts['key'] => {
   if (typeof algorithm.namedCurve === 'string' && algorithm.name.startsWith('EC')) return { kind: 'ec', curve: algorithm.namedCurve };

@@ -37,3 +37,7 @@ export const BURST_S = 4;
 export const CUMULATIVE_MAX = 20_000;
 /** Proxies that are remembered; those that were heard last. */
 export const PROXIES_MAX = 5_000;
+/** A batch over HTTP, also after it was unpacked; as much as one message over gRPC may have on an insecure port. */
+export const OTLP_BODY_BYTES_MAX = 4 * 1024 * 1024;
+/** Bodies that are being received, of all callers of a door together. */
+export const OTLP_HELD_BYTES_MAX = 32 * 1024 * 1024;

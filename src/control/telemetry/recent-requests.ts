@@ -1,6 +1,6 @@
-// Requests one by one, the newest of them, as sidecars tell of them. A ring, bounded in number and in bytes of text; who is told of faster
-// than it can hold is told over by who comes later.
+// Requests one by one, the newest of them, as sidecars tell of them: bounded in number and in bytes of text.
 import { REQUEST_BYTES_MAX, REQUESTS_MAX, TEXT_CHARS_MAX } from './limits.ts';
+import { Newest } from './newest.ts';
 
 export interface Party {
   readonly workload: string;
@@ -50,51 +50,34 @@ const FIXED_BYTES = 400;
 export class RecentRequests {
   /** Told of each as it comes. */
   onAdd: ((request: RecentRequest) => void) | undefined;
-  #ring: (RecentRequest | undefined)[] = [];
-  #first = 0;
-  #count = 0;
-  #bytes = 0;
+  readonly #newest = new Newest<RecentRequest>({ countMax: REQUESTS_MAX, bytesMax: REQUEST_BYTES_MAX, bytesOf: sizeOf });
 
   get size(): number {
-    return this.#count;
+    return this.#newest.size;
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#newest.bytes;
   }
 
   add(request: RecentRequest): void {
     this.onAdd?.(request);
-    this.#bytes += sizeOf(request);
-    while (this.#count > 0 && (this.#count >= REQUESTS_MAX || this.#bytes > REQUEST_BYTES_MAX)) this.#dropOldest();
-    this.#ring[(this.#first + this.#count) % REQUESTS_MAX] = request;
-    this.#count++;
+    this.#newest.add(request);
   }
 
   /** Newest first. */
   find(filter: RequestFilter, limit: number): RecentRequest[] {
     const found: RecentRequest[] = [];
-    for (let i = this.#count - 1; i >= 0 && found.length < limit; i--) {
-      const request = this.#ring[(this.#first + i) % REQUESTS_MAX];
-      if (request !== undefined && matches(request, filter)) found.push(request);
+    for (const request of this.#newest.newestFirst()) {
+      if (found.length >= limit) break;
+      if (matches(request, filter)) found.push(request);
     }
     return found;
   }
 
   /** Oldest first, of a span of time. */
   *between(fromMs: number, toMs: number): Iterable<RecentRequest> {
-    for (let i = 0; i < this.#count; i++) {
-      const request = this.#ring[(this.#first + i) % REQUESTS_MAX];
-      if (request !== undefined && request.atMs >= fromMs && request.atMs <= toMs) yield request;
-    }
-  }
-
-  #dropOldest(): void {
-    const oldest = this.#ring[this.#first];
-    if (oldest !== undefined) this.#bytes -= sizeOf(oldest);
-    this.#ring[this.#first] = undefined;
-    this.#first = (this.#first + 1) % REQUESTS_MAX;
-    this.#count--;
+    for (const request of this.#newest.oldestFirst()) if (request.atMs >= fromMs && request.atMs <= toMs) yield request;
   }
 }
 

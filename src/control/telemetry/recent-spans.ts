@@ -1,6 +1,6 @@
-// Spans that were reported here, the newest of them: a ring, bounded in number and in bytes of text; whoever comes later takes the place of
-// the oldest.
+// Spans that were reported here, the newest of them: bounded in number and in bytes of text.
 import { SPAN_BYTES_MAX, SPANS_MAX } from './limits.ts';
+import { Newest } from './newest.ts';
 import type { ReadSpan } from './span-reader.ts';
 
 export interface ReportedSpan extends ReadSpan {
@@ -23,53 +23,32 @@ const REQUEST_ID = 'guid:x-request-id';
 export const sameTrace = (a: string, b: string): boolean => a.padStart(32, '0') === b.padStart(32, '0');
 
 export class RecentSpans {
-  readonly #ring: (ReportedSpan | undefined)[] = [];
-  #first = 0;
-  #count = 0;
-  #bytes = 0;
+  readonly #newest = new Newest<ReportedSpan>({ countMax: SPANS_MAX, bytesMax: SPAN_BYTES_MAX, bytesOf: sizeOf });
 
   get size(): number {
-    return this.#count;
+    return this.#newest.size;
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#newest.bytes;
   }
 
   add(span: ReportedSpan): void {
-    this.#bytes += sizeOf(span);
-    while (this.#count > 0 && (this.#count >= SPANS_MAX || this.#bytes > SPAN_BYTES_MAX)) this.#dropOldest();
-    this.#ring[(this.#first + this.#count) % SPANS_MAX] = span;
-    this.#count++;
+    this.#newest.add(span);
   }
 
   /** Of a trace, or of the traces that a request with that x-request-id is in; oldest first, each span of a teller once. */
   find(id: string, limit: number): ReportedSpan[] {
     const traces = new Set([id.padStart(32, '0')]);
-    for (const span of this.#all()) if (span.attributes[REQUEST_ID] === id) traces.add(span.traceId);
+    for (const span of this.#newest.oldestFirst()) if (span.attributes[REQUEST_ID] === id) traces.add(span.traceId);
     const found = new Map<string, ReportedSpan>();
-    for (const span of this.#all()) {
+    for (const span of this.#newest.oldestFirst()) {
       if (!traces.has(span.traceId) || found.size >= limit) continue;
       // A batch that was sent again brings the same spans; one that somebody else sent takes no span's place.
       const key = `${span.teller} ${span.spanId}`;
       if (!found.has(key)) found.set(key, span);
     }
     return [...found.values()];
-  }
-
-  *#all(): Iterable<ReportedSpan> {
-    for (let i = 0; i < this.#count; i++) {
-      const span = this.#ring[(this.#first + i) % SPANS_MAX];
-      if (span !== undefined) yield span;
-    }
-  }
-
-  #dropOldest(): void {
-    const oldest = this.#ring[this.#first];
-    if (oldest !== undefined) this.#bytes -= sizeOf(oldest);
-    this.#ring[this.#first] = undefined;
-    this.#first = (this.#first + 1) % SPANS_MAX;
-    this.#count--;
   }
 }
 

@@ -1,5 +1,6 @@
-// Connections that sidecars' network filters refused by policy, the newest of them, as access logs of TCP tell. A ring of bounded length.
+// Connections that sidecars' network filters refused by policy, the newest of them, as access logs of TCP tell: bounded in number.
 import { REFUSED_MAX } from './limits.ts';
+import { Newest } from './newest.ts';
 import type { Party } from './recent-requests.ts';
 
 /** Empty texts: not known. */
@@ -26,21 +27,19 @@ export const isRefusal = (details: string): boolean => details !== '' && REFUSAL
 export class RefusedConnections {
   /** Told of each as it comes. */
   onAdd: ((connection: RefusedConnection) => void) | undefined;
-  readonly #ring: RefusedConnection[] = [];
-  #next = 0;
+  readonly #newest = new Newest<RefusedConnection>({ countMax: REFUSED_MAX, bytesMax: Number.POSITIVE_INFINITY, bytesOf: () => 0 });
 
   add(connection: RefusedConnection): void {
     this.onAdd?.(connection);
-    this.#ring[this.#next] = connection;
-    this.#next = (this.#next + 1) % REFUSED_MAX;
+    this.#newest.add(connection);
   }
 
   /** Newest first. `remote`: an address with its port, or all of an address. */
   find(remote: string | undefined, limit: number): RefusedConnection[] {
     const found: RefusedConnection[] = [];
-    for (let i = 1; i <= this.#ring.length && found.length < limit; i++) {
-      const one = this.#ring[(this.#next - i + REFUSED_MAX) % REFUSED_MAX];
-      if (one !== undefined && (remote === undefined || one.remote === remote || one.remote.startsWith(`${remote}:`))) found.push(one);
+    for (const one of this.#newest.newestFirst()) {
+      if (found.length >= limit) break;
+      if (remote === undefined || one.remote === remote || one.remote.startsWith(`${remote}:`)) found.push(one);
     }
     return found;
   }

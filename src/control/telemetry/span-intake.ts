@@ -1,4 +1,4 @@
-// OTLP's trace service: batches of spans from sidecars and applications, one call a batch. A sidecar's spans are of the workload that it
+// Batches of spans from sidecars and applications, as OTLP brings them: one call a batch. A sidecar's spans are of the workload that it
 // has proven to be, whatever their resource says; an application's keep the name that it gives itself, beside who reported them. What
 // comes faster than it is read is rejected, counted, and told in the answer.
 import { err, ok, type Result } from '../../base/result.ts';
@@ -9,7 +9,7 @@ import type { IntakeBudgets } from './intake-budgets.ts';
 import { TEXT_CHARS_MAX } from './limits.ts';
 import { shownText } from './recent-requests.ts';
 import type { RecentSpans } from './recent-spans.ts';
-import { readSpans } from './span-reader.ts';
+import { readSpans, type SpanReading } from './span-reader.ts';
 import type { Directory } from './speaker.ts';
 
 export const TRACE_METHOD = '/opentelemetry.proto.collector.trace.v1.TraceService/Export';
@@ -22,8 +22,17 @@ export interface SpanTeller {
   readonly sidecarOf: { readonly namespace: string; readonly name: string } | undefined;
 }
 
-/** One batch: the bytes of the answer, or why there is none. */
-export type SpanIntake = (bytes: Uint8Array, teller: SpanTeller) => Result<Uint8Array, GrpcStatus>;
+/** What of a batch was not taken, and why; 0 and '': all was. */
+export interface Rejected {
+  readonly spans: number;
+  readonly why: string;
+}
+
+/** Reads the spans of a batch; throws WireError for what is none. */
+export type ReadBatch = (bytes: Uint8Array, reading: SpanReading) => void;
+
+/** One batch, `read` from protobuf unless told otherwise: what was not taken of it, or why nothing was. */
+export type SpanIntake = (bytes: Uint8Array, teller: SpanTeller, read?: ReadBatch) => Result<Rejected, GrpcStatus>;
 
 export interface SpanIntakeOptions {
   readonly spans: RecentSpans;
@@ -35,7 +44,7 @@ export interface SpanIntakeOptions {
 
 export const spanIntake =
   ({ spans, directory, budgets, counters, now }: SpanIntakeOptions): SpanIntake =>
-  (bytes, teller) => {
+  (bytes, teller, read = readSpans) => {
     if (!budgets.bytes(teller.name, bytes.length, now())) {
       counters.count('skein_telemetry_messages_dropped');
       return err({ code: GRPC.RESOURCE_EXHAUSTED, message: 'spans come faster than they are read' });
@@ -44,7 +53,7 @@ export const spanIntake =
     let broken = 0;
     let late = 0;
     try {
-      readSpans(bytes, {
+      read(bytes, {
         span: (span, said) => {
           if (span === undefined) broken++;
           else if (!budgets.entry(teller.name, now())) late++;
@@ -57,25 +66,30 @@ export const spanIntake =
     }
     counters.count('skein_telemetry_messages', { stream: 'traces' });
     if (late > 0) counters.count('skein_telemetry_entries_dropped', {}, late);
-    return ok(answer(broken, late));
+    return ok(rejected(broken, late));
   };
 
-/** ExportTraceServiceResponse: nothing, or how many of the batch were not taken and why. */
-const answer = (broken: number, late: number): Uint8Array => {
-  const w = new Writer();
-  if (broken + late === 0) return w.finish();
-  const partial = new Writer();
-  partial.tag(1, 0);
-  partial.varint(broken + late);
-  partial.tag(2, 2);
+const rejected = (broken: number, late: number): Rejected => {
   const why = [broken > 0 ? `${broken} spans without a valid trace id and span id` : '', late > 0 ? `${late} came too fast` : ''];
-  partial.string(
-    why
+  return {
+    spans: broken + late,
+    why: why
       .filter((text) => text !== '')
       .join(', ')
       .slice(0, TEXT_CHARS_MAX),
-  );
+  };
+};
+
+/** ExportTraceServiceResponse: nothing, or the partial success. */
+export const exportResponse = ({ spans, why }: Rejected): Uint8Array => {
+  const w = new Writer();
+  if (spans === 0) return w.finish();
   w.tag(1, 2);
-  w.bytes(partial.finish());
+  w.nested(() => {
+    w.tag(1, 0);
+    w.varint(spans);
+    w.tag(2, 2);
+    w.string(why);
+  });
   return w.finish();
 };

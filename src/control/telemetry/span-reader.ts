@@ -1,4 +1,4 @@
-// Reads OTLP's ExportTraceServiceRequest: of each span what a trace is shown from. Values that look like credentials by their name are not
+// Reads OTLP's ExportTraceServiceRequest from protobuf: of each span what a trace is shown from. Values that look like credentials by their name are not
 // read. Throws WireError for bytes that are no such message. Pure.
 // https://github.com/open-telemetry/opentelemetry-proto
 import { Reader } from '../../xds/wire-format.ts';
@@ -29,8 +29,10 @@ export interface SpanReading {
 }
 
 const LENGTH = 2;
-const KINDS: readonly SpanKind[] = ['internal', 'internal', 'server', 'client', 'producer', 'consumer'];
-const STATUS_ERROR = 2;
+/** By the number of OTLP's SpanKind; what is unknown is internal. */
+export const KINDS: readonly SpanKind[] = ['internal', 'internal', 'server', 'client', 'producer', 'consumer'];
+/** The one status that says that a span failed. */
+export const STATUS_ERROR = 2;
 const TRACE_ID_BYTES = 16;
 const SPAN_ID_BYTES = 8;
 
@@ -89,10 +91,14 @@ const readSpan = (r: Reader): ReadSpan | undefined => {
     else r.skip(type);
   });
   if (traceId === '' || spanId === '') return undefined;
-  const startUs = Math.round(startNs / 1000);
-  const durationUs = Math.max(0, Math.round((endNs - startNs) / 1000));
-  return { traceId, spanId, parentSpanId, kind, name, startUs, durationUs, failed, attributes };
+  return { traceId, spanId, parentSpanId, kind, name, ...spanTime(startNs, endNs), failed, attributes };
 };
+
+/** One that ends before it begins took no time. */
+export const spanTime = (startNs: number, endNs: number): { readonly startUs: number; readonly durationUs: number } => ({
+  startUs: Math.round(startNs / 1000),
+  durationUs: Math.max(0, Math.round((endNs - startNs) / 1000)),
+});
 
 /** '' for another length, and for all zeros, which stand for none. */
 const readId = (r: Reader, length: number): string => {
@@ -120,12 +126,18 @@ const readAttribute = (r: Reader, into: Record<string, AttributeValue>): void =>
     else if (field === 2 && type === LENGTH) value = inner(r);
     else r.skip(type);
   });
-  if (key === '' || key === '__proto__' || value === undefined) return;
-  into[key] = SECRET.test(key) ? NOT_KEPT : readValue(value, 0);
+  const told = value;
+  if (told !== undefined) keepAttribute(into, key, () => readValue(told, 0));
+};
+
+/** `value` is not asked for where the name is a credential's. */
+export const keepAttribute = (into: Record<string, AttributeValue>, key: string, value: () => AttributeValue): void => {
+  if (key === '' || key === '__proto__') return;
+  into[key] = SECRET.test(key) ? NOT_KEPT : value();
 };
 
 /** Lists in lists are not shown. */
-const DEPTH_MAX = 1;
+export const DEPTH_MAX = 1;
 
 const readValue = (r: Reader, depth: number): AttributeValue => {
   let value: AttributeValue = '';
@@ -140,7 +152,7 @@ const readValue = (r: Reader, depth: number): AttributeValue => {
   return value;
 };
 
-const finite = (value: number): AttributeValue => (Number.isFinite(value) ? value : String(value));
+export const finite = (value: number): AttributeValue => (Number.isFinite(value) ? value : String(value));
 
 const readList = (r: Reader, depth: number): string => {
   const values: AttributeValue[] = [];

@@ -5,6 +5,7 @@
 import type { RecentRequest } from './recent-requests.ts';
 import { type ReportedSpan, sameTrace } from './recent-spans.ts';
 import type { AttributeValue, SpanKind } from './span-reader.ts';
+import { type LinkedSpan, linkSpans, sideOf } from './trace-links.ts';
 
 export interface Span {
   readonly spanId: string;
@@ -26,22 +27,14 @@ export interface Trace {
   readonly spans: readonly Span[];
 }
 
-/** What is known of one span; of `request` and `reported` one at least. */
-interface Node {
-  readonly request: RecentRequest | undefined;
-  readonly reported: ReportedSpan | undefined;
+interface Node extends LinkedSpan {
   readonly kind: SpanKind;
-  readonly id: string;
-  /** As it was told; '' for none. */
-  readonly toldParent: string;
   readonly startMs: number;
   readonly durationMs: number;
-  /** '' while there is none. */
-  parent: string;
 }
 
-/** Clocks of two machines, and of two measures on one. */
-const SLACK_MS = 5;
+/** Spans without a parent that are named one by one. */
+const ORPHANS_NAMED = 20;
 
 /** `id` of a trace or of a request; `others` are of the same time. Undefined: nobody told of it. */
 export const buildTrace = (
@@ -52,14 +45,15 @@ export const buildTrace = (
 ): Trace | undefined => {
   if (requests.length + reported.length === 0) return undefined;
   const nodes = nodesOf(requests, reported);
-  const notes = linkAll(nodes);
+  const { notes, broken } = linkAll(nodes);
   const roots = nodes.filter((n) => n.parent === '');
   const [first] = roots;
-  for (const root of roots.slice(1))
+  for (const root of roots.slice(1, 1 + ORPHANS_NAMED))
     notes.push(`${nameOf(root)} at ${workloadOf(root)} has no parent here: what caused it was not told of, or did not hand the headers on`);
+  if (roots.length > 1 + ORPHANS_NAMED) notes.push(`${roots.length - 1 - ORPHANS_NAMED} more have no parent here`);
   if (first !== undefined && first.toldParent !== '' && (first.request === undefined || isCaller(first)))
     notes.push(`the caller's own span ${first.toldParent} was not told of`);
-  const broken = [...brokenAt(nodes, id, others)];
+  broken.push(...begunAnew(nodes, id, others));
   notes.push(...broken);
   const partial = roots.length > 1 || broken.length > 0;
   const traceId = reported[0]?.traceId ?? requests.find((r) => r.traceId !== '')?.traceId ?? id;
@@ -114,70 +108,81 @@ const toldNode = (request: RecentRequest, i: number): Node => ({
   parent: '',
 });
 
-const sideOf = ({ reporter }: RecentRequest): 'client' | 'server' => (reporter === 'destination' ? 'server' : 'client');
-
-/** Answers what had to be guessed. */
-const linkAll = (nodes: readonly Node[]): string[] => {
-  const byId = new Map(nodes.filter((n) => n.reported !== undefined || n.request?.spanId !== '').map((n) => [n.id, n]));
-  let guessed = false;
-  const foreign = new Map<string, number>();
-  for (const node of nodes) {
-    const said = byId.get(node.toldParent);
-    if (said !== undefined && said !== node) {
-      node.parent = said.id;
-      continue;
-    }
-    const { request } = node;
-    const found = request && nodes.filter((other) => other !== node && mayCause(other, request)).sort((a, b) => b.startMs - a.startMs)[0];
-    if (found === undefined) continue;
-    node.parent = found.id;
-    if (node.reported === undefined || node.toldParent === '') guessed = true;
-    else foreign.set(workloadOf(node), (foreign.get(workloadOf(node)) ?? 0) + 1);
-  }
+/** Answers what had to be guessed, and what is not as it was told. */
+const linkAll = (nodes: readonly Node[]): { readonly notes: string[]; readonly broken: string[] } => {
+  const { guessed, foreign, cut } = linkSpans(nodes);
   const notes: string[] = [];
   if (guessed) notes.push('sidecars report no spans of their own here: parents are found by who called whom, and when');
-  for (const [workload, count] of foreign)
+  for (const [workload, count] of countedBy(foreign, workloadOf))
     notes.push(
       `${count === 1 ? 'a span of' : `${count} spans of`} ${workload} itself ${count === 1 ? 'was' : 'were'} not told of: what they caused stands below its request`,
     );
-  return notes;
+  const broken = [...countedBy(cut, workloadOf)].map(
+    ([workload, count]) =>
+      `${count === 1 ? 'a span of' : `${count} spans of`} ${workload} named ${count === 1 ? 'its own descendant' : 'their own descendants'} as parent: the circle is shown from there on`,
+  );
+  return { notes, broken };
 };
 
-/** A client span causes the server span at its far side; a server span causes what its workload calls meanwhile. */
-const mayCause = ({ request: a }: Node, b: RecentRequest): boolean => {
-  if (a === undefined || sideOf(a) === sideOf(b)) return false;
-  const within = b.atMs >= a.atMs - SLACK_MS && b.atMs <= a.atMs + a.durationMs + SLACK_MS;
-  if (!within) return false;
-  if (sideOf(a) === 'client')
-    return (
-      a.destination.workload === b.destination.workload &&
-      a.destination.namespace === b.destination.namespace &&
-      (b.source.workload === '' || a.source.workload === b.source.workload)
-    );
-  return a.destination.workload === b.source.workload && a.destination.namespace === b.source.namespace;
+const countedBy = <T>(items: Iterable<T>, by: (item: T) => string): ReadonlyMap<string, number> => {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(by(item), (counts.get(by(item)) ?? 0) + 1);
+  return counts;
 };
 
 /** Calls of other traces that a workload made while it served this one, though none of this one's: it begins each anew. */
-function* brokenAt(nodes: readonly Node[], id: string, others: Iterable<RecentRequest>): Iterable<string> {
+function* begunAnew(nodes: readonly Node[], id: string, others: Iterable<RecentRequest>): Iterable<string> {
   const ids = new Set(nodes.flatMap(({ request }) => (request === undefined ? [] : [request.traceId, request.requestId])));
-  const leaves = nodes.filter((n) => n.kind === 'server' && n.request !== undefined && !nodes.some((m) => m.parent === n.id));
-  const counts = new Map<Node, number>();
+  const times = leafTimes(nodes);
+  const anew: string[] = [];
   for (const other of others) {
     if (other.reporter === 'destination' || other.traceId === id || other.requestId === id) continue;
     if ((other.traceId !== '' && ids.has(other.traceId)) || ids.has(other.requestId)) continue;
     // With a parent it goes on with a trace that somebody else began.
     if (other.parentSpanId !== '') continue;
-    for (const leaf of leaves) {
-      const { request } = leaf;
-      if (request === undefined) continue;
-      const own = other.source.workload === request.destination.workload && other.source.namespace === request.destination.namespace;
-      const within = other.atMs >= request.atMs && other.atMs + other.durationMs <= request.atMs + request.durationMs;
-      if (own && within) counts.set(leaf, (counts.get(leaf) ?? 0) + 1);
-    }
+    const who = `${other.source.workload}.${other.source.namespace}`;
+    if (times.get(who)?.hold(other.atMs, other.atMs + other.durationMs) === true) anew.push(who);
   }
-  for (const [leaf, count] of counts) {
-    const who = workloadOf(leaf);
+  for (const [who, count] of countedBy(anew, (workload) => workload))
     yield `${who} made ${count === 1 ? 'a request' : `${count} requests`} with another trace meanwhile: does it hand x-request-id and traceparent on?`;
+}
+
+/** By workload: when it served requests of the trace that caused nothing more. */
+const leafTimes = (nodes: readonly Node[]): ReadonlyMap<string, Times> => {
+  const parents = new Set(nodes.map((n) => n.parent));
+  const leaves = nodes.flatMap(({ kind, request, id }) =>
+    kind === 'server' && request !== undefined && !parents.has(id) ? [request] : [],
+  );
+  const times = new Map<string, Times>();
+  for (const { atMs, durationMs, destination } of leaves.sort((a, b) => a.atMs - b.atMs)) {
+    const who = `${destination.workload}.${destination.namespace}`;
+    const own = times.get(who) ?? new Times();
+    own.add(atMs, atMs + durationMs);
+    times.set(who, own);
+  }
+  return times;
+};
+
+/** Spans of time in the order of their beginnings. */
+class Times {
+  readonly #begins: number[] = [];
+  /** The latest end of all up to this one. */
+  readonly #ends: number[] = [];
+
+  add(begin: number, end: number): void {
+    this.#begins.push(begin);
+    this.#ends.push(Math.max(end, this.#ends.at(-1) ?? end));
+  }
+
+  /** Whether one of them holds all from `begin` to `end`. */
+  hold(begin: number, end: number): boolean {
+    let [low, high] = [0, this.#begins.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#begins[middle] ?? 0) <= begin) low = middle + 1;
+      else high = middle;
+    }
+    return low > 0 && (this.#ends[low - 1] ?? 0) >= end;
   }
 }
 

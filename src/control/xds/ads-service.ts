@@ -2,6 +2,8 @@
 // a generation is made. One proxy's failure to translate leaves that proxy on its last configuration and is logged.
 import { performance } from 'node:perf_hooks';
 import type { Problem } from '../../api/problem.ts';
+import { ofKind } from '../../api/resource.ts';
+import { isGatewayWorkload } from '../../api/rules/validate-workload.ts';
 import type { Log } from '../../base/log.ts';
 import { err, type Result } from '../../base/result.ts';
 import type { Instance } from '../../mesh/instance.ts';
@@ -194,8 +196,22 @@ export class AdsService {
     if (!holder) return registrations.connect(id, parsed, undefined);
     const mismatch = nodeMismatch(parsed, holder, replicas);
     if (mismatch !== undefined) return err({ code: 7, message: mismatch });
+    const instance = replicaOf(parsed, holder, replicas);
+    if (this.#isMereApplication(parsed, instance)) {
+      const own = `${parsed.name}.${parsed.namespace}`;
+      return err({ code: 7, message: `${own} is an application; node ${JSON.stringify(parsed.id)} says that it is a gateway` });
+    }
     // What the node says of its identity is a claim; what the token says is known.
-    return registrations.connect(id, proven(parsed, holder, replicaOf(parsed, holder, replicas)), holder);
+    return registrations.connect(id, proven(parsed, holder, instance), holder);
+  }
+
+  /** Gateways are given the keys of TLS servers, so who runs an application is none: known where a Workload describes it. */
+  #isMereApplication(node: ProxyNode, instance: Instance | undefined): boolean {
+    if (node.kind !== 'router' || instance === undefined) return false;
+    const described = ofKind(this.#options.model.current?.resources ?? [], 'Workload').find(
+      (w) => w.name === instance.workload && w.namespace === instance.namespace,
+    );
+    return described !== undefined && !isGatewayWorkload(described.annotations);
   }
 
   /** Which replica the caller is: as its proof says, or as its node does where the caller can be that. */
@@ -212,7 +228,8 @@ export class AdsService {
     if (!caller) return parsed;
     const { replicas } = this.#options;
     if (nodeMismatch(parsed, caller, replicas) !== undefined) return undefined;
-    return proven(parsed, caller, replicaOf(parsed, caller, replicas));
+    const instance = replicaOf(parsed, caller, replicas);
+    return this.#isMereApplication(parsed, instance) ? undefined : proven(parsed, caller, instance);
   }
 
   /** A node that was never seen costs milliseconds: it waits for its turn, and who is gone by then costs none. */

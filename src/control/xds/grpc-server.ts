@@ -1,7 +1,8 @@
-// A gRPC server of bytes over the HTTP/2 machine: calls are streams of messages both ways, uncompressed, ended by one status. What is
+// A gRPC server of bytes over the HTTP/2 machine: calls are streams of messages both ways, ended by one status; what it sends is not
+// packed, what it gets may be, with gzip. What is
 // sent is given as pieces that many calls may share; they are queued by reference behind the client's windows. A client that neither
 // reads nor opens its windows is ended after a limit, one that does not answer a PING as well. A client whose messages cost much to serve
-// is served in turns, and its window stays shut meanwhile.
+// is served in turns, and its window stays shut meanwhile. Where it has services of plain HTTP, it takes those requests over HTTP/1 too.
 import type { X509Certificate } from 'node:crypto';
 import net from 'node:net';
 import type tls from 'node:tls';
@@ -10,7 +11,13 @@ import { HeaderBlock } from '../../wire/header-block.ts';
 import { Http2Connection, type Http2Owner, type Http2Stream } from '../../wire/http2-connection.ts';
 import { H2 } from '../../wire/http2-frame.ts';
 import { GRPC_STALL_MS, SHUTDOWN_GRACE_MS } from '../limits.ts';
+import { FirstBytes } from './first-bytes.ts';
+import type { HttpServices } from './http-call.ts';
+import { type DoorConnection, Http1Connection } from './http1-connection.ts';
+import { Http2Call } from './http2-call.ts';
 import { PacedMessages, type Turns } from './paced-messages.ts';
+import { Scratch, WRITE_BYTES } from './scratch.ts';
+import { UnpackedMessages } from './unpacked-messages.ts';
 
 /** What serves one call. Nothing is called after `closed`. */
 export interface GrpcHandler {
@@ -28,6 +35,8 @@ export type GrpcMethod = (call: GrpcServerCall) => GrpcHandler;
 
 export interface GrpcServerOptions {
   readonly methods: ReadonlyMap<string, GrpcMethod>;
+  /** Undefined: gRPC alone. */
+  readonly http?: HttpServices;
   readonly messageBytesMax: number;
   readonly now: () => number;
   /** A defect in a handler; its call has ended. */
@@ -48,25 +57,32 @@ export interface GrpcPeer {
 const WINDOW_BYTES = 1024 * 1024;
 const PING_INTERVAL_MS = 30_000;
 const PREFIX_BYTES = 5;
+const NO_BYTES = Buffer.alloc(0);
 const VECTORED = process.versions['bun'] === undefined;
-/** Written at once; what a slow client has of it waits in the process. */
-const WRITE_BYTES = 48 * 1024;
-/** Kept for the next writes; a burst to a thousand clients leaves no more. */
-const SCRATCH_KEPT_MAX = 64;
 
 export class GrpcServer {
   readonly #server: net.Server;
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Set<DoorConnection>();
   #tick: NodeJS.Timeout | undefined;
 
   constructor(options: GrpcServerOptions) {
     const scratch = new Scratch();
     const turns: Turns = { held: 0 };
     const connected = (socket: net.Socket, certificate?: X509Certificate): void => {
-      const connection: Connection = new Connection(socket, certificate, { scratch, turns }, options, () =>
-        this.#connections.delete(connection),
-      );
-      this.#connections.add(connection);
+      const gone = (connection: DoorConnection): boolean => this.#connections.delete(connection);
+      const speaks = (http2: boolean, first: Buffer): void => {
+        const connection: Connection | Http1Connection =
+          http2 || options.http === undefined
+            ? new Connection(socket, certificate, { scratch, turns }, options, () => gone(connection))
+            : new Http1Connection(socket, certificate, { services: options.http, failed: options.failed }, () => gone(connection));
+        this.#connections.add(connection);
+        if (first.length > 0) connection.receive(first);
+      };
+      if (options.http === undefined) speaks(true, NO_BYTES);
+      else {
+        const unknown: FirstBytes = new FirstBytes(socket, speaks, () => gone(unknown));
+        this.#connections.add(unknown);
+      }
     };
     this.#server = options.secure?.(connected) ?? net.createServer({ noDelay: true, allowHalfOpen: false }, (socket) => connected(socket));
   }
@@ -101,27 +117,13 @@ export class GrpcServer {
   }
 }
 
-/** Buffers to write from, each with one write at a time: copies of what thousands of clients are sent would else be garbage by the gigabyte. */
-class Scratch {
-  readonly #free: Buffer[] = [];
-
-  take(): Buffer {
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(WRITE_BYTES);
-  }
-
-  /** The write that it was taken for is over. */
-  give(buffer: Buffer): void {
-    if (this.#free.length < SCRATCH_KEPT_MAX) this.#free.push(buffer);
-  }
-}
-
 /** What all connections of one server share. */
 interface Shared {
   readonly scratch: Scratch;
   readonly turns: Turns;
 }
 
-class Connection implements Http2Owner {
+class Connection implements Http2Owner, DoorConnection {
   readonly peer: GrpcPeer;
   readonly turns: Turns;
   readonly #socket: net.Socket;
@@ -134,7 +136,7 @@ class Connection implements Http2Owner {
   #taken: Buffer[] = [];
   #ended = false;
   #answered = true;
-  readonly #calls = new Set<GrpcServerCall>();
+  readonly #calls = new Set<GrpcServerCall | Http2Call>();
 
   constructor(
     socket: net.Socket,
@@ -153,7 +155,7 @@ class Connection implements Http2Owner {
       initialStreamWindowSize: WINDOW_BYTES,
       initialConnectionWindowSize: WINDOW_BYTES,
     });
-    socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('drain', () => {
       this.#full = false;
       this.onOutput();
@@ -190,7 +192,7 @@ class Connection implements Http2Owner {
     this.#socket.destroy();
   }
 
-  #receive(chunk: Buffer): void {
+  receive(chunk: Buffer): void {
     if (this.#ended) return;
     this.#http2.nowMs = this.#options.now();
     this.#http2.execute(chunk);
@@ -209,7 +211,19 @@ class Connection implements Http2Owner {
     const method = this.#options.methods.get(stream.path);
     const type = stream.headers.get('content-type') ?? '';
     if (stream.method !== 'POST' || !type.startsWith('application/grpc')) {
-      this.#http2.respond(stream, 415, new HeaderBlock(), true);
+      const service = this.#options.http?.get(stream.path);
+      if (service) {
+        const { failed } = this.#options;
+        const plain: Http2Call = new Http2Call(stream, {
+          http2: this.#http2,
+          peer: this.peer,
+          failed,
+          gone: () => this.#calls.delete(plain),
+        });
+        stream.user = plain;
+        this.#calls.add(plain);
+        plain.begin(service);
+      } else this.#http2.respond(stream, 415, new HeaderBlock(), true);
       return;
     }
     const call = new GrpcServerCall(stream, this.#http2, this.#options, this, () => this.#calls.delete(call));
@@ -283,7 +297,8 @@ class Connection implements Http2Owner {
   }
 }
 
-const callOf = (stream: Http2Stream): GrpcServerCall | undefined => (stream.user instanceof GrpcServerCall ? stream.user : undefined);
+const callOf = (stream: Http2Stream): GrpcServerCall | Http2Call | undefined =>
+  stream.user instanceof GrpcServerCall || stream.user instanceof Http2Call ? stream.user : undefined;
 
 /** One call. After `end`, and after the client is gone, it sends nothing. */
 export class GrpcServerCall {
@@ -294,6 +309,8 @@ export class GrpcServerCall {
   readonly #gone: () => void;
   readonly #unframer: GrpcUnframer;
   readonly #messages: PacedMessages;
+  /** Undefined: the client packs none. */
+  readonly #unpacked: UnpackedMessages | undefined;
   #halfClosed = false;
   #handler: GrpcHandler | undefined;
   #headSent = false;
@@ -319,7 +336,15 @@ export class GrpcServerCall {
       (bytes) => this.#guarded(() => this.#handler?.message(bytes)),
       () => this.#caughtUp(),
     );
-    this.#unframer = new GrpcUnframer((bytes) => this.#messages.push(bytes), options.messageBytesMax);
+    const encoding = stream.headers.get('grpc-encoding') ?? 'identity';
+    if (encoding !== 'identity')
+      this.#unpacked = new UnpackedMessages(encoding, {
+        message: (bytes) => this.#messages.push(bytes),
+        failed: (problem) => this.end(problem),
+        idle: () => this.#caughtUp(),
+      });
+    const push = (bytes: Uint8Array, packed: boolean): void => (this.#unpacked ?? this.#messages).push(bytes, packed);
+    this.#unframer = new GrpcUnframer(push, options.messageBytesMax, this.#unpacked !== undefined);
   }
 
   /** False: what was sent waits for the client; `drained` follows. */
@@ -329,6 +354,11 @@ export class GrpcServerCall {
 
   metadata(name: string): string | undefined {
     return this.#stream.headers.get(name);
+  }
+
+  /** It is known whose call this is. Before, nothing that came packed is unpacked. */
+  known(): void {
+    this.#unpacked?.start();
   }
 
   /** One message, of these bytes one behind the other; they must not change any more. */
@@ -351,6 +381,7 @@ export class GrpcServerCall {
     if (this.#over) return;
     const fields = new HeaderBlock();
     if (!this.#headSent) fields.add('content-type', 'application/grpc');
+    if (!this.#headSent && this.#unpacked) fields.add('grpc-accept-encoding', 'identity,gzip');
     fields.add('grpc-status', String(status.code));
     if (status.message !== '') fields.add('grpc-message', encodeGrpcMessage(status.message));
     if (this.#headSent) this.#stream.endBody(fields);
@@ -377,10 +408,15 @@ export class GrpcServerCall {
       });
     }
     // While messages wait their bytes stay on the client's account.
-    if (!this.#messages.held) this.#stream.consume(this.#stream.unconsumed);
+    if (!this.#held) this.#stream.consume(this.#stream.unconsumed);
+  }
+
+  get #held(): boolean {
+    return this.#messages.held || this.#unpacked?.held === true;
   }
 
   #caughtUp(): void {
+    if (this.#held) return;
     this.#stream.consume(this.#stream.unconsumed);
     if (this.#halfClosed) this.halfClosed();
   }
@@ -388,7 +424,7 @@ export class GrpcServerCall {
   halfClosed(): void {
     if (this.#over) return;
     this.#halfClosed = true;
-    if (this.#messages.held) return;
+    if (this.#held) return;
     if (this.#unframer.idle) this.#guarded(() => this.#handler?.halfClosed());
     else this.end({ code: GRPC.INTERNAL, message: 'the client ended the call in the middle of a message' });
   }
@@ -431,6 +467,7 @@ export class GrpcServerCall {
     if (this.#over) return;
     this.#over = true;
     this.#messages.close();
+    this.#unpacked?.close();
     this.#stream.consume(this.#stream.unconsumed);
     this.#gone();
     this.#guarded(() => this.#handler?.closed());

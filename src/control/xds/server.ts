@@ -1,5 +1,5 @@
 // The gRPC door for proxies and agents: xDS streams, certificate requests, and the agents' operator stream, on a Unix
-// socket, a TCP port, or TLS. Messages pass as bytes; who the caller is comes from what it proves (`auth/`), and from nothing else.
+// socket, a TCP port, or TLS; spans also over plain HTTP. Messages pass as bytes; who the caller is comes from what it proves (`auth/`), and from nothing else.
 // An insecure listener takes callers without a proof for xDS only: certificates are never given to strangers.
 import { chmodSync, rmSync } from 'node:fs';
 import type { Log } from '../../base/log.ts';
@@ -18,8 +18,10 @@ import type { TlsDoor } from '../auth/tls-door.ts';
 import type { CertificateAuthority } from '../ca/ca.ts';
 import { OPERATOR_REPLY_BYTES_MAX, XDS_REQUEST_BYTES_MAX } from '../limits.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
+import { removeStaleSocket } from '../socket-file.ts';
+import { type OtlpCaller, otlpTraces, TRACES_PATH } from '../telemetry/otlp-http.ts';
 import type { OpenTelemetryStream } from '../telemetry/receivers.ts';
-import { type SpanIntake, type SpanTeller, TRACE_METHOD } from '../telemetry/span-intake.ts';
+import { exportResponse, type SpanIntake, type SpanTeller, TRACE_METHOD } from '../telemetry/span-intake.ts';
 import type { TokenStore } from '../token-store.ts';
 import type { StreamProtocol } from './ads-connection.ts';
 import type { AdsService } from './ads-service.ts';
@@ -59,11 +61,13 @@ export const OPERATOR_METHOD = '/skein.v1.Operator/Attach';
 
 /** Rejects when the address cannot be bound. A socket file left by a killed process is replaced. */
 export const startXdsServer = async (options: XdsServerOptions): Promise<XdsServer> => {
-  const { log, tls } = options;
+  const { log, tls, takeSpans } = options;
   const secured = options.address.startsWith(TLS_SCHEME);
   if (secured && !tls) throw new Error(`cannot serve xDS on ${options.address}: there is no certificate for it`);
+  const door = { ...options, csrs: new Attempts(CSR_LIMIT, Date.now) };
   const server = new GrpcServer({
-    methods: methodsOf({ ...options, csrs: new Attempts(CSR_LIMIT, Date.now) }),
+    methods: methodsOf(door),
+    ...(takeSpans ? { http: new Map([[TRACES_PATH, httpSpans(takeSpans, door)]]) } : {}),
     ...(secured && tls ? { secure: tls.listener } : {}),
     // An agent's answers carry whole configuration dumps; a stranger sends discovery requests only.
     messageBytesMax: options.insecure ? XDS_REQUEST_BYTES_MAX : OPERATOR_REPLY_BYTES_MAX,
@@ -72,7 +76,7 @@ export const startXdsServer = async (options: XdsServerOptions): Promise<XdsServ
       log.error('a gRPC call could not be served', { problem: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
   });
   const path = options.address.startsWith('unix:') ? options.address.slice('unix:'.length) : undefined;
-  if (path !== undefined) rmSync(path, { force: true });
+  if (path !== undefined) removeStaleSocket(path);
   const port = await bind(server, options.address, path);
   if (path !== undefined) chmodSync(path, 0o600);
   const address = path === undefined ? options.address.replace(/:\d+$/, `:${port}`) : options.address;
@@ -122,9 +126,12 @@ const methodsOf = (options: Door): ReadonlyMap<string, GrpcMethod> => {
 };
 
 /** Serves the call as its caller, or ends it. Callers that only somebody else can vouch for wait. */
-const asCaller = (call: GrpcServerCall, joins: boolean, options: Door, serve: (caller: Caller | undefined) => GrpcHandler): GrpcHandler => {
+const asCaller = (call: OtlpCaller, joins: boolean, options: Door, serve: (caller: Caller | undefined) => GrpcHandler): GrpcHandler => {
   const admit = (found: Result<Caller | undefined, GrpcStatus>): GrpcHandler => {
-    if (found.ok && (found.value !== undefined || options.insecure)) return serve(found.value);
+    if (found.ok && (found.value !== undefined || options.insecure)) {
+      call.known?.();
+      return serve(found.value);
+    }
     if (joins) options.metrics.count('citadel_server_authentication_failure_count');
     if (found.ok) options.refused?.({ door: 'xds', who: whoIs(undefined, call), reason: 'no proof of an identity' });
     call.end(found.ok ? { code: GRPC.UNAUTHENTICATED, message: 'a workload token is required (authorization: Bearer …)' } : found.error);
@@ -136,7 +143,7 @@ const asCaller = (call: GrpcServerCall, joins: boolean, options: Door, serve: (c
   return heldCall(call, found.then(admit), (error) => options.log.error('a call failed', { problem: String(error) }));
 };
 
-const whoIs = (caller: Caller | undefined, call: GrpcServerCall): string =>
+const whoIs = (caller: Caller | undefined, call: OtlpCaller): string =>
   caller === undefined ? call.peer.address : `${caller.namespace}/${caller.serviceAccount}${caller.name === '' ? '' : ` (${caller.name})`}`;
 
 /** Node's longest timer. */
@@ -214,7 +221,7 @@ const serveSpans = (call: GrpcServerCall, take: SpanIntake, options: Door): Grpc
         if (asked) return;
         asked = true;
         const taken = take(bytes, spanTeller(caller, call, options));
-        if (taken.ok) call.send([taken.value]);
+        if (taken.ok) call.send([exportResponse(taken.value)]);
         call.end(taken.ok ? { code: GRPC.OK, message: '' } : taken.error);
       },
       halfClosed: () => {
@@ -223,7 +230,15 @@ const serveSpans = (call: GrpcServerCall, take: SpanIntake, options: Door): Grpc
     };
   });
 
-const spanTeller = (caller: Caller | undefined, call: GrpcServerCall, { ads }: Door): SpanTeller => {
+/** The same over HTTP. */
+const httpSpans = (take: SpanIntake, options: Door): ReturnType<typeof otlpTraces> =>
+  otlpTraces({
+    take,
+    admit: (call, batch) =>
+      asCaller(call, false, options, (caller) => ({ ...ENDED, message: (bytes) => batch(bytes, spanTeller(caller, call, options)) })),
+  });
+
+const spanTeller = (caller: Caller | undefined, call: OtlpCaller, { ads }: Door): SpanTeller => {
   if (caller === undefined) return { name: `nobody proven at ${peerKey(call.peer.address)}`, sidecarOf: undefined };
   const { name, namespace, serviceAccount } = caller;
   const node = call.metadata('x-skein-node');

@@ -4,29 +4,48 @@
 
 import { PlanError } from '../plan-error.ts';
 import { compileFullMatch } from '../regex.ts';
-import { CEL_ATTRIBUTES, CEL_UNKNOWN, CelDuration, type CelFacts, CelHeaders, CelTime, celText } from './attributes.ts';
+import {
+  CEL_ATTRIBUTES,
+  CelDuration,
+  type CelFacts,
+  CelHeaders,
+  type CelPlace,
+  CelStates,
+  CelTime,
+  celText,
+  OF_THE_PLACE,
+} from './attributes.ts';
 import { type CelNode, parseCel } from './parse.ts';
 
 type Value = (facts: CelFacts) => unknown;
 
-export const compileCel = (expression: string, path: string): ((facts: CelFacts) => boolean) => {
+/** Where an expression stands: in the configuration, for what is said of it; and at which place of the proxy, where there is one. */
+interface Stand {
+  readonly path: string;
+  readonly place: CelPlace | undefined;
+}
+
+export const compileCel = (expression: string, path: string, place?: CelPlace): ((facts: CelFacts) => boolean) => {
   if (expression === '') throw new PlanError(path, 'is required');
-  const value = compile(parseCel(expression, path), path);
+  const value = compile(parseCel(expression, path), { path, place });
   return (facts) => value(facts) === true;
 };
 
+/** What an expression says, for `%CEL(…)%`. */
+export const compileCelOperand = (expression: string, path: string, place: CelPlace | undefined): Value =>
+  compile(parseCel(expression, path), { path, place });
+
 /** The value of an expression as Istio's metrics read it: unlike a filter of access logs it may also add texts and make a text of a value. */
-export const compileCelValue = (node: CelNode, path: string): Value => compile(withTexts(node), path);
+export const compileCelValue = (node: CelNode, path: string, place: CelPlace | undefined): Value =>
+  compile(withTexts(node), { path, place });
 
 /** What only this use knows stands under names that cannot be written. */
 const withTexts = (node: CelNode): CelNode => {
   switch (node.kind) {
     case 'literal':
-      return node;
     case 'name':
-      return CEL_UNKNOWN.has(node.name) ? NOTHING : node;
+      return node;
     case 'member':
-      if (node.of.kind === 'name' && CEL_UNKNOWN.has(`${node.of.name}.${node.name}`)) return NOTHING;
       return { ...node, of: withTexts(node.of) };
     case 'index':
       return { ...node, of: withTexts(node.of), at: withTexts(node.at) };
@@ -53,28 +72,25 @@ const withTexts = (node: CelNode): CelNode => {
 };
 const ADD = '+';
 const TEXT = '(string)';
-const NOTHING: CelNode = { kind: 'name', name: '(nothing)' };
 
-const compile = (node: CelNode, path: string): Value => {
+const compile = (node: CelNode, stand: Stand): Value => {
   switch (node.kind) {
     case 'literal': {
       const { value } = node;
       return () => value;
     }
     case 'name':
-      refuseUnknown(node.name, path);
-      return attributesOf(node.name);
+      return attributesOf(node.name, stand);
     case 'member':
-      if (node.of.kind === 'name') refuseUnknown(`${node.of.name}.${node.name}`, path);
-      return attribute(node) ?? lookUp(compile(node.of, path), () => node.name);
+      return attribute(node, stand) ?? lookUp(compile(node.of, stand), () => node.name);
     case 'index':
-      return lookUp(compile(node.of, path), compile(node.at, path));
+      return lookUp(compile(node.of, stand), compile(node.at, stand));
     case 'list': {
-      const items = node.items.map((item) => compile(item, path));
+      const items = node.items.map((item) => compile(item, stand));
       return (facts) => items.map((item) => item(facts));
     }
     case 'unary': {
-      const of = compile(node.of, path);
+      const of = compile(node.of, stand);
       if (node.op === '-') return (facts) => number(of(facts), (n) => -n);
       return (facts) => {
         const value = of(facts);
@@ -82,41 +98,46 @@ const compile = (node: CelNode, path: string): Value => {
       };
     }
     case 'binary':
-      return binary(node.op, compile(node.left, path), compile(node.right, path));
+      return binary(node.op, compile(node.left, stand), compile(node.right, stand));
     case 'choice': {
-      const [when, then, otherwise] = [compile(node.when, path), compile(node.then, path), compile(node.otherwise, path)];
+      const [when, then, otherwise] = [compile(node.when, stand), compile(node.then, stand), compile(node.otherwise, stand)];
       return (facts) => {
         const chosen = when(facts);
         return chosen === true ? then(facts) : chosen === false ? otherwise(facts) : undefined;
       };
     }
     case 'call':
-      return call(node, path);
+      return call(node, stand);
   }
 };
 
-const refuseUnknown = (name: string, path: string): void => {
-  if (CEL_UNKNOWN.has(name)) throw new PlanError(path, `attribute ${name} is not supported`);
-};
+const NOWHERE: CelPlace = {};
 
 /** A first name alone: all that is below it, by name. */
-const attributesOf = (name: string): Value => {
+const attributesOf = (name: string, { place = NOWHERE }: Stand): Value => {
   const known = Object.hasOwn(CEL_ATTRIBUTES, name) ? CEL_ATTRIBUTES[name] : undefined;
   if (known === undefined) return () => undefined;
-  return known[''] ?? ((facts) => Object.fromEntries(Object.entries(known).map(([key, value]) => [key, value(facts)])));
+  const whole = known[''];
+  if (whole !== undefined) return (facts) => whole(facts, place);
+  return (facts) => Object.fromEntries(Object.entries(known).map(([key, value]) => [key, value(facts, place)]));
 };
 
-const attribute = (node: { readonly of: CelNode; readonly name: string }): Value | undefined => {
+const attribute = (node: { readonly of: CelNode; readonly name: string }, { path, place }: Stand): Value | undefined => {
   if (node.of.kind !== 'name') return undefined;
-  const known = Object.hasOwn(CEL_ATTRIBUTES, node.of.name) ? CEL_ATTRIBUTES[node.of.name] : undefined;
-  return known !== undefined && Object.hasOwn(known, node.name) ? known[node.name] : undefined;
+  const { name: first } = node.of;
+  const known = Object.hasOwn(CEL_ATTRIBUTES, first) ? CEL_ATTRIBUTES[first] : undefined;
+  const value = known !== undefined && Object.hasOwn(known, node.name) ? known[node.name] : undefined;
+  if (value === undefined) return undefined;
+  if (place === undefined && OF_THE_PLACE.has(`${first}.${node.name}`))
+    throw new PlanError(path, `attribute ${first}.${node.name} is not supported here: only in access logs and metrics`);
+  return (facts) => value(facts, place ?? NOWHERE);
 };
 
 const lookUp =
   (of: Value, key: Value): Value =>
   (facts) => {
     const [from, name] = [of(facts), key(facts)];
-    if (from instanceof CelHeaders) return typeof name === 'string' ? from.get(name) : undefined;
+    if (from instanceof CelHeaders || from instanceof CelStates) return typeof name === 'string' ? from.get(name) : undefined;
     if (Array.isArray(from)) return typeof name === 'number' ? from[name] : undefined;
     return isMap(from) && typeof name === 'string' && Object.hasOwn(from, name) ? from[name] : undefined;
   };
@@ -169,7 +190,7 @@ const arithmetic =
     typeof a === 'number' && typeof b === 'number' ? apply(a, b) : undefined;
 const contains = (item: unknown, list: unknown): boolean | undefined => {
   if (Array.isArray(list)) return list.some((other) => equal(item, other));
-  if (list instanceof CelHeaders) return typeof item === 'string' ? list.get(item) !== undefined : undefined;
+  if (list instanceof CelHeaders || list instanceof CelStates) return typeof item === 'string' ? list.get(item) !== undefined : undefined;
   return isMap(list) && typeof item === 'string' ? Object.hasOwn(list, item) && list[item] !== undefined : undefined;
 };
 const OPERATORS: Readonly<Record<string, (a: unknown, b: unknown) => unknown>> = {
@@ -204,7 +225,11 @@ const FUNCTIONS: Readonly<Record<string, { readonly takes: number; readonly appl
     takes: 1,
     apply: ([value]) => {
       if (typeof value === 'string') return [...value].length;
-      return Array.isArray(value) ? value.length : isMap(value) && !(value instanceof CelHeaders) ? Object.keys(value).length : undefined;
+      return Array.isArray(value)
+        ? value.length
+        : isMap(value) && !(value instanceof CelHeaders || value instanceof CelStates)
+          ? Object.keys(value).length
+          : undefined;
     },
   },
   [ADD]: { takes: 2, apply: ([a, b]) => (typeof a === 'string' && typeof b === 'string' ? a + b : OPERATORS['+']?.(a, b)) },
@@ -236,18 +261,19 @@ const durationOf = (text: string): CelDuration | undefined => {
   return new CelDuration(text.startsWith('-') ? -ms : ms);
 };
 
-const call = ({ name, on, args }: Extract<CelNode, { kind: 'call' }>, path: string): Value => {
+const call = ({ name, on, args }: Extract<CelNode, { kind: 'call' }>, stand: Stand): Value => {
+  const { path } = stand;
   const all = on === undefined ? args : [on, ...args];
   const [first, second] = all;
   if (name === 'has' && on === undefined && args.length === 1) {
     if (first?.kind !== 'member') throw new PlanError(path, 'has() wants a member');
-    const value = compile(first, path);
+    const value = compile(first, stand);
     return (facts) => value(facts) !== undefined;
   }
   if (name === 'matches' && first !== undefined && all.length === 2) {
     // A pattern that is only known with the request would be compiled for each: none is.
     if (second?.kind !== 'literal' || typeof second.value !== 'string') throw new PlanError(path, 'matches() wants a literal pattern');
-    const [text, finds] = [compile(first, path), compileFullMatch({ regex: `(?s:.*?)(?:${second.value})(?s:.*)` }, path)];
+    const [text, finds] = [compile(first, stand), compileFullMatch({ regex: `(?s:.*?)(?:${second.value})(?s:.*)` }, path)];
     return (facts) => {
       const value = text(facts);
       return typeof value === 'string' ? finds(value) : undefined;
@@ -256,7 +282,7 @@ const call = ({ name, on, args }: Extract<CelNode, { kind: 'call' }>, path: stri
   const known = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined;
   if (known === undefined || known.takes !== all.length)
     throw new PlanError(path, `function ${name} with ${all.length} arguments is not supported`);
-  const values = all.map((arg) => compile(arg, path));
+  const values = all.map((arg) => compile(arg, stand));
   return (facts) => {
     const given = values.map((value) => value(facts));
     return given.includes(undefined) ? undefined : known.apply(given);

@@ -67,10 +67,10 @@ export const findTokens = (places: readonly TokenPlace[], request: RequestView, 
   return found;
 };
 
-// Two of them are one value, as everywhere where the header may come only once.
+// Two of them are one value, as everywhere where the header may come only once; one that says nothing adds nothing.
 const headerValues = (request: RequestView, name: string): readonly string[] => {
   const values = request.headers.values(name);
-  return name === 'authorization' && values.length > 1 ? [values.join(',')] : values;
+  return name === 'authorization' && values.length > 1 ? [values.filter((v) => v !== '').join(',')] : values;
 };
 
 // Found anywhere in the value; what no token begins with is passed over.

@@ -26,6 +26,9 @@ const ROWS: readonly Row[] = [
   ['envoy.filters.http.grpc_web', 'envoy.filters.http', 'envoy.extensions.filters.http.grpc_web.v3.GrpcWeb'],
   ['envoy.filters.http.fault', 'envoy.filters.http', 'envoy.extensions.filters.http.fault.v3.HTTPFault'],
   ['envoy.filters.http.cors', 'envoy.filters.http', 'envoy.extensions.filters.http.cors.v3.Cors'],
+  ['envoy.filters.http.compressor', 'envoy.filters.http', 'envoy.extensions.filters.http.compressor.v3.Compressor'],
+  ['envoy.compression.gzip.compressor', 'envoy.compression.compressor', 'envoy.extensions.compression.gzip.compressor.v3.Gzip'],
+  ['envoy.filters.http.csrf', 'envoy.filters.http', 'envoy.extensions.filters.http.csrf.v3.CsrfPolicy'],
   ['envoy.filters.http.buffer', 'envoy.filters.http', 'envoy.extensions.filters.http.buffer.v3.Buffer'],
   [
     'envoy.filters.http.ext_authz',
@@ -40,6 +43,7 @@ const ROWS: readonly Row[] = [
     'envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute',
   ],
   ['envoy.filters.http.health_check', 'envoy.filters.http', 'envoy.extensions.filters.http.health_check.v3.HealthCheck'],
+  ['envoy.filters.http.header_to_metadata', 'envoy.filters.http', 'envoy.extensions.filters.http.header_to_metadata.v3.Config'],
   ['envoy.filters.http.set_metadata', 'envoy.filters.http', 'envoy.extensions.filters.http.set_metadata.v3.Config'],
   ['envoy.filters.http.on_demand', 'envoy.filters.http', 'envoy.extensions.filters.http.on_demand.v3.OnDemand'],
   [

@@ -2,6 +2,7 @@
 // keep the address, so pools, ejections and counters do too.
 
 import type { Socket } from 'node:net';
+import type { HostLocality } from '../../plan/stream-info.ts';
 import type { Locality } from '../../xds/gen/types.ts';
 import type { PeakEwma } from '../balance/peak-ewma.ts';
 import type { HostChecks, HostView } from '../data-plane.ts';
@@ -32,6 +33,8 @@ export class Host implements HostView {
   weight = 1;
   priority = 0;
   locality: Locality | undefined;
+  /** With what the configuration says of it; the same object for all hosts that were given together. */
+  place: HostLocality | undefined;
   metadata: unknown;
   edsHealth: string | undefined;
   /** On the wheel's clock; slow start counts from here. */

@@ -32,6 +32,7 @@ export const buildMembership = (
   const used = new Set<string>();
   assignment.endpoints?.forEach((locality, l) => {
     const hosts: Host[] = [];
+    const stands = { locality: locality.locality, metadata: locality.metadata };
     for (const place of places) {
       if (place.locality !== l) continue;
       const hostname = place.endpoint.endpoint?.hostname ?? '';
@@ -44,6 +45,7 @@ export const buildMembership = (
       host.weight = place.endpoint.load_balancing_weight ?? 1;
       host.priority = place.priority;
       host.locality = locality.locality;
+      host.place = stands;
       host.metadata = place.endpoint.metadata;
       host.edsHealth = typeof place.endpoint.health_status === 'string' ? place.endpoint.health_status : undefined;
       host.edsHealthy = isHealthyStatus(place.endpoint.health_status);

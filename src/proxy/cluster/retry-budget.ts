@@ -75,6 +75,12 @@ export class RetryBudget {
     return true;
   }
 
+  /** The upstream has begun to answer: the next one would not know what the client was told. */
+  forgo(): void {
+    this.plan = undefined;
+    this.left = 0;
+  }
+
   /** The request cannot be sent again: what comes back now is its answer. */
   abandon(stats: ClusterStats | undefined): void {
     if (this.plan === undefined) return;

@@ -139,7 +139,8 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   #expectation(parser: Http1Parser): void {
     if (parser.headers.getById(H.EXPECT)?.toLowerCase() !== '100-continue') return;
     parser.headers.removeById(H.EXPECT);
-    this.#socket.write(CONTINUE_HEAD);
+    // RFC 9110 10.1.1: HTTP/1.0 has no such answer.
+    if (!this.#http10) this.#socket.write(CONTINUE_HEAD);
   }
 
   onBody(buf: Buffer, start: number, end: number): void {
@@ -173,11 +174,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
   /** A request that never was: there is no exchange to answer it. */
   #answer(reply: LocalReply): void {
     const parser = this.#parser;
-    const info = new StreamInfo(PROCESS_FACTS);
-    describeConnection(info, this.#facts);
-    info.startTime = this.#env.clock.wallMs();
-    info.endTime = info.startTime;
-    info.protocol = 'HTTP/1.1';
+    const info = this.#unknown();
     info.method = parser.method;
     // A head that was refused early has not been taken apart.
     info.path = parser.path === '' ? parser.target : parser.path;
@@ -190,13 +187,32 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     writer.fields(headers);
     writer.ownLine(headers, CLOSE_LINE);
     writer.endHead();
-    writer.append(body);
+    if (parser.method !== 'HEAD') writer.append(body);
     this.#socket.write(writer.take());
-    const isNone = reply.flag === FLAG.DPE;
+    const isNone = reply.flag === FLAG.DPE || parser.inHead;
     // As Envoy: of a message that is none, nothing but the answer is told.
     if (isNone) info.method = info.path = '';
     this.#env.observer.httpDone(info, isNone ? undefined : parser.headers, undefined, undefined, this.#plan.context);
     this.#end();
+  }
+
+  /** As Envoy: a client that leaves inside a head is told of, and nothing of its request. */
+  #leftInHead(): void {
+    if (!this.#parser.inHead || this.#closing.armed) return;
+    this.#parser.stop();
+    const info = this.#unknown();
+    info.setFlag(FLAG.DC);
+    info.responseCodeDetails = 'downstream_remote_disconnect';
+    this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
+  }
+
+  #unknown(): StreamInfo {
+    const info = new StreamInfo(PROCESS_FACTS);
+    describeConnection(info, this.#facts);
+    info.startTime = this.#env.clock.wallMs();
+    info.endTime = info.startTime;
+    info.protocol = 'HTTP/1.1';
+    return info;
   }
 
   // --- called by the exchange ---
@@ -226,12 +242,13 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
       else if (!this.#http10) writer.ownLine(headers, CHUNKED_LINE);
     }
     if (status !== 101 && !(this.#parser.method === 'CONNECT' && changesProtocol('connect', status))) {
-      if (this.#closeAfter || !this.#keepAlive) writer.ownLine(headers, CLOSE_LINE);
-      else if (this.#http10) writer.ownLine(headers, KEEP_ALIVE_LINE);
+      if (this.#closeAfter || !this.#keepAlive) {
+        writer.ownLine(headers, CLOSE_LINE);
+        this.#exchange.info.lastAnswer = true;
+      } else if (this.#http10) writer.ownLine(headers, KEEP_ALIVE_LINE);
     }
     writer.endHead();
     const head = writer.take();
-    this.#exchange.info.downstreamHeaderBytesSent = head.length;
     this.#exchange.info.responseHeadersBytes = head.length;
     this.#output.push(head);
     return chunked;
@@ -390,6 +407,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
       return;
     }
     if (this.#exchange.active) this.#exchange.downstreamGone();
+    else this.#leftInHead();
     this.closeNow();
   }
 
@@ -416,6 +434,7 @@ export class DownstreamHttp1 implements Http1Sink, DownstreamStream {
     if (this.#age !== undefined) this.#env.wheel.drop(this.#age);
     this.#output.drop();
     this.#exchange.downstreamGone();
+    this.#leftInHead();
     this.#exchange.close();
     this.#ended();
   }

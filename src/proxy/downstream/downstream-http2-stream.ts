@@ -18,6 +18,9 @@ import type { DownstreamHttp2 } from './downstream-http2.ts';
 
 const NO_HEADERS = new HeaderBlock();
 
+/** Details of a stream that was reset, or broke the protocol, on a connection that did not fail. */
+const STREAM_LOST = /\{(?:remote_re(?:set|fused_stream_reset)|protocol_error)/;
+
 export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
   readonly protocol = 'HTTP/2';
   readonly exchange: Exchange;
@@ -169,7 +172,6 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
     }
     this.#responseEnded = !hasBody;
     const bytes = this.#connection.machine.respond(stream, sent, headers, !hasBody);
-    this.exchange.info.downstreamHeaderBytesSent = bytes;
     this.exchange.info.responseHeadersBytes = bytes;
     return false;
   }
@@ -225,14 +227,19 @@ export class DownstreamHttp2Stream implements DownstreamStream, RequestHead {
 
   /** Of a response that is cut; a tunnel says that it is its connection that broke. */
   get #cutCode(): number {
-    return this.method === 'CONNECT' ? H2.CONNECT_ERROR : H2.INTERNAL_ERROR;
+    const { responseCodeDetails: details } = this.exchange.info;
+    return (this.method === 'CONNECT' && !STREAM_LOST.test(details)) || this.#connectionLost ? H2.CONNECT_ERROR : H2.INTERNAL_ERROR;
   }
 
   /** Of a request answered before its end; a CONNECT that came to nothing here says so. */
   get #unreadCode(): number {
-    return this.method === 'CONNECT' && this.exchange.info.responseCodeDetails.startsWith('upstream_reset_')
-      ? H2.CONNECT_ERROR
-      : H2.NO_ERROR;
+    return this.#connectionLost ? H2.CONNECT_ERROR : H2.NO_ERROR;
+  }
+
+  /** Of a tunnel, upstream, and not its stream alone. */
+  get #connectionLost(): boolean {
+    const { responseCodeDetails: details } = this.exchange.info;
+    return (this.method === 'CONNECT' || this.upgrade) && details.startsWith('upstream_reset_') && !STREAM_LOST.test(details);
   }
 
   pauseReading(): void {

@@ -182,7 +182,7 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#close();
   }
   onHeadRefused(detail: string): void {
-    this.#logRefused(detail, TOO_LARGE.has(detail) ? FLAG.DR : FLAG.DPE);
+    this.#logRefused(detail, OF_ONE_STREAM.has(detail) ? FLAG.DR : FLAG.DPE);
   }
   // A head that breaks the rules never becomes a request; it is logged all the same.
   #logRefused(details: string, flag: ResponseFlag): void {
@@ -339,7 +339,6 @@ export class DownstreamHttp2 implements Http2Owner {
     this.#unread = 0;
     if (bytes === 0) return;
     this.#served++;
-    info.downstreamHeaderBytesSent = bytes;
     info.responseHeadersBytes = bytes;
     this.#env.observer.httpDone(info, undefined, undefined, undefined, this.#plan.context);
   }
@@ -385,7 +384,12 @@ export class DownstreamHttp2 implements Http2Owner {
 }
 
 /** Envoy takes back a request whose head is too large; all others have broken the protocol. */
-const TOO_LARGE: ReadonlySet<string> = new Set(['http2.too_many_headers', 'http2.header_list_size_too_large']);
+/** Refusals that Envoy writes down as resets. */
+const OF_ONE_STREAM: ReadonlySet<string> = new Set([
+  'http2.too_many_headers',
+  'http2.header_list_size_too_large',
+  'http2.unexpected_underscore',
+]);
 
 const servedBy = (stream: Http2Stream): DownstreamHttp2Stream | undefined =>
   stream.user instanceof DownstreamHttp2Stream ? stream.user : undefined;

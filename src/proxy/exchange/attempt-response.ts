@@ -68,11 +68,11 @@ export class AttemptResponse implements PacedResponse {
   /** False: the client takes no more. */
   body(buf: Buffer, start: number, end: number): boolean {
     const exchange = this.#exchange;
-    exchange.info.bytesSent += end - start;
     exchange.info.grpc?.response.feed(buf, start, end);
     exchange.touch();
     const { responsePace: pace } = exchange;
     if (pace !== undefined) return pace.body(this, buf.subarray(start, end));
+    exchange.info.bytesSent += end - start;
     return this.#down.writeBody(buf, start, end, exchange.responseChunked);
   }
 
@@ -100,6 +100,7 @@ export class AttemptResponse implements PacedResponse {
 
   write(piece: Buffer): boolean {
     this.#exchange.touch();
+    this.#exchange.info.bytesSent += piece.length;
     return this.#down.writeBody(piece, 0, piece.length, this.#exchange.responseChunked);
   }
 

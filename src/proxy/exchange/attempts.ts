@@ -30,7 +30,7 @@ import { InternalRedirects } from './internal-redirects.ts';
 import type { KeptRequest } from './kept-request.ts';
 import * as replies from './local-reply.ts';
 import { finalizeRequest, rewriteHost } from './request-rewrite.ts';
-import { changesProtocol } from './response-head.ts';
+import { changesProtocol, keepsToProtocol } from './response-head.ts';
 import { UpgradeTunnel } from './upgrade-tunnel.ts';
 
 export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts {
@@ -230,11 +230,11 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     if (!this.#exchange.active) return;
     const host = this.#host;
     if (host !== undefined) this.#cluster?.failed(host, 'reset');
+    const reason = replies.RESET_REASONS[cause];
     if (this.tunnel.open) {
-      this.tunnel.broke();
+      this.tunnel.broke(reason);
       return;
     }
-    const reason = replies.RESET_REASONS[cause];
     if (this.#exchange.responseStarted) {
       this.#exchange.cutResponse(replies.RESET_FLAGS[reason], `upstream_reset_after_response_started{${reason}}`);
       return;
@@ -278,6 +278,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   onInformational(head: ResponseHead): void {
     if (!this.#exchange.active || this.#exchange.responseStarted) return;
     this.#informed = true;
+    this.#budget.forgo();
     this.#times.touchTry();
     if (!this.#response.informational(head, this.#plan.proxy100Continue)) this.#connection?.pause();
   }
@@ -294,8 +295,8 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
     this.#times.touchTry();
     const status = head.statusCode;
     const switching = changesProtocol(exchange.upgrade, status);
-    if (status === 101 && !switching) {
-      // Nobody asked: the two sides do not agree on what comes next.
+    if (status === 101 && !(switching && keepsToProtocol(exchange.upgrade, head.headers))) {
+      // Nobody asked, or for something else: the two sides do not agree on what comes next.
       this.#connection?.abandon();
       this.onReset('protocol');
       return;
@@ -315,6 +316,7 @@ export class Attempts implements UpstreamClient, TimedAttempts, HedgingAttempts 
   #headCame(head: ResponseHead): void {
     this.info.firstUpstreamRxByte = this.#env.clock.wallMs();
     this.info.upstreamHeaderBytesReceived = head.headBytes;
+    this.info.upstreamFields = head.headers.count;
     this.#exchange.touch();
   }
 

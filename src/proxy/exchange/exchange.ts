@@ -134,7 +134,7 @@ export class Exchange implements FilteredExchange, RequestView {
     this.redirects = undefined;
     this.#reset(head);
     if (head.method === 'CONNECT' || head.upgrade)
-      this.upgrade = head.method === 'CONNECT' ? 'connect' : (this.requestHeaders.getById(H.UPGRADE) ?? '').toLowerCase();
+      this.upgrade = head.method === 'CONNECT' ? 'connect' : this.requestHeaders.values('upgrade').join().toLowerCase();
     this.#admit(true);
   }
 
@@ -167,6 +167,7 @@ export class Exchange implements FilteredExchange, RequestView {
     const { kept } = this.#attempts;
     const { pieces, bytes } = kept;
     this.#reset(head);
+    // As Envoy: its trailers stay behind.
     kept.takeOver(pieces, bytes);
     this.info.bytesReceived = bytes;
     this.requestEnded = true;
@@ -328,7 +329,7 @@ export class Exchange implements FilteredExchange, RequestView {
 
   /** Response filters, then the head to the client. */
   respond(headers: HeaderBlock, status: number, reason: string, streamed: boolean, hasBody: boolean): void {
-    this.#filters.respond(headers);
+    this.#filters.respond(headers, hasBody);
     this.trace?.respond(headers, this.route);
     if (this.#plan.alwaysSetRequestIdInResponse || this.requestHeaders.hasId(H.X_ENVOY_FORCE_TRACE)) {
       const id = this.requestHeaders.getById(H.X_REQUEST_ID);
@@ -438,6 +439,7 @@ export class Exchange implements FilteredExchange, RequestView {
     info.startTime = this.#start;
     info.protocol = this.#down.protocol;
     info.requestHeadersBytes = head.headBytes;
+    info.requestFields = head.headers.count;
     if (this.requestEnded) info.lastDownstreamRxByte = this.#start;
   }
 

@@ -11,7 +11,7 @@ import type { HttpFilterChain } from '../filters/discovered-filter.ts';
 import type { CompiledHttpFilter } from '../filters/http-filters.ts';
 import { DRAIN_TIMEOUT_MS, HEADERS_MAX, IDLE_TIMEOUT_MS, REQUEST_HEAD_KB, STREAM_IDLE_TIMEOUT_MS } from '../limits.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
-import { requestLimits } from '../sockets/http1-options.ts';
+import { requestLimits, underscores } from '../sockets/http1-options.ts';
 import { compileHttp2, compileKeepalive, type KeepalivePlan } from '../sockets/http2-options.ts';
 import { compileTracing, type TracingPlan } from '../tracing/tracing-plan.ts';
 import { type LocalReply, REQUEST_HEADERS_TIMEOUT, REQUEST_TIMEOUT, STREAM_IDLE_REQUEST } from './local-reply.ts';
@@ -178,6 +178,7 @@ export const compileHcm = (
     http2: compileHttp2(hcm.http2_protocol_options, 'http2_protocol_options', {
       maxHeadBytes: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
       maxHeaderCount: common?.max_headers_count ?? HEADERS_MAX,
+      underscores: underscores(common?.headers_with_underscores_action),
     }),
     keepalive: compileKeepalive(hcm.http2_protocol_options?.connection_keepalive, 'http2_protocol_options.connection_keepalive'),
     drainTimeoutMs: ms(hcm.drain_timeout, DRAIN_TIMEOUT_MS),

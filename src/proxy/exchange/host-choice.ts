@@ -49,6 +49,7 @@ export const describeHost = (info: StreamInfo, host: Host): void => {
   info.upstreamHost = host.address;
   info.upstreamHostName = host.hostname;
   info.upstreamHostMetadata = host.metadata as typeof info.upstreamHostMetadata;
+  info.upstreamLocality = host.place;
   info.upstreamHostsAttempted.push(host.address);
   info.upstreamTransportFailureReason = '';
 };

@@ -52,7 +52,7 @@ export class Admission {
   refuses(exchange: AdmittedExchange, fresh: boolean): NotAdmitted | undefined {
     const plan = this.#plan;
     const { info, facts } = exchange;
-    if (fresh) removeHopByHop(exchange.requestHeaders, exchange.upgrade !== '');
+    if (fresh) removeHopByHop(exchange.requestHeaders, exchange.upgrade !== '' && exchange.upgrade !== 'connect');
     info.authority = exchange.authority = stripPort(plan, exchange.authority, facts.localPort);
     info.method = exchange.method;
     info.path = exchange.path;

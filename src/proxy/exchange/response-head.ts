@@ -11,6 +11,9 @@ import { removeHopByHop } from '../../wire/hop-by-hop.ts';
 export const changesProtocol = (upgrade: string, status: number): boolean =>
   upgrade === 'connect' ? status >= 200 && status < 300 : upgrade !== '' && status === 101;
 
+/** The protocol a 101 changes to is the one that was asked for (RFC 9110 7.8). */
+export const keepsToProtocol = (upgrade: string, headers: HeaderBlock): boolean => headers.getById(H.UPGRADE)?.toLowerCase() === upgrade;
+
 /** `serviceMs` undefined: x-envoy-upstream-service-time is not wanted. */
 export const finishResponseHead = (
   headers: HeaderBlock,

@@ -4,6 +4,7 @@ import { FLAG, type ResponseFlag } from '../../plan/response-flag.ts';
 import type { UpstreamStream } from '../upstream/upstream-stream.ts';
 import type { DownstreamStream } from './downstream-stream.ts';
 import type { Exchange } from './exchange.ts';
+import { RESET_FLAGS, type ResetReason } from './local-reply.ts';
 
 export class UpgradeTunnel {
   readonly #down: DownstreamStream;
@@ -48,7 +49,8 @@ export class UpgradeTunnel {
 
   upstreamEnded(): void {
     // HTTP/1 ends what it carries with its connection alone, and Envoy calls that a loss.
-    if (this.#exchange.info.upstreamProtocol === 'HTTP/1.1' && this.#exchange.route?.route.connect === undefined) this.#lost();
+    if (this.#exchange.info.upstreamProtocol === 'HTTP/1.1' && this.#exchange.route?.route.connect === undefined)
+      this.#lost('connection_termination');
     this.answered = true;
     this.#down.tunnelEnd();
     this.#half();
@@ -69,14 +71,14 @@ export class UpgradeTunnel {
     this.#down.closeNow();
   }
 
-  /** The upstream's connection broke. */
-  broke(): void {
-    if (!this.answered) this.#lost();
+  /** The upstream's connection or stream broke. */
+  broke(reason: ResetReason): void {
+    if (!this.answered) this.#lost(reason);
     this.gone();
   }
 
-  #lost(): void {
-    this.#tell(FLAG.UC, 'upstream_reset_after_response_started{connection_termination}');
+  #lost(reason: ResetReason): void {
+    this.#tell(RESET_FLAGS[reason], `upstream_reset_after_response_started{${reason}}`);
   }
 
   /** The first word stands. */

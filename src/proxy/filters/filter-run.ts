@@ -115,13 +115,13 @@ export class FilterRun {
     this.#run();
   }
 
-  respond(headers: HeaderBlock): void {
+  respond(headers: HeaderBlock, hasBody: boolean): void {
     const filters = this.#filters;
     for (let i = filters.length - 1; i >= 0; i--) {
       const filter = filters[i];
       if (filter?.filter.onResponse === undefined) continue;
       const own = this.#perRoute(filter);
-      if (own?.disabled !== true) filter.filter.onResponse(this.#exchange, headers, own?.value);
+      if (own?.disabled !== true) filter.filter.onResponse(this.#exchange, headers, own?.value, hasBody);
     }
   }
 

@@ -107,8 +107,8 @@ export interface HttpFilter {
   afterDelay?(exchange: FilterExchange, perRoute: unknown): FilterVerdict;
   /** After `body`. */
   onBody?(exchange: FilterExchange, body: RequestBody, perRoute: unknown): FilterVerdict;
-  /** Response head, upstream's or a local reply's, before it is written. */
-  onResponse?(exchange: FilterExchange, responseHeaders: HeaderBlock, perRoute: unknown): void;
+  /** Response head, upstream's or a local reply's, before it is written. `hasBody`: something follows it. */
+  onResponse?(exchange: FilterExchange, responseHeaders: HeaderBlock, perRoute: unknown, hasBody?: boolean): void;
   /** The request is over of which it noted something. */
   done?(noted: unknown): void;
   /** Its chain is gone: timers, counts and calls of its own end. Exchanges that run keep it until they are over. */

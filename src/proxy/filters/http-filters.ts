@@ -9,12 +9,15 @@ import { discoverySettings } from '../extension-configs.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { alpnFilter } from './alpn.ts';
 import { bufferFilter } from './buffer.ts';
+import { compressorFilter } from './compressor.ts';
 import { corsFilter } from './cors.ts';
+import { csrfFilter } from './csrf.ts';
 import { DiscoveredFilter, HttpFilterChain } from './discovered-filter.ts';
 import { extAuthzFilter } from './ext-authz.ts';
 import { faultFilter } from './fault.ts';
 import { grpcWebFilter } from './grpc-web.ts';
 import { headerMutationFilter } from './header-mutation.ts';
+import { headerToMetadataFilter } from './header-to-metadata.ts';
 import { healthCheckFilter } from './health-check.ts';
 import type { FilterSetting, HttpFilter, HttpFilterFactory } from './http-filter.ts';
 import { jwtFilter } from './jwt.ts';
@@ -37,11 +40,14 @@ const INERT: HttpFilterFactory = { compile: () => ({}), compilePerRoute: () => u
 const ROUTER = 'envoy.extensions.filters.http.router.v3.Router';
 const BUILT_IN: ReadonlyMap<string, HttpFilterFactory> = new Map([
   ['envoy.extensions.filters.http.buffer.v3.Buffer', bufferFilter],
+  ['envoy.extensions.filters.http.compressor.v3.Compressor', compressorFilter],
   ['envoy.extensions.filters.http.cors.v3.Cors', corsFilter],
+  ['envoy.extensions.filters.http.csrf.v3.CsrfPolicy', csrfFilter],
   ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthz', extAuthzFilter],
   ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
   ['envoy.extensions.filters.http.grpc_web.v3.GrpcWeb', grpcWebFilter],
   ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', headerMutationFilter],
+  ['envoy.extensions.filters.http.header_to_metadata.v3.Config', headerToMetadataFilter],
   ['envoy.extensions.filters.http.health_check.v3.HealthCheck', healthCheckFilter],
   ['envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication', jwtFilter],
   ['envoy.extensions.filters.http.rbac.v3.RBAC', rbacFilter],
@@ -57,10 +63,13 @@ const BUILT_IN: ReadonlyMap<string, HttpFilterFactory> = new Map([
 /** Which filter reads a typed_per_filter_config of a type. */
 const PER_ROUTE: ReadonlyMap<string, HttpFilterFactory> = new Map([
   ['envoy.extensions.filters.http.buffer.v3.BufferPerRoute', bufferFilter],
+  ['envoy.extensions.filters.http.compressor.v3.CompressorPerRoute', compressorFilter],
   ['envoy.extensions.filters.http.cors.v3.CorsPolicy', corsFilter],
+  ['envoy.extensions.filters.http.csrf.v3.CsrfPolicy', csrfFilter],
   ['envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute', extAuthzFilter],
   ['envoy.extensions.filters.http.fault.v3.HTTPFault', faultFilter],
   ['envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute', headerMutationFilter],
+  ['envoy.extensions.filters.http.header_to_metadata.v3.Config', headerToMetadataFilter],
   ['envoy.extensions.filters.http.on_demand.v3.PerRouteConfig', onDemandFilter],
   ['envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit', localRateLimitFilter],
   ['envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute', rateLimitFilter],

@@ -27,17 +27,20 @@ const keepCase = (http1: Http1ProtocolOptions | undefined, path: string): Pick<H
   return { keepCase: true, properElse: config['formatter_type_on_envoy_headers'] === 'PROPER_CASE' };
 };
 
+/** What a listener does with names that contain `_`; undefined: they go on. */
+export const underscores = (action: Core_HttpProtocolOptions['headers_with_underscores_action']): 'reject' | 'drop' | undefined =>
+  action === 'REJECT_REQUEST' ? 'reject' : action === 'DROP_HEADER' ? 'drop' : undefined;
+
 /** Of requests a listener reads. */
 export const requestLimits = (hcm: HttpConnectionManager): Http1Limits => {
   const http1 = hcm.http_protocol_options;
   const common = hcm.common_http_protocol_options;
   refuse(http1, ['allow_chunked_length', 'override_stream_error_on_invalid_http_message'], 'http_protocol_options');
   if (hcm.stream_error_on_invalid_http_message === true) throw new PlanError('stream_error_on_invalid_http_message', 'not supported');
-  const action = common?.headers_with_underscores_action;
   return {
     headBytesMax: (hcm.max_request_headers_kb ?? REQUEST_HEAD_KB) * 1024,
     headerCountMax: common?.max_headers_count ?? HEADERS_MAX,
-    underscores: action === 'REJECT_REQUEST' ? 'reject' : action === 'DROP_HEADER' ? 'drop' : 'allow',
+    underscores: underscores(common?.headers_with_underscores_action),
     acceptHttp10: http1?.accept_http_10 ?? false,
     allowAbsoluteUrl: http1?.allow_absolute_url ?? true,
     customMethods: http1?.allow_custom_methods ?? false,

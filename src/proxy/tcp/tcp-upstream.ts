@@ -139,6 +139,7 @@ export class TcpUpstream {
     info.upstreamHost = host.address;
     info.upstreamHostName = host.hostname;
     info.upstreamHostMetadata = host.metadata as typeof info.upstreamHostMetadata;
+    info.upstreamLocality = host.place;
     info.upstreamConnectStart = this.#env.clock.wallMs();
     host.stats.cxActive++;
     host.stats.cxTotal++;

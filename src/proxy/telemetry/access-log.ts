@@ -5,7 +5,7 @@ import type { LineBuffer } from '../../plan/line-buffer.ts';
 import { compileLogWriter, compileSubstitutionWriter, type LogWriter } from '../../plan/log-format.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import type { ProtoBuffer } from '../../plan/proto-buffer.ts';
-import type { StreamInfo } from '../../plan/stream-info.ts';
+import type { ProcessFacts, StreamInfo } from '../../plan/stream-info.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import { typeOfUrl } from '../../xds/codec.ts';
 import type {
@@ -16,7 +16,6 @@ import type {
   StdoutAccessLog,
 } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
-import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { StatsStore } from '../stats-store.ts';
 import { compileGrpcLog } from './grpc-access-log.ts';
@@ -141,6 +140,8 @@ export interface LogPlaces {
   readonly exports: LogExports;
   /** Whose clusters exports use; undefined: nothing can be exported. */
   readonly env: ProxyEnvironment | undefined;
+  /** What formats and expressions can say without a request. */
+  readonly facts: ProcessFacts;
 }
 
 /** Throws PlanError for a logger, filter, format or file that it must refuse. */
@@ -153,25 +154,25 @@ export const compileAccessLogs = (
   logs.map((log, i) => {
     const at = `${path}[${i}]`;
     return {
-      filter: log.filter ? compileLogFilter(log.filter, `${at}.filter`, random) : undefined,
+      filter: log.filter ? compileLogFilter(log.filter, `${at}.filter`, random, places.facts) : undefined,
       target: compileLogger(log, `${at}.typed_config`, places),
     };
   });
 
-const compileLogger = (log: AccessLog, path: string, { sinks, exports, env }: LogPlaces): LogTarget => {
+const compileLogger = (log: AccessLog, path: string, { sinks, exports, env, facts }: LogPlaces): LogTarget => {
   const config = log.typed_config;
   const url = config && '@type' in config ? config['@type'] : config?.type_url;
   switch (typeOfUrl(typeof url === 'string' ? url : '')) {
     case FILE_LOG: {
       const file = config as unknown as FileAccessLog;
       if (!file.path) throw new PlanError(`${path}.path`, 'is missing');
-      return new Written<LineBuffer>(openSink(sinks, file.path, `${path}.path`), fileFormat(file, path));
+      return new Written<LineBuffer>(openSink(sinks, file.path, `${path}.path`), fileFormat(file, path, facts));
     }
     case STDOUT_LOG:
     case STDERR_LOG: {
       const stream = config as unknown as StdoutAccessLog;
       const target = url?.endsWith('.StdoutAccessLog') ? '/dev/stdout' : '/dev/stderr';
-      const write = compileSubstitutionWriter(stream.log_format, `${path}.log_format`, PROCESS_FACTS);
+      const write = compileSubstitutionWriter(stream.log_format, `${path}.log_format`, facts);
       return new Written<LineBuffer>(openSink(sinks, target, path), write);
     }
     case HTTP_GRPC_LOG:
@@ -181,7 +182,11 @@ const compileLogger = (log: AccessLog, path: string, { sinks, exports, env }: Lo
       return new Written<ProtoBuffer>(sink, write);
     }
     case OTEL_LOG: {
-      const { sink, write } = compileOtelLog(config as unknown as OpenTelemetryAccessLogConfig, path, exports, needed(env, path));
+      const { sink, write } = compileOtelLog(config as unknown as OpenTelemetryAccessLogConfig, path, {
+        exports,
+        env: needed(env, path),
+        facts,
+      });
       return new Written<ProtoBuffer>(sink, write);
     }
     default:
@@ -202,12 +207,11 @@ const openSink = (sinks: LogSinks, file: string, path: string): LogSink => {
   }
 };
 
-const fileFormat = (file: FileAccessLog, path: string): LogWriter => {
-  if (file.format !== undefined && file.format !== '')
-    return compileLogWriter({ text: file.format }, false, `${path}.format`, PROCESS_FACTS);
-  if (file.json_format) return compileLogWriter({ json: file.json_format }, false, `${path}.json_format`, PROCESS_FACTS);
-  if (file.typed_json_format) return compileLogWriter({ json: file.typed_json_format }, false, `${path}.typed_json_format`, PROCESS_FACTS);
-  return compileSubstitutionWriter(file.log_format, `${path}.log_format`, PROCESS_FACTS);
+const fileFormat = (file: FileAccessLog, path: string, facts: ProcessFacts): LogWriter => {
+  if (file.format !== undefined && file.format !== '') return compileLogWriter({ text: file.format }, false, `${path}.format`, facts);
+  if (file.json_format) return compileLogWriter({ json: file.json_format }, false, `${path}.json_format`, facts);
+  if (file.typed_json_format) return compileLogWriter({ json: file.typed_json_format }, false, `${path}.typed_json_format`, facts);
+  return compileSubstitutionWriter(file.log_format, `${path}.log_format`, facts);
 };
 
 export const writeAccessLogs = (

@@ -1,5 +1,6 @@
 // Access log filters compiled to predicates. What cannot be decided here (tracing) is refused by name.
 
+import type { CelPlace } from '../../plan/cel/attributes.ts';
 import { compileCel } from '../../plan/cel/compile.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { FLAG_NAMES, type ResponseFlag } from '../../plan/response-flag.ts';
@@ -26,7 +27,7 @@ export type LogPredicate = (
 ) => boolean;
 
 /** Throws PlanError. `random` in [0, 1). */
-export const compileLogFilter = (filter: AccessLogFilter, path: string, random: () => number): LogPredicate => {
+export const compileLogFilter = (filter: AccessLogFilter, path: string, random: () => number, place?: CelPlace): LogPredicate => {
   if (filter.status_code_filter) {
     const compare = comparison(filter.status_code_filter.comparison, `${path}.status_code_filter.comparison`);
     return (info) => compare(info.responseCode);
@@ -49,15 +50,15 @@ export const compileLogFilter = (filter: AccessLogFilter, path: string, random: 
     return () => random() < share;
   }
   if (filter.and_filter) {
-    const all = (filter.and_filter.filters ?? []).map((f, i) => compileLogFilter(f, `${path}.and_filter.filters[${i}]`, random));
+    const all = (filter.and_filter.filters ?? []).map((f, i) => compileLogFilter(f, `${path}.and_filter.filters[${i}]`, random, place));
     return (...facts) => all.every((p) => p(...facts));
   }
   if (filter.or_filter) {
-    const any = (filter.or_filter.filters ?? []).map((f, i) => compileLogFilter(f, `${path}.or_filter.filters[${i}]`, random));
+    const any = (filter.or_filter.filters ?? []).map((f, i) => compileLogFilter(f, `${path}.or_filter.filters[${i}]`, random, place));
     return (...facts) => any.some((p) => p(...facts));
   }
   if (filter.metadata_filter) return metadataFilter(filter.metadata_filter, `${path}.metadata_filter`);
-  if (filter.extension_filter) return extensionFilter(filter.extension_filter, `${path}.extension_filter`);
+  if (filter.extension_filter) return extensionFilter(filter.extension_filter, `${path}.extension_filter`, place);
   const kind = Object.keys(filter)[0] ?? 'filter_specifier';
   throw new PlanError(`${path}.${kind}`, 'is not supported');
 };
@@ -74,11 +75,11 @@ const metadataFilter = ({ matcher, match_if_key_not_found: absent }: MetadataFil
 };
 
 const CEL = 'envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter';
-const extensionFilter = ({ name = '', typed_config: typed }: ExtensionFilter, path: string): LogPredicate => {
+const extensionFilter = ({ name = '', typed_config: typed }: ExtensionFilter, path: string, place: CelPlace | undefined): LogPredicate => {
   const type = typeNameOf(typed);
   if (type !== CEL) throw new PlanError(`${path}.typed_config`, `access log filter ${name} (${type}) is not supported`);
   const { expression = '' } = configAs<ExpressionFilter>(typed, `${path}.typed_config`);
-  const holds = compileCel(expression, `${path}.typed_config.expression`);
+  const holds = compileCel(expression, `${path}.typed_config.expression`, place);
   return (info, request, response, trailers) => holds({ info, request, response, trailers });
 };
 

@@ -1,12 +1,12 @@
 // Where access log lines go: a file, standard output or standard error. Lines are collected in one buffer and written in one
-// call at most a second later or at 32 KiB. A writer that does not keep up, a full disk or a reader that is gone cost lines,
+// call at most a second later or at 64 KiB (Envoy's file_flush_min_size_kb). A writer that does not keep up, a full disk or a reader that is gone cost lines,
 // never memory without bound and never a wait: what does not fit or cannot be written is counted in `dropped`.
 import { closeSync, constants, openSync, statSync, write, writeSync } from 'node:fs';
 import { LineBuffer } from '../../plan/line-buffer.ts';
 import type { Clock } from '../clock.ts';
 
 /** Written at once when this much is waiting. */
-const FLUSH_BYTES = 32 * 1024;
+const FLUSH_BYTES = 64 * 1024;
 /** A line waits no longer than this, unless the process is told otherwise. */
 const FLUSH_MS = 1000;
 /** More than this is not held for a slow writer, by all workers together. */

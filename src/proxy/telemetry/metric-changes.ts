@@ -1,7 +1,7 @@
 // What the stats filter's configuration changes of the standard metrics: metrics dropped, labels removed, set or added by expressions, and
 // metrics of one's own. Compiled once; `evaluate` runs per exchange, only where something is asked for. As Istio's filter: an expression
 // that is none takes its standard label away, and one without a value says `unknown`.
-import { type CelFacts, celText } from '../../plan/cel/attributes.ts';
+import { type CelFacts, type CelPlace, celText } from '../../plan/cel/attributes.ts';
 import { compileCelValue } from '../../plan/cel/compile.ts';
 import { type CelNode, parseCel } from '../../plan/cel/parse.ts';
 import { PlanError } from '../../plan/plan-error.ts';
@@ -87,11 +87,11 @@ export const bounded = (text: string): string =>
   text.length <= LABEL_LENGTH_MAX ? text : Buffer.from(`${text.slice(0, LABEL_LENGTH_MAX - 1)}…`).toString();
 
 /** Undefined where nothing is changed. Throws PlanError for what is not known of the language. */
-export const compileChanges = (config: PluginConfig, path: string): MetricChanges | undefined => {
+export const compileChanges = (config: PluginConfig, path: string, place: CelPlace | undefined): MetricChanges | undefined => {
   if (!config.metrics?.length && !config.definitions?.length) return undefined;
-  const draft = new Draft();
+  const draft = new Draft(place);
   (config.definitions ?? []).forEach((definition, i) => {
-    if ((STANDARD_METRICS as readonly string[]).includes(definition.name ?? '')) return;
+    if ((STANDARD_METRICS as readonly string[]).includes(metricName(definition.name ?? ''))) return;
     const amount = parsed(definition.value ?? '', `${path}.definitions[${i}].value`);
     if (amount !== undefined)
       draft.define(definition.name ?? '', String(definition.type ?? 'COUNTER'), amount, `${path}.definitions[${i}]`);
@@ -108,12 +108,17 @@ class Draft implements MetricChanges {
   readonly own: OwnMetric[] = [];
   readonly #places = new Map<string, number>();
   readonly #alike = new Map<string, string>();
+  readonly #place: CelPlace | undefined;
+
+  constructor(place: CelPlace | undefined) {
+    this.#place = place;
+  }
 
   define(key: string, type: string, amount: CelNode, path: string): void {
     if (this.own.some((metric) => metric.key === key)) return;
     if (this.own.length >= DEFINITIONS_MAX) throw new PlanError(path, `there may be ${DEFINITIONS_MAX} definitions`);
     const kind = type === 'GAUGE' || type === '1' ? 'gauge' : type === 'HISTOGRAM' || type === '2' ? 'histogram' : 'counter';
-    this.own.push({ key, name: `istio_${labelName(key)}`, kind, amount: compileCelValue(amount, `${path}.value`) });
+    this.own.push({ key, name: `istio_${metricName(key)}`, kind, amount: compileCelValue(amount, `${path}.value`, this.#place) });
   }
 
   change(metric: MetricConfig, path: string): void {
@@ -126,9 +131,11 @@ class Draft implements MetricChanges {
     for (const label of removed) if (STANDARD_LABELS.has(label)) for (const s of standard) at(this.changed, s).set(label, undefined);
     const own = this.own.filter(({ key }) => name === '' || key === name).map(({ key }) => key);
     for (const label of Object.keys(dimensions).sort()) {
-      const place = this.#place(dimensions[label] ?? '', `${path}.dimensions[${label}]`);
-      const isStandard = STANDARD_LABELS.has(label);
-      if (isStandard) for (const s of standard) at(this.changed, s).set(label, place);
+      const place = this.#number(dimensions[label] ?? '', `${path}.dimensions[${label}]`);
+      // By the name that it is told by: a label that came twice would spoil the whole page.
+      const told = labelName(label);
+      const isStandard = STANDARD_LABELS.has(told);
+      if (isStandard) for (const s of standard) at(this.changed, s).set(told, place);
       if (place !== undefined) for (const s of isStandard ? own : [...standard, ...own]) this.#add(s, label, place, path);
     }
   }
@@ -150,14 +157,14 @@ class Draft implements MetricChanges {
   }
 
   /** Undefined: it is no expression. */
-  #place(expression: string, path: string): number | undefined {
+  #number(expression: string, path: string): number | undefined {
     const known = this.#places.get(expression);
     if (known !== undefined) return known;
     const node = parsed(expression, path);
     if (node === undefined) return undefined;
     if (this.texts.length >= EXPRESSIONS_MAX) throw new PlanError(path, `there may be ${EXPRESSIONS_MAX} expressions`);
     this.#places.set(expression, this.texts.length);
-    return this.texts.push(compileCelValue(node, path)) - 1;
+    return this.texts.push(compileCelValue(node, path, this.#place)) - 1;
   }
 }
 
@@ -180,4 +187,7 @@ const parsed = (expression: string, path: string): CelNode | undefined => {
 };
 
 /** As Envoy: what Prometheus takes in no name is `_`. */
-const labelName = (name: string): string => name.replace(/[^a-zA-Z0-9_]/g, '_').replace(/^(?=\d)/, '_');
+const metricName = (name: string): string => name.replace(/[^a-zA-Z0-9_]/g, '_').replace(/^(?=\d|$)/, '_');
+
+/** A histogram's own label and Prometheus' own would be told twice, or make it another metric. */
+const labelName = (name: string): string => metricName(name).replace(/^(?=le$|__)/, 'exported_');

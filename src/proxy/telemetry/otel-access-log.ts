@@ -5,11 +5,11 @@ import { checkFormatters } from '../../plan/log-format.ts';
 import { compileRecord } from '../../plan/log-record.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { ProtoBuffer } from '../../plan/proto-buffer.ts';
+import type { ProcessFacts } from '../../plan/stream-info.ts';
 import { encode } from '../../xds/codec.ts';
 import type { KeyValueList, OpenTelemetryAccessLogConfig } from '../../xds/gen/types.ts';
 import { compileHttpTarget, type Exporter, grpcExporter, httpExporter } from '../export/exporters.ts';
 import { rejectedItems } from '../export/partial-success.ts';
-import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import { stable } from '../stable-text.ts';
 import { flushInterval, peerState } from './grpc-access-log.ts';
@@ -26,14 +26,18 @@ export interface OtelLog {
 }
 
 /** Throws PlanError for what a sidecar cannot honour. */
-export const compileOtelLog = (config: OpenTelemetryAccessLogConfig, path: string, exports: LogExports, env: ProxyEnvironment): OtelLog => {
+export const compileOtelLog = (
+  config: OpenTelemetryAccessLogConfig,
+  path: string,
+  { exports, env, facts }: { readonly exports: LogExports; readonly env: ProxyEnvironment; readonly facts: ProcessFacts },
+): OtelLog => {
   checkFormatters(config.formatters, path);
   const write = compileRecord({
     body: config.body,
     attributes: config.attributes,
     customTags: config.custom_tags ?? [],
     filterState: config.filter_state_objects_to_log ?? [],
-    process: PROCESS_FACTS,
+    process: facts,
     path,
     stateOf: peerState,
   });

@@ -2,10 +2,11 @@
 // configuration says. What it learns goes into StreamInfo.filterState for metrics and logs. Discovery by
 // workload address and by baggage is accepted and gives nothing.
 import type { HeaderBlock } from '../../wire/header-block.ts';
+import { H } from '../../wire/header-name.ts';
 import type { AnyMessage, IoIstioHttpPeerMetadataPeerMetadata_Config as Config, JsonObject } from '../../xds/gen/types.ts';
 import type { FilterExchange, HttpFilter } from '../filters/http-filter.ts';
 import { DOWNSTREAM_PEER, UPSTREAM_PEER } from './parties.ts';
-import { PEER_METADATA_HEADER, type PeerMetadata } from './peer-metadata.ts';
+import type { PeerMetadata } from './peer-metadata.ts';
 import { unwrap } from './stats-config.ts';
 
 export const PEER_METADATA_TYPE_URL = 'type.googleapis.com/io.istio.http.peer_metadata.Config';
@@ -23,7 +24,7 @@ export const peerMetadataFilter = (metadata: PeerMetadata): { compile(typedConfi
       onRequest: (exchange) => {
         const { info, requestHeaders } = exchange;
         if (readsRequest) {
-          const told = requestHeaders.has(PEER_METADATA_HEADER);
+          const told = requestHeaders.hasId(H.X_ENVOY_PEER_METADATA);
           if (told) {
             const peer = metadata.readPeer(requestHeaders);
             if (peer) info.filterState[DOWNSTREAM_PEER] = peer as unknown as JsonObject;

@@ -6,6 +6,8 @@
 //   its response:      m.addOwn(response.headers)
 //   outbound request:  m.addOwn(request.headers)
 //   its response:      info.upstreamPeer = m.readPeer(response.headers) then m.strip(response.headers)
+import type { HeaderBlock } from '../../wire/header-block.ts';
+import { H } from '../../wire/header-name.ts';
 import { decodeNamed, encodeNamed } from '../../xds/codec.ts';
 import type { JsonObject, Node } from '../../xds/gen/types.ts';
 
@@ -23,13 +25,6 @@ export interface Peer {
   readonly canonicalRevision: string;
 }
 
-/** The part of a header block that the exchange of metadata needs. */
-export interface PeerHeaders {
-  get(name: string): string | undefined;
-  set(name: string, value: string): void;
-  remove(name: string): unknown;
-}
-
 export interface PeerMetadata {
   /** This proxy's own side. */
   readonly own: Peer;
@@ -37,47 +32,71 @@ export interface PeerMetadata {
   readonly advertised: JsonObject;
   readonly id: string;
   /** Who sent these headers; undefined without (or with malformed) metadata. */
-  readPeer(headers: PeerHeaders): Peer | undefined;
+  readPeer(headers: HeaderBlock): Peer | undefined;
   /** Removes both headers so that neither the application nor a far party sees them. */
-  strip(headers: PeerHeaders): void;
+  strip(headers: HeaderBlock): void;
   /** Adds this proxy's metadata and id. */
-  addOwn(headers: PeerHeaders): void;
+  addOwn(headers: HeaderBlock): void;
 }
 
 /** Peers remembered by header value: a bound against a caller that sends ever new values. */
 const PEERS_MAX = 1024;
+/** Of them, those that are compared byte by byte first. */
+const RECENT_PEERS_MAX = 4;
 /** A longer value is not metadata of a mesh's workload. */
 const VALUE_LENGTH_MAX = 16 * 1024;
 
 export const createPeerMetadata = (node: Node): PeerMetadata => {
   const metadata = node.metadata ?? {};
   const told = advertised(metadata);
-  const value = Buffer.from(encodeNamed('google.protobuf.Struct', told)).toString('base64');
+  const value = Buffer.from(Buffer.from(encodeNamed('google.protobuf.Struct', told)).toString('base64'), 'latin1');
   const id = node.id ?? '';
-  const known = new Map<string, Peer | undefined>();
+  const idBytes = Buffer.from(id.replace(/[\0\r\n]/g, ' '));
+  const peers = new KnownPeers();
   return {
     own: peerOf(metadata),
     advertised: told,
     id,
-    readPeer: (headers) => {
-      const text = headers.get(PEER_METADATA_HEADER);
-      if (text === undefined || text === '' || text.length > VALUE_LENGTH_MAX) return undefined;
-      if (known.has(text)) return known.get(text);
-      if (known.size >= PEERS_MAX) known.clear();
-      const peer = decodePeer(text);
-      known.set(text, peer);
-      return peer;
-    },
+    readPeer: (headers) => peers.read(headers),
     strip: (headers) => {
-      headers.remove(PEER_METADATA_HEADER);
-      headers.remove(PEER_METADATA_ID_HEADER);
+      headers.removeById(H.X_ENVOY_PEER_METADATA);
+      headers.removeById(H.X_ENVOY_PEER_METADATA_ID);
     },
     addOwn: (headers) => {
-      headers.set(PEER_METADATA_HEADER, value);
-      if (id !== '') headers.set(PEER_METADATA_ID_HEADER, id);
+      headers.setBytesById(H.X_ENVOY_PEER_METADATA, value);
+      if (id !== '') headers.setBytesById(H.X_ENVOY_PEER_METADATA_ID, idBytes);
     },
   };
 };
+
+interface Recent {
+  readonly bytes: Buffer;
+  readonly peer: Peer | undefined;
+}
+
+/** Peers by what they told: the latest few are found without making a text of it. */
+class KnownPeers {
+  readonly #byText = new Map<string, Peer | undefined>();
+  readonly #recent: Recent[] = [];
+  #oldest = 0;
+
+  read(headers: HeaderBlock): Peer | undefined {
+    for (const known of this.#recent) if (headers.valueIs(H.X_ENVOY_PEER_METADATA, known.bytes)) return known.peer;
+    const text = headers.getById(H.X_ENVOY_PEER_METADATA);
+    if (text === undefined || text === '' || text.length > VALUE_LENGTH_MAX) return undefined;
+    if (this.#byText.has(text)) return this.#again(text, this.#byText.get(text));
+    if (this.#byText.size >= PEERS_MAX) this.#byText.clear();
+    const peer = decodePeer(text);
+    this.#byText.set(text, peer);
+    return peer;
+  }
+
+  #again(text: string, peer: Peer | undefined): Peer | undefined {
+    this.#recent[this.#oldest] = { bytes: Buffer.from(text, 'latin1'), peer };
+    this.#oldest = (this.#oldest + 1) % RECENT_PEERS_MAX;
+    return peer;
+  }
+}
 
 const decodePeer = (text: string): Peer | undefined => {
   try {

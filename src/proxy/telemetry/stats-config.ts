@@ -1,4 +1,5 @@
 // Istio's stats filter (`stats.PluginConfig`) compiled: whether a place reports the standard metrics and how.
+import type { CelPlace } from '../../plan/cel/attributes.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { compileStringMatcher } from '../../plan/string-matcher.ts';
 import { typeOfUrl } from '../../xds/codec.ts';
@@ -23,11 +24,12 @@ const STATS_TYPE = 'stats.PluginConfig';
 /** Undefined when no stats filter is in the chain. Throws PlanError. */
 export const compileStats = (
   filters: readonly { readonly name: string; readonly typedConfig: AnyMessage | undefined }[],
+  place?: CelPlace,
 ): StatsPlan | undefined => {
   for (const [i, { name, typedConfig }] of filters.entries()) {
     const { type, value } = unwrap(typedConfig);
     if (name === 'istio.stats' || type === STATS_TYPE)
-      return compilePlan(value, `filters[${i}].typed_config`, filters.some(countsMessages));
+      return compilePlan(value, `filters[${i}].typed_config`, filters.some(countsMessages), place);
   }
   return undefined;
 };
@@ -66,12 +68,12 @@ export const compileBuckets = (settings: readonly HistogramBucketSettings[] = []
   return (name) => rules.find(({ matches }) => matches(name))?.bounds ?? DEFAULT_BUCKETS;
 };
 
-const compilePlan = (config: PluginConfig, path: string, messages: boolean): StatsPlan => ({
+const compilePlan = (config: PluginConfig, path: string, messages: boolean, place: CelPlace | undefined): StatsPlan => ({
   hostFallback: !config.disable_host_header_fallback,
   messages,
   waypoint: config.reporter === 'SERVER_GATEWAY',
   reportMs: config.tcp_reporting_duration === undefined ? undefined : reportMs(config.tcp_reporting_duration),
-  changes: compileChanges(config, path),
+  changes: compileChanges(config, path, place),
 });
 
 /** Not so often that reporting is the work. */

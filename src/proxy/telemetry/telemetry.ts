@@ -7,9 +7,11 @@ import { H } from '../../wire/header-name.ts';
 import type { HistogramBucketSettings, Node } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
 import type { ListenerContext, Observer } from '../exchange/observer.ts';
+import { PROCESS_FACTS } from '../process-facts.ts';
 import type { ProxyEnvironment } from '../proxy-environment.ts';
 import type { StatsStore } from '../stats-store.ts';
 import { type CompiledLog, compileAccessLogs, LogSinks, writeAccessLogs } from './access-log.ts';
+import { peerState } from './grpc-access-log.ts';
 import { IstioMetrics, type MetricsPlace } from './istio-metrics.ts';
 import { LogExports } from './log-exports.ts';
 import type { Peer } from './peer-metadata.ts';
@@ -37,6 +39,9 @@ export interface TelemetryOptions {
   /** Series of Istio's metrics that nothing was added to for so long are forgotten; 0: never. */
   readonly rotateMs?: number | undefined;
 }
+
+/** Envoy's numbers of them. */
+const DIRECTIONS: Readonly<Record<string, number>> = { INBOUND: 1, OUTBOUND: 2 };
 
 /** How often it looks whether series are to be forgotten. */
 const LOOK_MS = 60_000;
@@ -82,9 +87,10 @@ export class Telemetry implements Observer {
   }
 
   prepare(context: ListenerContext, env?: ProxyEnvironment): void {
-    const stats = compileStats(context.filters);
+    const facts = { ...PROCESS_FACTS, node: this.exports.node, direction: DIRECTIONS[context.direction ?? ''] ?? 0, stateOf: peerState };
+    const stats = compileStats(context.filters, facts);
     const observed: Observed = {
-      logs: compileAccessLogs(context.accessLog, 'access_log', { sinks: this.sinks, exports: this.exports, env }, this.#random),
+      logs: compileAccessLogs(context.accessLog, 'access_log', { sinks: this.sinks, exports: this.exports, env, facts }, this.#random),
       metrics: stats ? this.#metrics.place(stats, context.direction === 'INBOUND') : undefined,
       requests: context.kind === 'http' && this.#stats ? requestStats(this.#stats(), context.statPrefix) : undefined,
     };

@@ -24,7 +24,11 @@ const CHAIN_FAULTS: { readonly [code: string]: string } = {
   CERT_CHAIN_TOO_LONG: 'certificate chain too long',
   INVALID_PURPOSE: 'unsupported certificate purpose',
   INVALID_CA: 'invalid CA certificate',
+  PATH_LENGTH_EXCEEDED: 'path length constraint exceeded',
 };
+
+/** What the runtime calls the faults that it has no name for; its message says which. */
+const UNNAMED_FAULT = 'UNSPECIFIED';
 
 /** Reasons by number, as BoringSSL counts them; a peer's alerts begin at 1000. */
 const SSL_LIBRARY = 0x10000000;
@@ -79,6 +83,7 @@ const BORING = /error:([0-9a-f]{8}):SSL routines:OPENSSL_internal:(\w+)/i;
 export const handshakeFault = (error: SystemError): TlsFault => {
   const { code = '', message } = error;
   if (CHAIN_FAULTS[code] !== undefined) return { kind: 'chain', reason: transportReason(error, 'tls') };
+  if (code === UNNAMED_FAULT) return chainFault(message);
   if (message.startsWith('SAN matcher')) return { kind: 'names', reason: verifyFailed(message) };
   if (message === HASH_MISMATCH) return HASH_FAULT;
   if (/peer.did.not.return.a.certificate/i.test(message)) return NO_CERTIFICATE;

@@ -185,7 +185,10 @@ export class UpstreamHttp2Stream implements UpstreamStream, ResponseHead {
     this.statusCode = status;
     this.headers = headers;
     this.headBytes = stream.headBytes;
-    const none = endStream || this.#head || status === 204 || status === 304 || changesProtocol(this.#upgrade, status);
+    const switching = changesProtocol(this.#upgrade, status);
+    // Nothing behind it is a body (RFC 9110 9.3.6).
+    if (switching) headers.removeById(H.CONTENT_LENGTH);
+    const none = endStream || this.#head || status === 204 || status === 304 || switching;
     this.bodyKind = none ? 'none' : stream.contentLength >= 0 ? 'length' : 'chunked';
     this.#client?.onHead(this);
     this.#touch();

@@ -319,7 +319,9 @@ export class Subscriptions {
     const { stats } = this.#options.dataPlane;
     const prefix = STAT_PREFIX[type.shortName];
     stats.counter(`${prefix}.update_attempt`).value++;
-    stats.counter(`${prefix}.${problems.length === 0 ? 'update_success' : 'update_rejected'}`).value++;
+    // Both are there from the first answer on: a counter that begins with its first refusal has no increase to see.
+    stats.counter(`${prefix}.update_success`).value += problems.length === 0 ? 1 : 0;
+    stats.counter(`${prefix}.update_rejected`).value += problems.length === 0 ? 0 : 1;
     if (problems.length === 0) stats.gauge(`${prefix}.update_time`).value = Math.floor(this.#options.clock.wallMs());
     if (client) stats.counter('server.dynamic_unknown_fields').value = unknownFields(client);
   }

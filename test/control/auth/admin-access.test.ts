@@ -1,6 +1,8 @@
 // The admin API by its doors: the owner's socket, and a port where a token says what its holder may do.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Attempts, peerKey } from '../../../src/control/auth/attempts.ts';
@@ -58,6 +60,37 @@ test('a token for reading sees everything and changes nothing; one for writing d
     assert.equal((await rig.admin('DELETE', `/v1/access-tokens/${write.id}`)).status, 200);
     assert.equal(await ask(url, write.token, 'GET', '/v1/status'), 401);
     assert.equal(await ask(url, `${read.token.slice(0, -2)}AA`, 'GET', '/v1/status'), 401);
+  });
+});
+
+test('who keeps connections to the port open is cut off at a number, and leaves room again', async () => {
+  await withPort(async (rig, url) => {
+    const { token } = await created(rig, { role: 'read' });
+    const port = Number(new URL(url).port);
+    const open: Socket[] = [];
+    const stay = async (): Promise<void> => {
+      const socket = connect(port, '127.0.0.1');
+      socket.on('error', () => undefined);
+      open.push(socket);
+      await once(socket, 'connect');
+      socket.write('GET /v1/status HTTP/1.1\r\n');
+    };
+    for (let i = 0; i < 256; i++) await stay();
+    const late = connect(port, '127.0.0.1');
+    late.on('error', () => undefined);
+    let said = '';
+    late.on('data', (bytes: Buffer) => {
+      said += bytes.toString();
+    });
+    late.write(`GET /v1/status HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${token}\r\n\r\n`);
+    await new Promise((resolve) => late.once('close', resolve));
+    assert.equal(said, '');
+    for (const socket of open) socket.destroy();
+    for (const until = Date.now() + 20_000; Date.now() < until; ) {
+      if ((await ask(url, token, 'GET', '/v1/status').catch(() => 0)) === 200) return;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.fail('no room was left');
   });
 });
 

@@ -8,8 +8,10 @@ import { compileRetry, rateLimitedBackOffMs, retryBackOffMs } from '../../../src
 import { StreamInfo } from '../../../src/plan/stream-info.ts';
 import { announcedNode } from '../../../src/proxy/bootstrap/node.ts';
 import { compileDnsSettings } from '../../../src/proxy/cluster/dns-settings.ts';
+import { buildMembership } from '../../../src/proxy/cluster/membership.ts';
 import { discoverySettings } from '../../../src/proxy/extension-configs.ts';
 import { bindAddresses } from '../../../src/proxy/listener/listener-socket.ts';
+import { PROCESS_FACTS } from '../../../src/proxy/process-facts.ts';
 import { compileHttp2 } from '../../../src/proxy/sockets/http2-options.ts';
 import { compileTcpProxy } from '../../../src/proxy/tcp/tcp-plan.ts';
 import { compileAccessLogs, type LogSinks } from '../../../src/proxy/telemetry/access-log.ts';
@@ -263,7 +265,7 @@ const streams: FieldCase = {
         return sink();
       },
     } as unknown as LogSinks;
-    const places = { sinks, exports: new LogExports({}), env: undefined };
+    const places = { sinks, exports: new LogExports({}), env: undefined, facts: PROCESS_FACTS };
     const logs = compileAccessLogs(parts.map(({ message }) => message) as AccessLog[], 'access_log', places, () => 0);
     for (const { target } of logs) target.log(new StreamInfo(), undefined, undefined, undefined);
     return [paths, lines.map((line) => line.text())];
@@ -299,6 +301,30 @@ const routesFrom = compiled(
   [['named', { ads: {} }]],
 );
 
+const localityMetadata: FieldCase = {
+  name: 'locality-metadata',
+  parts: () => [
+    {
+      type: 'envoy.config.endpoint.v3.ClusterLoadAssignment',
+      message: {
+        endpoints: [
+          {
+            metadata: { filter_metadata: { own: { near: 'yes' } } },
+            lb_endpoints: [{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: 1 } } } }],
+          },
+        ],
+      },
+    },
+  ],
+  observe: (parts) => {
+    const info = new StreamInfo();
+    info.upstreamLocality = buildMembership(only(parts, 'envoy.config.endpoint.v3.ClusterLoadAssignment'), new Map()).hosts[0]?.place;
+    const format = "%CEL(xds.upstream_host_locality_metadata.filter_metadata['own'].near)%";
+    return compileSubstitutionFormat({ text_format: format })(info);
+  },
+  expect: 'yes',
+};
+
 export const COMPILED_CASES: readonly FieldCase[] = [
   retryRules,
   socketRules,
@@ -314,5 +340,6 @@ export const COMPILED_CASES: readonly FieldCase[] = [
   nodeAddresses,
   formatters,
   streams,
+  localityMetadata,
   routesFrom,
 ];
