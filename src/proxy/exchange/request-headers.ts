@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { BlockList, isIP } from 'node:net';
+import { isReferer } from '../../plan/absolute-address.ts';
 import { withReason } from '../../plan/tracing/request-id.ts';
 import type { HeaderBlock } from '../../wire/header-block.ts';
 import { H, NAME_ID_COUNT } from '../../wire/header-name.ts';
@@ -124,6 +125,7 @@ export const mutateRequestHeaders = (
     headers.removeIds(INTERNAL_ONLY);
     for (const name of plan.routes.internalOnly) headers.remove(name);
   }
+  if (headers.hasId(H.REFERER) && !isReferer(headers.values('referer').join(','))) headers.removeById(H.REFERER);
   if (plan.addUserAgent && !headers.hasId(H.USER_AGENT)) headers.setById(H.USER_AGENT, 'skein');
   if (plan.generateRequestId && (!headers.hasId(H.X_REQUEST_ID) || (edge && !plan.preserveExternalRequestId)))
     headers.setById(H.X_REQUEST_ID, randomUUID());

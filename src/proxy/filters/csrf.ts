@@ -1,10 +1,10 @@
 // envoy.filters.http.csrf: requests that change something must come from where they go to, by their `origin` or else their `referer`, or
 // from an origin that is named. The policy of a route stands instead of the listener's. Counts in `http.<prefix>.csrf.*`.
 
+import { hostAndPort } from '../../plan/absolute-address.ts';
 import { probabilityOf } from '../../plan/fraction.ts';
 import { PlanError } from '../../plan/plan-error.ts';
 import { compileStringMatcher, type TextMatch } from '../../plan/string-matcher.ts';
-import type { HeaderBlock } from '../../wire/header-block.ts';
 import type { CsrfPolicy } from '../../xds/gen/types.ts';
 import { configAs } from '../extension-config.ts';
 import type { FilterExchange, FilterVerdict, HttpFilterFactory } from './http-filter.ts';
@@ -60,23 +60,7 @@ const happens = (probability: number, exchange: FilterExchange): boolean =>
 const sourceOf = ({ requestHeaders: headers }: FilterExchange): string => {
   const origin = headers.values('origin').join(',');
   if (origin === 'null') return '';
-  return origin === '' ? refererOf(headers) : hostAndPort(origin);
-};
-
-/** As Envoy, which takes away a referer that is no address, or tells what a browser never does. */
-const refererOf = (headers: HeaderBlock): string => {
-  const [, user, host, port, rest = ''] = ABSOLUTE.exec(headers.values('referer').join(',')) ?? [];
-  return user !== undefined || rest.includes('#') ? '' : addressOf(host, port);
+  return hostAndPort(origin === '' ? headers.values('referer').join(',') : origin);
 };
 
 const targetOf = ({ authority, scheme }: FilterExchange): string => (authority === '' ? '' : hostAndPort(`${scheme}://${authority}`));
-
-const ABSOLUTE = /^[a-z]+:\/\/([\w.~!$&'()*+,;=:%-]*@)?(\[[\da-f:.]+\]|[a-z\d.-]+)(:\d{1,5})?([/?][\x21-\x7e]*)?$/i;
-
-/** As Envoy: what is no absolute address stands for itself. */
-const hostAndPort = (text: string): string => {
-  const [, , host, port] = ABSOLUTE.exec(text) ?? [];
-  return addressOf(host, port) || text;
-};
-
-const addressOf = (host = '', port = ''): string => (Number(port.slice(1)) > 65_535 ? '' : host + port);

@@ -89,9 +89,7 @@ export const handshakeFault = (error: SystemError): TlsFault => {
   if (/peer.did.not.return.a.certificate/i.test(message)) return NO_CERTIFICATE;
   const [, number = '', reason = ''] = BORING.exec(message) ?? [];
   const known = number === '' ? transportReason(error, 'tls') : sslFault(Number.parseInt(number, 16) - SSL_LIBRARY, reason);
-  // What else the runtime says may have addresses of its memory in it.
-  const plain = known.includes('OPENSSL_internal') || !code.startsWith('ERR_SSL_') ? known : tlsError(code.slice(8), '');
-  return { kind: 'connection', reason: plain };
+  return { kind: 'connection', reason: known };
 };
 
 /** As verification names it (`CERT_HAS_EXPIRED`). */
@@ -117,6 +115,8 @@ export const transportReason = (error: SystemError, transport: 'raw' | 'tls'): s
   const reason = code.startsWith('ERR_SSL_') ? code.slice(8).replace('SSL/TLS_ALERT_', 'SSLV3_ALERT_') : '';
   const number = REASONS[reason] ?? REASONS[reason.replace('SSLV3_', 'TLSV1_')] ?? REASONS[reason.replace('TLSV1_', 'SSLV3_')];
   if (number !== undefined) return sslFault(number, reason);
+  // What else the runtime says may have addresses of its memory and files of its source in it.
+  if (code.startsWith('ERR_SSL_') && !error.message.includes('OPENSSL_internal')) return tlsError(code.slice(8), '');
   return `TLS_error:|${error.message.replace(/[\r\n]+/g, ' ').trim()}:TLS_error_end`;
 };
 

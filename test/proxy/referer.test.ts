@@ -1,0 +1,70 @@
+// A referer that is no address, or has a user or a fragment, is taken away before anything looks at it. Every row is what a stock
+// Envoy does; see routing-rig.ts.
+import { routingTables } from './routing-rig.ts';
+
+const answer = (status: number, inline_string: string) => ({ direct_response: { status, body: { inline_string } } });
+const KEPT = '202 kept x0 direct_response';
+const TAKEN = '201 taken x0 direct_response';
+
+routingTables([
+  {
+    name: 'referers that no browser sends are taken away',
+    routes: [
+      { match: { prefix: '/', headers: [{ name: 'referer', present_match: true }] }, ...answer(202, 'kept') },
+      { match: { prefix: '/' }, ...answer(201, 'taken') },
+    ],
+    rows: {
+      'GET /': TAKEN,
+      'GET /\nreferer: http://x.test/a?b=c': KEPT,
+      'GET /\nreferer: https://x.test': KEPT,
+      'GET /\nreferer: HTTP://X/': KEPT,
+      'GET /\nreferer: http://[::1]:8/': KEPT,
+      'GET /\nreferer: ftp://x.test/': KEPT,
+      'GET /\nreferer: android-app://x.test/': KEPT,
+      'GET /\nreferer: a+b://x/': KEPT,
+      'GET /\nreferer: http://x.test:0/': KEPT,
+      'GET /\nreferer: http://@x/': KEPT,
+      'GET /\nreferer: http://x.test/%zz"<>|': KEPT,
+      'GET /\nreferer: http://x.test/?a@b': KEPT,
+      'GET /\nreferer: http://x.test?#': KEPT,
+      'GET /\nreferer: /a': KEPT,
+      'GET /\nreferer: //x.test/a': KEPT,
+      'GET /\nreferer: //u:p@x/': KEPT,
+      'GET /\nreferer: x.test/a': KEPT,
+      'GET /\nreferer: x.test/a:b': KEPT,
+      'GET /\nreferer: ?a': KEPT,
+      'GET /\nreferer: *': KEPT,
+      'GET /\nreferer: /a%b': KEPT,
+      'GET /\nreferer: ': KEPT,
+      'GET /\nreferer: about:blank': TAKEN,
+      'GET /\nreferer: mailto:a': TAKEN,
+      'GET /\nreferer: a:b': TAKEN,
+      'GET /\nreferer: ?a:b': TAKEN,
+      'GET /\nreferer: a_b://x/': TAKEN,
+      'GET /\nreferer: 1a://x/': TAKEN,
+      'GET /\nreferer: ://x/': TAKEN,
+      'GET /\nreferer: http:': TAKEN,
+      'GET /\nreferer: http:/x': TAKEN,
+      'GET /\nreferer: http://': TAKEN,
+      'GET /\nreferer: http://:80/': TAKEN,
+      'GET /\nreferer: http://x@/': TAKEN,
+      'GET /\nreferer: http://x.test:/': TAKEN,
+      'GET /\nreferer: http://x.test:1a/': TAKEN,
+      'GET /\nreferer: http://x.test:99999/': TAKEN,
+      'GET /\nreferer: http://u:p@x.test/': TAKEN,
+      'GET /\nreferer: http://x.test/a#b': TAKEN,
+      'GET /\nreferer: http://x.test#b': TAKEN,
+      'GET /\nreferer: http://x_y.test/': TAKEN,
+      'GET /\nreferer: http://x.test/ä': TAKEN,
+      'GET /\nreferer: http://x.test/a b': TAKEN,
+      'GET /\nreferer: #a': TAKEN,
+      'GET /\nreferer: /a#b': TAKEN,
+      'GET /\nreferer: /a"b': TAKEN,
+      'GET /\nreferer: /a[b': TAKEN,
+      'GET /\nreferer: /a^b': TAKEN,
+      'GET /\nreferer: /a b': TAKEN,
+      'GET /\nreferer: /aä': TAKEN,
+      'GET /\nreferer: http://x.test/\nreferer: http://y.test/': KEPT,
+    },
+  },
+]);
