@@ -2,6 +2,7 @@
 // self-issued certificates are the roots. Refuses instead of serving a certificate that every peer would refuse.
 import { type KeyObject, X509Certificate } from 'node:crypto';
 import { err, ok, type Result } from '../base/result.ts';
+import { anchorOf } from '../identity/anchor-scope.ts';
 
 export interface IssuedCertificate {
   /** PEM, leaf first, without the root. */
@@ -12,9 +13,9 @@ export interface IssuedCertificate {
   readonly serial: string;
 }
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+const CERTIFICATE = /(?:# trust domains [^\n]*\n)?-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** Each certificate of a text by itself. */
+/** Each certificate of a text by itself, with the comment that says what it is for (identity/anchor-scope.ts). */
 export const certificatesIn = (text: string): readonly string[] => text.replaceAll('\r', '').match(CERTIFICATE) ?? [];
 
 export const joinPem = (pems: readonly string[]): string => `${pems.join('\n')}\n`;
@@ -47,9 +48,12 @@ export const checkIssued = (
   const selfIssued = pems.filter((_, i) => i > 0 && certificates[i]?.subject === certificates[i]?.issuer);
   const last = entries.length > 1 ? (entries.at(-1) ?? []) : pems.slice(-1);
   const anchors = entries.length > 1 || selfIssued.length === 0 ? [...selfIssued, ...last] : selfIssued;
-  const roots = [...new Set(anchors)].filter((pem) => pem !== leafPem);
+  // What the last entry says a root is for holds for the same root elsewhere.
+  const told = new Map(anchors.map((text) => [anchorOf(text).pem, text]));
+  told.delete(leafPem);
+  const roots = [...told.values()];
   return ok({
-    chainPem: joinPem(pems.filter((text) => !roots.includes(text))),
+    chainPem: joinPem(pems.filter((text) => !told.has(anchorOf(text).pem))),
     rootsPem: joinPem(roots),
     notBeforeMs,
     notAfterMs,

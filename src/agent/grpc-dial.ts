@@ -1,8 +1,11 @@
 // One connection to the control plane: dials, carries the bytes between the socket and the gRPC machine, asks a silent
 // peer whether it is there, and tells when the connection is ready, closing and gone. Never dials twice.
+import { X509Certificate } from 'node:crypto';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { anchorOf, isFor } from '../identity/anchor-scope.ts';
 import { GrpcConnection, type GrpcLink } from '../wire/grpc-client.ts';
+import { certificatesIn } from './certificate.ts';
 import type { GrpcTarget } from './grpc-target.ts';
 import { CONNECT_TIMEOUT_MS, GRPC_MESSAGE_BYTES_MAX, KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS } from './limits.ts';
 
@@ -88,13 +91,19 @@ export class GrpcDial implements GrpcLink {
   }
 }
 
+/** The control plane is of our own trust domain: the roots of another one have nothing to say about it. */
+const ownRoots = ({ chainPem, rootsPem }: { readonly chainPem: string; readonly rootsPem: string }): readonly string[] => {
+  const trustDomain = /URI:spiffe:\/\/([^/]+)\//.exec(new X509Certificate(chainPem).subjectAltName ?? '')?.[1] ?? '';
+  return certificatesIn(rootsPem).filter((text) => isFor(anchorOf(text), trustDomain));
+};
+
 const dial = (target: GrpcTarget): Socket => {
   if (target.kind === 'unix') return connectTcp({ path: target.path });
   const at = { host: target.host, port: target.port, ...(target.localAddress ? { localAddress: target.localAddress } : {}) };
   if (target.caPem === undefined) return connectTcp(at).setNoDelay(true);
   const name = /^[\d.]+$|:/.test(target.host) ? {} : { servername: target.host };
   const own = target.own?.();
-  const ca = own ? [target.caPem, own.certificate.rootsPem] : target.caPem;
+  const ca = own ? [target.caPem, ...ownRoots(own.certificate)] : target.caPem;
   // An expired certificate is refused in the handshake: better to come without one, and to prove oneself by a token.
   const mine = own && own.certificate.notAfterMs > Date.now() ? { cert: own.certificate.chainPem, key: own.privateKeyPem } : {};
   return connectTls({ ...at, ...name, ...mine, ca, ALPNProtocols: ['h2'], minVersion: 'TLSv1.2' });

@@ -2,11 +2,13 @@
 // gets what it asked for as soon as it is there and again at every rotation of it. State of the world, no I/O of its own.
 // The key passes only through here, to the proxy in this process or over the agent's own socket.
 
+import { type Anchor, anchorOf, boundDomains, isFor } from '../identity/anchor-scope.ts';
 import { GRPC } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
-import type { DiscoveryRequest, Secret } from '../xds/gen/types.ts';
+import type { CertificateValidationContext, DiscoveryRequest, Secret } from '../xds/gen/types.ts';
 import { SDS_METHOD, SECRET_TYPE } from '../xds/resource-types.ts';
 import type { StreamEvents, XdsStream, XdsTransport } from '../xds/transport.ts';
+import { certificatesIn, joinPem } from './certificate.ts';
 import { FileSecrets, isFileSecret } from './file-secrets.ts';
 import type { WorkloadSecret } from './workload-identity.ts';
 
@@ -54,14 +56,12 @@ export class SecretServer implements XdsTransport {
         private_key: { inline_bytes: utf8.encode(privateKeyPem) },
       },
     };
-    // Comments for every reader of PEM; our proxy lets connections below these roots be, and closes those below a root that just vanishes.
-    const trusted =
-      retiredRoots.map((pem) => `# retired root ${pem.replace(/-----[^-]+-----|\s+/g, '')}\n`).join('') + certificate.rootsPem;
-    const roots: Secret = { name: ROOT_SECRET, validation_context: { trusted_ca: { inline_bytes: utf8.encode(trusted) } } };
+    const trusted = [...retiredRoots, '', certificate.rootsPem].join('\n');
+    const roots = (): Secret => ({ name: ROOT_SECRET, validation_context: trustOf(certificate.rootsPem, retiredRoots) });
     // Who trusts the same as before is told nothing, and the other way round.
     const changed = [
       ...(certificate.chainPem === this.#published.chain ? [] : [leaf]),
-      ...(trusted === this.#published.roots ? [] : [roots]),
+      ...(trusted === this.#published.roots ? [] : [roots()]),
     ];
     this.#published = { chain: certificate.chainPem, roots: trusted };
     if (changed.length > 0) this.#serve(changed);
@@ -118,6 +118,31 @@ export class SecretServer implements XdsTransport {
     this.#files.close();
   }
 }
+
+/** Where some root is for one trust domain only, Envoy's SPIFFE validator says which; a root for every one is in each of its bundles. */
+const trustOf = (rootsPem: string, retiredRoots: readonly string[]): CertificateValidationContext => {
+  const anchors = certificatesIn(rootsPem).map(anchorOf);
+  const retired = retiredRoots.map(anchorOf);
+  const domains = boundDomains(anchors);
+  if (domains === undefined) return { trusted_ca: { inline_bytes: utf8.encode(retiredText(retired) + rootsPem) } };
+  const trust_domains = domains.map((name) => {
+    const of = (all: readonly Anchor[]): readonly Anchor[] => all.filter((anchor) => isFor(anchor, name));
+    return { name, trust_bundle: { inline_bytes: utf8.encode(retiredText(of(retired)) + joinPem(of(anchors).map((a) => a.pem))) } };
+  });
+  return {
+    custom_validator_config: {
+      name: 'envoy.tls.cert_validator.spiffe',
+      typed_config: {
+        '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig',
+        trust_domains,
+      },
+    },
+  };
+};
+
+/** Comments for every reader of PEM; our proxy lets connections below these roots be, and closes those below a root that just vanishes. */
+const retiredText = (roots: readonly Anchor[]): string =>
+  roots.map(({ pem }) => `# retired root ${pem.replace(/-----[^-]+-----|\s+/g, '')}\n`).join('');
 
 class SecretSubscriber {
   readonly #events: StreamEvents;

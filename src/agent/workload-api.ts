@@ -2,6 +2,7 @@
 // at every renewal. Off unless it is asked for, because it gives the application the key; then on a Unix socket of mode 0600.
 // Without the metadata `workload.spiffe.io: true`, which no browser and no forwarded request has, nothing is given. No JWT is issued.
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { anchorOf, boundDomains, isFor } from '../identity/anchor-scope.ts';
 import { GRPC, type GrpcStatus } from '../wire/grpc-frames.ts';
 import type { StreamEvents, XdsStream } from '../xds/transport.ts';
 import { certificatesIn } from './certificate.ts';
@@ -41,11 +42,23 @@ export class WorkloadApi {
   }
 
   publish({ certificate, privateKeyPem }: WorkloadSecret): void {
-    const trustDomain = this.#identity.split('/').slice(0, 3).join('/');
-    const roots = der(certificate.rootsPem);
+    const own = this.#identity.split('/')[2] ?? '';
+    const anchors = certificatesIn(certificate.rootsPem).map(anchorOf);
+    const bundle = (name: string): Buffer =>
+      der(
+        anchors
+          .filter((a) => isFor(a, name))
+          .map((a) => a.pem)
+          .join(''),
+      );
+    const entry = (name: string): Buffer => Buffer.concat([field(1, `spiffe://${name}`), field(2, bundle(name))]);
+    const others = (boundDomains(anchors) ?? []).filter((name) => name !== own);
     const key = createPrivateKey(privateKeyPem).export({ type: 'pkcs8', format: 'der' });
-    const svid = Buffer.concat([field(1, this.#identity), field(2, der(certificate.chainPem)), field(3, key), field(4, roots)]);
-    this.#answers = { svid: field(1, svid), bundles: field(2, Buffer.concat([field(1, trustDomain), field(2, roots)])) };
+    const svid = Buffer.concat([field(1, this.#identity), field(2, der(certificate.chainPem)), field(3, key), field(4, bundle(own))]);
+    this.#answers = {
+      svid: Buffer.concat([field(1, svid), ...others.map((name) => field(3, entry(name)))]),
+      bundles: Buffer.concat([own, ...others].map((name) => field(2, entry(name)))),
+    };
     for (const subscriber of this.#subscribers) this.#answer(subscriber);
   }
 

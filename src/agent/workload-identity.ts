@@ -6,6 +6,7 @@ import { generateKeyPair, type KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Log } from '../base/log.ts';
 import { err, type Result } from '../base/result.ts';
+import { anchorOf } from '../identity/anchor-scope.ts';
 import { renewInMs } from '../identity/rotation.ts';
 import type { GrpcStatus } from '../wire/grpc-frames.ts';
 import { decode, encode } from '../xds/codec.ts';
@@ -106,12 +107,13 @@ export class WorkloadIdentity {
 
   /** A root that goes while a certificate of ours below it lives was taken away; else it was replaced in good order. */
   #trustOnly(roots: readonly string[]): void {
-    const gone = this.#roots.filter((pem) => !roots.includes(pem));
+    const kept = new Set(roots.map(bare));
+    const gone = this.#roots.filter((pem) => !kept.has(bare(pem)));
     this.#roots = roots;
     const now = Date.now();
-    const taken = gone.some((pem) => (this.#ends.get(pem) ?? 0) > now);
-    this.#retired = taken ? [] : [...this.#retired, ...gone].filter((pem) => !roots.includes(pem)).slice(-RETIRED_ROOTS_MAX);
-    for (const pem of gone) this.#ends.delete(pem);
+    const taken = gone.some((pem) => (this.#ends.get(bare(pem)) ?? 0) > now);
+    this.#retired = taken ? [] : [...this.#retired, ...gone].filter((pem) => !kept.has(bare(pem))).slice(-RETIRED_ROOTS_MAX);
+    for (const pem of gone) this.#ends.delete(bare(pem));
   }
 
   get #expiresAtMs(): number {
@@ -153,9 +155,9 @@ export class WorkloadIdentity {
     const answered = certificatesIn(certificate.rootsPem);
     this.#trustOnly(this.#rootsAfter(answered, sendings));
     const root = rootOf(certificate.chainPem, answered);
-    if (root !== undefined) this.#ends.set(root, certificate.notAfterMs);
+    if (root !== undefined) this.#ends.set(bare(root), certificate.notAfterMs);
     // Of what is left: an authority may date a certificate back, and a short one would be due at once.
-    const usable = root === undefined || this.#roots.includes(root);
+    const usable = root === undefined || this.#roots.some((one) => bare(one) === bare(root));
     const delayMs = usable ? renewInMs({ notBeforeMs: now, notAfterMs: certificate.notAfterMs }, now, Math.random()) : REPLACE_MS.again;
     log.info('certificate issued', {
       identity,
@@ -210,5 +212,8 @@ export class WorkloadIdentity {
     );
   }
 }
+
+/** Without what it is for. */
+const bare = (text: string): string => anchorOf(text).pem;
 
 const exportPem = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();

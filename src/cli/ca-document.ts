@@ -14,7 +14,8 @@ export interface CaDocument {
     readonly due?: string;
     readonly replaced: number;
   };
-  readonly federated: readonly { readonly subject: string; readonly notAfter: string }[];
+  /** Without `trustDomains`: for every one. */
+  readonly federated: readonly { readonly subject: string; readonly notAfter: string; readonly trustDomains?: readonly string[] }[];
   readonly issued: number;
   readonly leavesByRoot: Readonly<Record<string, number>>;
   readonly leaves: readonly CaLeaf[];

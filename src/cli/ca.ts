@@ -105,7 +105,10 @@ const statusText = (ca: CaDocument): string => {
     '',
     table(['ROOT', 'STATE', 'ENDS', 'LEAVES', 'SUBJECT'], rows).trimEnd(),
     ...gone.map(([id, count]) => `${count} leaves in use are below root ${id}, which is not trusted any more`),
-    ...ca.federated.map((f) => `Trusted as well: ${f.subject}, ends ${f.notAfter} (${left(f.notAfter, nowMs)})`),
+    ...ca.federated.map(
+      (f) =>
+        `Trusted as well${f.trustDomains ? ` for ${f.trustDomains.join(', ')}` : ''}: ${f.subject}, ends ${f.notAfter} (${left(f.notAfter, nowMs)})`,
+    ),
     '',
     ...(intermediate ? [`Intermediate: ends ${intermediate.notAfter} (${left(intermediate.notAfter, nowMs)})`] : []),
     ...(rotation ? [rotationText(rotation, nowMs)] : ['Rotation: the roots are not the control plane’s own']),

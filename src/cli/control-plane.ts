@@ -53,7 +53,12 @@ const program = (): Command =>
     .option('--ca-dir <dir>', "signing certificate in the layout of Istio's cacerts (default: an own root in STATE/ca)")
     .option('--ca-signer <command>', 'sign with this command: request on standard input, chain on standard output')
     .option('--ca-signer-roots <file>', "roots (PEM) that the signer's certificates chain to")
-    .option('--trust-bundle <file>', 'roots (PEM) of another trust domain that workloads trust; may be repeated', collect, [])
+    .option(
+      '--trust-bundle <[name=]file>',
+      'roots (PEM) of another trust domain that workloads trust, with its name for names of that trust domain alone; may be repeated',
+      collect,
+      [],
+    )
     .option(
       '--debounce <ms,ms>',
       `quiet and longest wait before a change is pushed (env SKEIN_DEBOUNCE; default: ${DEBOUNCE_DEFAULT.quietMs},${DEBOUNCE_DEFAULT.maxMs})`,

@@ -150,7 +150,8 @@ export const secretTable = (secrets: readonly SecretEntry[], nowMs: number): str
     ['RESOURCE NAME', 'TYPE', 'STATUS', 'VALID CERT', 'SERIAL NUMBER', 'NOT AFTER', 'NOT BEFORE'],
     secrets.map(({ name, state, secret }) => {
       const chain = text(field(secret, 'tls_certificate', 'certificate_chain', 'inline_bytes'));
-      const roots = text(field(secret, 'validation_context', 'trusted_ca', 'inline_bytes'));
+      const [bound] = objects(field(secret, 'validation_context', 'custom_validator_config', 'typed_config', 'trust_domains'));
+      const roots = text(field(secret, 'validation_context', 'trusted_ca', 'inline_bytes') ?? field(bound, 'trust_bundle', 'inline_bytes'));
       const certificate = parseCertificate(Buffer.from(chain || roots, 'base64').toString('utf8'));
       const type = chain !== '' ? 'Cert Chain' : 'CA';
       if (!certificate) return [name, type, state, 'false', '', '', ''];

@@ -123,6 +123,28 @@ test('the identity comes with key, chain and roots, waits until there is one, an
   });
 });
 
+test('roots that are for one trust domain are told as that trust domain’s', async () => {
+  await withApi(async (api, open) => {
+    const stream = open('FetchX509SVID');
+    const bundles = open('FetchX509Bundles');
+    const secret = await secretOf('01');
+    const [own = '', other = ''] = [secret, await secretOf('02')].map(({ certificate }) => certificate.chainPem);
+    const rootsPem = `# trust domains cluster.local\n${own}# trust domains partner.test\n${other}`;
+    api.publish({ ...secret, certificate: { ...secret.certificate, rootsPem } });
+    await eventually('both answers', () => stream.messages.length === 1 && bundles.messages.length === 1);
+    const read = (message: Buffer | undefined, field: number) =>
+      (fields(message ?? Buffer.alloc(0)).get(field) ?? []).map((entry) => {
+        const parts = fields(entry);
+        return [parts.get(1)?.[0]?.toString(), new X509Certificate(parts.get(2)?.[0] ?? '').serialNumber];
+      });
+    const partner = ['spiffe://partner.test', '02'];
+    assert.deepEqual(read(bundles.messages[0], 2), [['spiffe://cluster.local', '01'], partner]);
+    assert.deepEqual(read(stream.messages[0], 3), [partner]);
+    stream.call.cancel();
+    bundles.call.cancel();
+  });
+});
+
 test('without the metadata nothing is given, JWT identities are said not to be there, and an unknown method too', async () => {
   await withApi(async (api, open, socket) => {
     assert.equal(statSync(socket).mode & 0o777, 0o600);

@@ -83,6 +83,11 @@ test('unknown keys and wrong values are refused with line and path', () => {
   assert.match(errors('connectTimeout: 0s')[0] ?? '', /at least 1ms/);
   assert.match(errors('defaultConfig: {proxyAdminPort: 70000}')[0] ?? '', /1\.\.65535/);
   assert.match(errors('trustDomain: a b')[0] ?? '', /trust domain name/);
+  assert.match(
+    errors('caCertificates: [{pem: a, trustDomains: [a.b, a b]}]')[0] ?? '',
+    /caCertificates\[0\]\.trustDomains\[1\].*trust domain name/,
+  );
+  assert.deepEqual(read('caCertificates: [{pem: a, trustDomains: [a.b]}]').problems, []);
   assert.match(errors('extensionProviders: [{name: z, zipkin: {service: "a:9411", port: 9411}}]')[0] ?? '', /invalid/);
   assert.match(errors('defaultHttpRetryPolicy: {attempts: 0, retryOn: 5xx}')[0] ?? '', /disabled/);
   assert.match(errors('a: {')[0] ?? '', /YAML_SYNTAX/);

@@ -226,6 +226,7 @@ import {
   tlsSecrets,
   tlsServer,
   tlsSniSan,
+  tlsSpiffe,
   tlsUntrusted,
   tlsWrongName,
 } from './cases/tls.ts';
@@ -445,6 +446,7 @@ export const CASES: readonly FieldCase[] = [
   tlsUntrusted,
   tlsSecrets,
   tlsRoots,
+  tlsSpiffe,
   tlsResumption,
   tlsOrigination,
   tlsDistrusted,

@@ -13,6 +13,8 @@ export interface LeafNames {
   readonly validFor?: number;
   /** Extended key usages; both of TLS when absent, the extension is left out when empty. */
   readonly usages?: readonly string[];
+  /** First byte of the key usage; the extension is left out when absent. */
+  readonly keyUsage?: number;
   /** Says that it is an authority. */
   readonly authority?: boolean;
   /** An extension that nobody knows, and that must be known. */
@@ -141,7 +143,8 @@ const authority = (name: string, key: KeyObject, ownPem: string, behind: string)
     const extensions = [
       extension('2.5.29.17', (names.subject ?? '') === '', sequence(...sans)),
       ...(usages.length === 0 ? [] : [extension('2.5.29.37', false, sequence(...usages.map(oid)))]),
-      ...(names.authority === true ? AUTHORITY : []),
+      ...(names.authority === true ? (names.keyUsage === undefined ? AUTHORITY : AUTHORITY.slice(0, 1)) : []),
+      ...(names.keyUsage === undefined ? [] : [extension('2.5.29.15', true, tlv(3, Buffer.from([0, names.keyUsage])))]),
       ...(names.unknownCritical === true ? [extension('1.3.6.1.4.1.99999.1', true, utf8('x'))] : []),
     ];
     const { validFrom, validFor, digest } = names;

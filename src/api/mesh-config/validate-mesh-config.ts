@@ -30,6 +30,10 @@ export const checkMeshConfig = (config: MeshConfigSpec, findings: Findings): voi
   for (const [index, alias] of (config.trustDomainAliases ?? []).entries()) {
     findings.unless(item('trustDomainAliases', index), checkTrustDomain(alias));
   }
+  for (const [index, { trustDomains = [] }] of (config.caCertificates ?? []).entries()) {
+    const path = child(item('caCertificates', index), 'trustDomains');
+    for (const [i, name] of trustDomains.entries()) findings.unless(item(path, i), checkTrustDomain(name));
+  }
   if (config.localityLbSetting) checkLocality(config.localityLbSetting, 'localityLbSetting', findings, true);
   if (config.defaultHttpRetryPolicy) checkRetry(config.defaultHttpRetryPolicy, 'defaultHttpRetryPolicy', findings);
   if (config.defaultInboundHttpRetryPolicy)

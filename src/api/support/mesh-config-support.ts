@@ -34,8 +34,8 @@ const INSTEAD: readonly (readonly [string, string])[] = [
     '{ca,certificates,defaultConfig.caCertificatesPem}',
   ],
   [
-    'give the roots as pem: every workload trusts them, and which trust domains are let in is said by trustDomainAliases',
-    'caCertificates.{spiffeBundleUrl,certSigners,trustDomains}',
+    'give the roots as pem, and whose names they may sign as trustDomains; which trust domains are let in is said by trustDomainAliases',
+    'caCertificates.{spiffeBundleUrl,certSigners}',
   ],
   ['the agent merges the metrics of the application whenever it is asked for them', 'enablePrometheusMerge'],
   ['servers are always verified', 'verifyCertificateAtClient'],
@@ -79,7 +79,8 @@ export const meshConfigSupport: KindSupport = {
   supported: [
     '{proxyListenPort,proxyInboundListenPort,connectTimeout,dnsRefreshRate,protocolDetectionTimeout,tcpKeepalive.**}',
     '{accessLogFile,accessLogFormat,accessLogEncoding,disableEnvoyListenerLog,enableTracing}',
-    '{trustDomain,trustDomainAliases,caCertificates.pem,rootNamespace,enableAutoMtls}',
+    '{trustDomain,trustDomainAliases,rootNamespace,enableAutoMtls}',
+    'caCertificates.{pem,trustDomains}',
     '{outboundTrafficPolicy.mode,inboundTrafficPolicy.mode}',
     '{defaultServiceExportTo,defaultVirtualServiceExportTo,defaultDestinationRuleExportTo}',
     '{localityLbSetting,zoneAwareLbSetting,pathNormalization,defaultHttpRetryPolicy}.**',

@@ -2,6 +2,7 @@
 // never from the request. Of what it signs it remembers who has it and until when; no workload key is ever seen.
 import type { Pkcs10CertificateRequest } from '@peculiar/x509';
 import { err, ok, type Result } from '../../base/result.ts';
+import { type Anchor, anchorText, mergeAnchors } from '../../identity/anchor-scope.ts';
 import { leafLifeMs } from '../../identity/certificate-profile.ts';
 import { admitCsr, type CsrFacts, type CsrRefusal } from '../../identity/csr-policy.ts';
 import type { WorkloadIdentity } from '../../identity/spiffe-id.ts';
@@ -16,8 +17,10 @@ export interface CertificateAuthorityOptions {
   /** The life that is given, and the most that can be asked for. */
   readonly leafMs: number;
   readonly now: () => number;
-  /** PEM; roots of other trust domains that this mesh trusts. */
-  readonly federated?: () => readonly string[];
+  /** Roots of other trust domains that this mesh trusts. */
+  readonly federated?: () => readonly Anchor[];
+  /** The mesh's own, with its aliases: what its own roots are for once another root is for one trust domain. */
+  readonly trustDomains?: () => readonly string[];
 }
 
 export class CertificateAuthority {
@@ -42,9 +45,17 @@ export class CertificateAuthority {
     return this.#options.authority.roots;
   }
 
-  /** All that workloads are to trust: the own roots, then those of other trust domains. The same object until it changes. */
+  /** Of other trust domains. */
+  get federated(): readonly Anchor[] {
+    return this.#options.federated?.() ?? [];
+  }
+
+  /** All that workloads are to trust, as `anchorText` writes it: the own roots, then those of other trust domains. The same object until it changes. */
   get anchors(): readonly string[] {
-    const now = [...new Set([...this.roots, ...(this.#options.federated?.() ?? [])])];
+    const federated = this.federated;
+    const bound = federated.some((anchor) => anchor.trustDomains !== undefined);
+    const trustDomains = bound ? this.#options.trustDomains?.() : undefined;
+    const now = mergeAnchors([...this.roots.map((pem) => ({ pem, trustDomains })), ...federated]).map(anchorText);
     if (now.length !== this.#anchors.length || now.some((pem, i) => pem !== this.#anchors[i])) this.#anchors = now;
     return this.#anchors;
   }

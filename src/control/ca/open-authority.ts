@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MeshConfig } from '../../api/mesh-config/mesh-config.ts';
 import type { Log } from '../../base/log.ts';
+import type { Anchor } from '../../identity/anchor-scope.ts';
 import { LIVES_DEFAULT, type Lives } from '../../identity/lives.ts';
 import { pemCertificates } from '../../identity/pem.ts';
 import { trustBundle } from '../../identity/trust-bundle.ts';
@@ -20,7 +21,7 @@ export interface AuthoritySettings {
   readonly manualRotation?: boolean;
   /** A command that signs, and what it chains to. */
   readonly signer?: { readonly command: string; readonly rootsFile: string };
-  /** Files with roots of other trust domains. */
+  /** Files with roots of other trust domains: `FILE`, or `TRUST-DOMAIN=FILE` for names of that one alone. */
   readonly bundleFiles?: readonly string[];
 }
 
@@ -43,7 +44,8 @@ export const openAuthority = async (options: OpenAuthorityOptions): Promise<Cert
     authority: await authorityOf(options, lives),
     leafMs: lives.leafMs,
     now,
-    federated: () => [...fromFiles, ...(meshConfig().caCertificates ?? []).flatMap(({ pem }) => pemCertificates(pem ?? ''))],
+    federated: () => [...fromFiles, ...configuredAnchors(meshConfig())],
+    trustDomains: () => [...new Set([meshConfig().trustDomain, ...(meshConfig().trustDomainAliases ?? [])])],
   });
 };
 
@@ -56,7 +58,20 @@ const authorityOf = (options: OpenAuthorityOptions, lives: Lives): Promise<Autho
   return OwnAuthority.open({ folder: join(stateDir, 'ca'), trustDomain, lives, automatic: manualRotation !== true, now, log, changed });
 };
 
-const readBundle = (file: string): readonly string[] => {
+const configuredAnchors = ({ caCertificates = [] }: MeshConfig): readonly Anchor[] =>
+  caCertificates.flatMap(({ pem = '', trustDomains = [] }) =>
+    pemCertificates(pem).map((root) => ({ pem: root, trustDomains: trustDomains.length === 0 ? undefined : trustDomains })),
+  );
+
+const NAMED_FILE = /^([a-z0-9._-]{1,255})=(.+)$/;
+
+const readBundle = (argument: string): readonly Anchor[] => {
+  const [, trustDomain, named] = NAMED_FILE.exec(argument) ?? [];
+  const trustDomains = trustDomain === undefined ? undefined : [trustDomain];
+  return rootsIn(named ?? argument).map((pem) => ({ pem, trustDomains }));
+};
+
+const rootsIn = (file: string): readonly string[] => {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');

@@ -1,5 +1,6 @@
 // The certificate authority in the admin API (`/v1/ca`) and on the metrics page, there under istiod's names.
 import { X509Certificate } from 'node:crypto';
+import { mergeAnchors } from '../../identity/anchor-scope.ts';
 import { ROTATION_STEPS, type RotationStep } from '../../identity/root-rotation.ts';
 import { AdminError, type AdminRequest, type AdminRoute, jsonBody } from '../admin/http.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
@@ -27,13 +28,19 @@ const caDocument = (ca: CertificateAuthority, nowMs: number): unknown => {
     issuedAt: new Date(issuedAtMs).toISOString(),
     notAfter: new Date(notAfterMs).toISOString(),
   }));
-  const others = ca.anchors.filter((pem) => !ca.roots.includes(pem)).map((pem) => new X509Certificate(pem));
+  const others = mergeAnchors(ca.federated)
+    .filter(({ pem }) => !ca.roots.includes(pem))
+    .map(({ pem, trustDomains }) => ({ certificate: new X509Certificate(pem), trustDomains }));
   return {
     kind: ca.authority.kind,
     now: new Date(nowMs).toISOString(),
     leafSeconds: ca.leafMs / 1000,
     ...ca.authority.about(),
-    federated: others.map((c) => ({ subject: c.subject.split('\n').join(', '), notAfter: new Date(c.validTo).toISOString() })),
+    federated: others.map(({ certificate, trustDomains }) => ({
+      subject: certificate.subject.split('\n').join(', '),
+      notAfter: new Date(certificate.validTo).toISOString(),
+      ...(trustDomains && { trustDomains }),
+    })),
     issued: ca.leaves.issued,
     leavesByRoot: byRoot,
     leaves: known,

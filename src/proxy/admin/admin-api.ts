@@ -6,6 +6,7 @@ import type { CertificateDetails, Listener, SubjectAlternateName } from '../../x
 import { toJson } from '../../xds/json.ts';
 import { LISTENER_TYPE } from '../../xds/resource-types.ts';
 import { msDuration } from '../../xds/well-known.ts';
+import { rootSources } from '../transport/spiffe-bundles.ts';
 import { type AdminContext, type AdminRequest, type AdminResponse, addressOf, json, text } from './admin-context.ts';
 import { clustersPage } from './clusters-page.ts';
 import { configDump } from './config-dump.ts';
@@ -221,7 +222,7 @@ const serverInfo = (context: AdminContext): AdminResponse => {
 const certsPage = ({ dataPlane, clock }: AdminContext): AdminResponse => {
   const certificates = [...dataPlane.secrets()].flatMap((secret) => {
     const chain = inline(secret.tls_certificate?.certificate_chain);
-    const roots = inline(secret.validation_context?.trusted_ca);
+    const roots = rootSources(secret.validation_context).map(inline).join('');
     if (chain === '' && roots === '') return [];
     return [{ cert_chain: details(chain, clock.wallMs()), ca_cert: details(roots, clock.wallMs()) }];
   });

@@ -130,6 +130,7 @@ const ROWS: readonly Row[] = [
   ],
   ['envoy.request_id.uuid', 'envoy.request_id', 'envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig'],
   ['envoy.transport_sockets.tls', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'],
+  ['envoy.tls.cert_validator.spiffe', 'envoy.tls.cert_validator', 'envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig'],
   ['envoy.transport_sockets.tls', 'envoy.transport_sockets.downstream', 'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext'],
   ['envoy.transport_sockets.raw_buffer', 'envoy.transport_sockets.upstream', 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'],
   ['envoy.upstreams.http.http_protocol_options', 'envoy.upstream_options', 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'],

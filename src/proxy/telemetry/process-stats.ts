@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import type { MetricRegistry } from '../../base/metrics.ts';
 import type { DataSource, Secret } from '../../xds/gen/types.ts';
 import type { Clock } from '../clock.ts';
+import { rootSources } from '../transport/spiffe-bundles.ts';
 
 const LAG_MS = 1000;
 const LAG_BOUNDS_S = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5];
@@ -35,7 +36,8 @@ export class CertificateLife {
   daysLeft(secrets: Iterable<Secret>, nowMs: number): number {
     const ends = new Map<string, number>();
     for (const { tls_certificate: own, validation_context: trusted } of secrets)
-      for (const pem of [textOf(own?.certificate_chain), textOf(trusted?.trusted_ca)]) ends.set(pem, this.#ends.get(pem) ?? endOf(pem));
+      for (const pem of [textOf(own?.certificate_chain), ...rootSources(trusted).map(textOf)])
+        ends.set(pem, this.#ends.get(pem) ?? endOf(pem));
     this.#ends = ends;
     const first = Math.min(...ends.values());
     return first === Infinity ? NEVER_DAYS : Math.max(0, Math.floor((first - nowMs) / DAY_MS));

@@ -14,7 +14,7 @@ import { type TimerWheel, WheelTimer } from '../timer-wheel.ts';
 import type { SecretStore } from './secrets.ts';
 import { TlsContext, type TlsMaterial } from './tls-context.ts';
 import { TlsStats } from './tls-stats.ts';
-import { chainFault, HASH_FAULT, handshakeFault, NO_CERTIFICATE, namesFault, type TlsFault } from './transport-failure.ts';
+import { chainFault, HASH_FAULT, handshakeFault, NO_CERTIFICATE, namesFault, spiffeFault, type TlsFault } from './transport-failure.ts';
 import { spokenAlpn, tlsFacts } from './upstream-transport.ts';
 
 export type HandshakeResult =
@@ -142,8 +142,11 @@ export class DownstreamTls {
     const server = createServer({
       ...material.options,
       ...this.#session,
+      // A ticket keeps the certificate without those above it, and its client has it before it is known which root those lead to.
+      ...(material.spiffe === undefined ? {} : { secureOptions: constants.SSL_OP_NO_TICKET }),
       requestCert: this.#require || material.verifies,
-      rejectUnauthorized: REFUSES_IN_HANDSHAKE && this.#require && material.verifies && !material.acceptUntrusted,
+      rejectUnauthorized:
+        REFUSES_IN_HANDSHAKE && (this.#require || material.spiffe !== undefined) && material.verifies && !material.acceptUntrusted,
       ...(alpn.length > 0 ? { ALPNProtocols: [...alpn] } : {}),
     });
     server.on('secureConnection', (socket) => this.#secured(socket, material));
@@ -162,7 +165,7 @@ export class DownstreamTls {
       socket.destroy();
       return;
     }
-    const facts = { ...tlsFacts(socket), local: material.local };
+    const facts = { ...tlsFacts(socket, undefined, material.spiffe !== undefined), local: material.local };
     // Not at once: Node 24 is still inside the handshake, and crashes when the socket under it goes away there.
     const fault = this.#fault(socket, facts.peer, material);
     if (fault !== undefined) {
@@ -177,12 +180,14 @@ export class DownstreamTls {
   }
 
   #fault(socket: TLSSocket, peer: CertificateFacts | undefined, material: TlsMaterial): TlsFault | undefined {
-    if (peer === undefined) return this.#require ? NO_CERTIFICATE : undefined;
+    if (peer === undefined) return this.#require || material.spiffe !== undefined ? NO_CERTIFICATE : undefined;
     if (material.verifies && !material.acceptUntrusted) {
       if (!socket.authorized) return chainFault(faultCode(socket));
       // What a session was begun with is not verified again; its end is looked at.
       if (socket.isSessionReused() && !(peer.notAfter > Date.now())) return chainFault('CERT_HAS_EXPIRED');
     }
+    const strange = material.spiffe?.fault(peer, material.issuers);
+    if (strange !== undefined) return spiffeFault(strange);
     const { uriSans: uri, dnsSans: dns, ipSans: ip, emailSans: email } = peer;
     if (material.sanCheck?.({ uri, dns, ip, email }) === false) return namesFault([...dns, ...uri, ...email, ...ip]);
     if (material.pinCheck?.(socket.getPeerCertificate().raw) === false) return HASH_FAULT;

@@ -56,7 +56,7 @@ export class PeerCertificateFacts implements CertificateFacts {
   readonly chain: readonly Buffer[];
 
   constructor(certificate: PeerCertificate) {
-    this.chain = chainOf(certificate);
+    this.chain = chainOf(certificate, true);
     this.#certificate = certificate;
     const sans = parseSans(certificate.subjectaltname);
     this.uriSans = sans.uri;
@@ -101,14 +101,14 @@ export class PeerCertificateFacts implements CertificateFacts {
   }
 }
 
-/** The runtime links each to its issuer, the last to itself. The links are cut: facts are kept, and hold what they need. */
-const chainOf = (certificate: PeerCertificate): Buffer[] => {
+/** DER; the runtime links each to its issuer, the last to itself. `cut`: the links go, where the certificate is kept. */
+export const chainOf = (certificate: PeerCertificate, cut = false): Buffer[] => {
   const chain: Buffer[] = [];
   let current: (PeerCertificate & Partial<Pick<DetailedPeerCertificate, 'issuerCertificate'>>) | undefined = certificate;
   while (current?.raw !== undefined && chain.length < CHAIN_MAX) {
     chain.push(current.raw);
     const above: DetailedPeerCertificate | undefined = current.issuerCertificate;
-    delete current.issuerCertificate;
+    if (cut) delete current.issuerCertificate;
     current = above === current ? undefined : above;
   }
   return chain;

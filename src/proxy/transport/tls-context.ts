@@ -11,8 +11,9 @@ import { certificateFacts, PeerCertificateFacts } from './peer-certificate.ts';
 import { Revocations } from './revocations.ts';
 import { compileSanCheck, type SanCheck } from './san-match.ts';
 import { dataSourceText, type SecretStore, type SecretUser } from './secrets.ts';
+import { compileSpiffe, type SpiffeBundles } from './spiffe-bundles.ts';
 import { tlsParameters } from './tls-parameters.ts';
-import { type TrustBundle, trustBundle } from './trust-bundle.ts';
+import { certificatesIn, type TrustBundle, trustBundle } from './trust-bundle.ts';
 
 type MakeContext = (options: SecureContextOptions) => SecureContext;
 
@@ -23,6 +24,10 @@ export interface TlsMaterial {
   /** A trust bundle is given: the peer's chain is verified. */
   readonly verifies: boolean;
   readonly acceptUntrusted: boolean;
+  /** Names are signed by the roots of their own trust domain. */
+  readonly spiffe: SpiffeBundles | undefined;
+  /** DER; beside such a validator, what lies above our own certificate. A server on Node is not shown what lies above a client's. */
+  readonly issuers: readonly Buffer[];
   readonly sanCheck: SanCheck | undefined;
   /** The certificate is one of those named by hash. Takes its DER bytes. */
   readonly pinCheck: ((raw: Buffer) => boolean) | undefined;
@@ -47,6 +52,7 @@ export class TlsContext implements SecretUser {
   #generation = 0;
   readonly #make: MakeContext;
   trust: TrustBundle | undefined;
+  #spiffe: SpiffeBundles | undefined;
   /** A root has been lost since this context is there. */
   #lost = false;
   #crl: string | undefined;
@@ -82,17 +88,18 @@ export class TlsContext implements SecretUser {
 
   secretChanged(): void {
     const { trust } = this;
+    const spiffe = this.#spiffe;
     const crl = this.#crl;
     this.#build();
     this.onMaterial();
-    if ((this.#lost && this.trust !== trust) || (this.#revoked && this.#crl !== crl)) this.onDistrust();
+    if ((this.#lost && (this.trust !== trust || this.#spiffe !== spiffe)) || (this.#revoked && this.#crl !== crl)) this.onDistrust();
   }
 
   /** Whether a peer that was accepted once would be now. Costs nothing before a root is lost or somebody revoked. */
   trusts(peer: CertificateFacts): boolean {
     if (!this.#lost && !this.#revoked) return true;
     if (!(peer instanceof PeerCertificateFacts)) return false;
-    if (this.#lost && this.trust?.accepts(peer.chain) !== true) return false;
+    if (this.#lost && (this.#spiffe === undefined ? this.trust?.accepts(peer.chain) : this.#spiffe.accepts(peer)) !== true) return false;
     return !this.#revoked || this.#revocations?.names(peer.chain) !== true;
   }
 
@@ -106,10 +113,12 @@ export class TlsContext implements SecretUser {
     this.#crl = crl;
   }
 
-  #setTrust(ca: string | undefined): void {
+  #setTrust(ca: string | undefined, spiffe: SpiffeBundles | undefined): void {
     const next = ca === undefined ? undefined : trustBundle(ca);
     if (this.trust !== undefined && next?.lost(this.trust) === true) this.#lost = true;
+    if (this.trust !== undefined && spiffe !== undefined && (this.#spiffe === undefined || spiffe.lost(this.#spiffe))) this.#lost = true;
     this.trust = next;
+    this.#spiffe = spiffe;
   }
 
   #refuse(): void {
@@ -162,7 +171,9 @@ export class TlsContext implements SecretUser {
       key.push(secret);
     }
     if (cert.length > 1) refuseSameKind(cert, this.#path);
-    const ca = dataSourceText(validation?.trusted_ca, `${this.#path}.validation_context.trusted_ca`);
+    const spiffe = compileSpiffe(validation, `${this.#path}.validation_context`);
+    // Beside such a validator Envoy looks at no other roots.
+    const ca = spiffe?.pem ?? dataSourceText(validation?.trusted_ca, `${this.#path}.validation_context.trusted_ca`);
     const crl = dataSourceText(validation?.crl, `${this.#path}.validation_context.crl`);
     const verifies = ca !== undefined || validation?.system_root_certs !== undefined;
     const sanCheck = compileSanCheck(validation, `${this.#path}.validation_context`);
@@ -186,14 +197,16 @@ export class TlsContext implements SecretUser {
       // The library's message names the fault, never the bytes.
       throw new PlanError(this.#path, `certificates or keys are not usable: ${cause instanceof Error ? cause.message : 'unknown'}`);
     }
-    this.#setTrust(ca);
+    this.#setTrust(ca, spiffe);
     this.#setRevoked(crl);
     const own = cert[0] === undefined ? undefined : certificateFacts(cert[0]);
     this.material = {
       options,
       secureContext,
       verifies,
-      acceptUntrusted: validation?.trust_chain_verification === 'ACCEPT_UNTRUSTED',
+      acceptUntrusted: spiffe === undefined && validation?.trust_chain_verification === 'ACCEPT_UNTRUSTED',
+      spiffe,
+      issuers: spiffe === undefined ? NO_ISSUERS : cert.flatMap((pem) => certificatesIn(pem).slice(1)),
       sanCheck,
       pinCheck,
       generation: ++this.#generation,
@@ -223,9 +236,10 @@ export class TlsContext implements SecretUser {
   }
 }
 
+const NO_ISSUERS: readonly Buffer[] = [];
+
 const refuseValidation = (context: CertificateValidationContext | undefined, path: string): void => {
   if (context === undefined) return;
-  if (context.custom_validator_config !== undefined) throw new PlanError(`${path}.custom_validator_config`, 'not supported');
   if (context.ca_certificate_provider_instance !== undefined)
     throw new PlanError(`${path}.ca_certificate_provider_instance`, 'not supported');
   for (const field of ['allow_expired_certificate', 'require_signed_certificate_timestamp', 'only_verify_leaf_cert_crl'] as const)

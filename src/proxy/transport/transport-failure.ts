@@ -59,6 +59,9 @@ const REASONS: { readonly [reason: string]: number } = {
   TLSV1_ALERT_NO_APPLICATION_PROTOCOL: 1120,
 };
 
+/** What a SPIFFE validator says of a certificate before it looks at its chain. */
+const SPIFFE_FAULTS: ReadonlySet<string> = new Set(['cert precheck', 'no trust bundle store']);
+
 /** A certificate that is none of those named by hash. */
 export const HASH_MISMATCH = 'certificate hash mismatch';
 
@@ -86,6 +89,7 @@ export const handshakeFault = (error: SystemError): TlsFault => {
   if (code === UNNAMED_FAULT) return chainFault(message);
   if (message.startsWith('SAN matcher')) return { kind: 'names', reason: verifyFailed(message) };
   if (message === HASH_MISMATCH) return HASH_FAULT;
+  if (SPIFFE_FAULTS.has(message)) return spiffeFault(message);
   if (/peer.did.not.return.a.certificate/i.test(message)) return NO_CERTIFICATE;
   const [, number = '', reason = ''] = BORING.exec(message) ?? [];
   const known = number === '' ? transportReason(error, 'tls') : sslFault(Number.parseInt(number, 16) - SSL_LIBRARY, reason);
@@ -97,6 +101,10 @@ export const chainFault = (code: string): TlsFault => ({
   kind: 'chain',
   reason: verifyFailed(`X509_verify_cert: certificate verification error at depth 0: ${CHAIN_FAULTS[code] ?? code}`),
 });
+
+/** As a SPIFFE validator says it, or as verification names it. */
+export const spiffeFault = (why: string): TlsFault =>
+  SPIFFE_FAULTS.has(why) ? { kind: 'chain', reason: verifyFailed(why) } : chainFault(why);
 
 export const namesFault = (names: readonly string[]): TlsFault => ({ kind: 'names', reason: verifyFailed(nameMismatch(names).message) });
 
@@ -111,7 +119,8 @@ export const transportReason = (error: SystemError, transport: 'raw' | 'tls'): s
   if (errno !== undefined) return `delayed connect error: ${errno}`;
   if (error.message === 'connection closed') return '';
   if (CHAIN_FAULTS[code] !== undefined) return chainFault(code).reason;
-  if (error.message.startsWith('SAN matcher') || error.message === HASH_MISMATCH) return verifyFailed(error.message);
+  if (error.message.startsWith('SAN matcher') || error.message === HASH_MISMATCH || SPIFFE_FAULTS.has(error.message))
+    return verifyFailed(error.message);
   const reason = code.startsWith('ERR_SSL_') ? code.slice(8).replace('SSL/TLS_ALERT_', 'SSLV3_ALERT_') : '';
   const number = REASONS[reason] ?? REASONS[reason.replace('SSLV3_', 'TLSV1_')] ?? REASONS[reason.replace('TLSV1_', 'SSLV3_')];
   if (number !== undefined) return sslFault(number, reason);

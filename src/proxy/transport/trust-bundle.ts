@@ -19,6 +19,15 @@ export class TrustBundle {
     this.#retired = new Set([...pem.matchAll(RETIRED)].map((match) => match[1] ?? ''));
   }
 
+  get roots(): readonly X509Certificate[] {
+    this.#roots ??= [...this.#blocks].map(certificateOf);
+    return this.#roots;
+  }
+
+  has(root: X509Certificate): boolean {
+    return this.#blocks.has(root.raw.toString('base64'));
+  }
+
   /** A certificate of `before` is not among these. */
   lost(before: TrustBundle): boolean {
     for (const block of before.#blocks) if (!this.#blocks.has(block)) return true;
@@ -38,9 +47,8 @@ export class TrustBundle {
 
   #verify(chain: readonly Buffer[]): boolean {
     const [own, ...above] = chain.map((der) => new X509Certificate(der));
-    this.#roots ??= [...this.#blocks].map(certificateOf);
     const ended = own !== undefined && Date.parse(own.validTo) <= Date.now();
-    const roots = ended ? [...this.#roots, ...[...this.#retired].map(certificateOf)] : this.#roots;
+    const roots = ended ? [...this.roots, ...[...this.#retired].map(certificateOf)] : this.roots;
     for (let current = own; current !== undefined; ) {
       const at: X509Certificate = current;
       if (roots.some((root) => root.raw.equals(at.raw) || issued(root, at))) return true;
@@ -63,6 +71,10 @@ export const trustBundle = (pem: string): TrustBundle => {
   bundles.set(key, new WeakRef(made));
   return made;
 };
+
+/** DER, in the order of the text. */
+export const certificatesIn = (pem: string): Buffer[] =>
+  [...pem.matchAll(CERTIFICATE)].map((match) => Buffer.from(match[1] ?? '', 'base64'));
 
 const certificateOf = (block: string): X509Certificate => new X509Certificate(Buffer.from(block, 'base64'));
 

@@ -12,7 +12,7 @@ import type { UpstreamProtocol } from '../cluster/cluster-protocol.ts';
 import { configAs, typeNameOf } from '../extension-config.ts';
 import { CERTIFICATES_SEEN_MAX, DISTRUSTED_CLOSE_MS, TLS_SESSIONS_MAX } from '../limits.ts';
 import { clientContext } from './client-contexts.ts';
-import { PeerCertificateFacts, parseSans } from './peer-certificate.ts';
+import { chainOf, PeerCertificateFacts, parseSans } from './peer-certificate.ts';
 import { PEER_EXCHANGE_ALPN } from './peer-exchange.ts';
 import { coversDnsName } from './san-match.ts';
 import type { SecretStore } from './secrets.ts';
@@ -166,6 +166,8 @@ class TlsTransport implements UpstreamTransport {
     const session = this.#session(key);
     const checkName = (certificate: PeerCertificate): Error | undefined => {
       const sans = parseSans(certificate.subjectaltname);
+      const strange = material?.spiffe?.faultOf([...chainOf(certificate), ...material.issuers], sans.uri);
+      if (strange !== undefined) return Object.assign(new Error(strange), { code: strange });
       if (material?.sanCheck !== undefined && !material.sanCheck(sans)) return nameMismatch(everyName(sans));
       if (mustCover !== undefined && !sans.dns.some((dns) => coversDnsName(dns, mustCover)) && !sans.ip.includes(mustCover))
         return nameMismatch(everyName(sans));
@@ -316,14 +318,15 @@ const fingerprintOf = (socket: TLSSocket): string | undefined => {
   return _handle?.getPeerX509Certificate?.()?.fingerprint256;
 };
 
-const peerOf = (socket: TLSSocket): CertificateFacts | undefined => {
-  const fingerprint = fingerprintOf(socket);
+/** `fresh`: with the chain of this handshake, not of another one with the same certificate. */
+const peerOf = (socket: TLSSocket, fresh: boolean): CertificateFacts | undefined => {
+  const fingerprint = fresh ? undefined : fingerprintOf(socket);
   const known = fingerprint === undefined ? undefined : peersSeen.get(fingerprint);
   if (known !== undefined) return known;
   // With those above it, which Node 24 gives only to the first who asks.
   const certificate: PeerCertificate | undefined = socket.getPeerCertificate(true) ?? socket.getPeerCertificate();
   if (certificate?.raw === undefined) return undefined;
-  const seen = peersSeen.get(certificate.fingerprint256);
+  const seen = fresh ? undefined : peersSeen.get(certificate.fingerprint256);
   if (seen !== undefined) return seen;
   if (peersSeen.size >= CERTIFICATES_SEEN_MAX) peersSeen.clear();
   const facts = new PeerCertificateFacts(certificate);
@@ -332,8 +335,8 @@ const peerOf = (socket: TLSSocket): CertificateFacts | undefined => {
 };
 
 /** Facts of a finished handshake. */
-export const tlsFacts = (socket: TLSSocket, known?: CertificateFacts): TlsFacts => {
-  const peer = known ?? peerOf(socket);
+export const tlsFacts = (socket: TLSSocket, known?: CertificateFacts, fresh = false): TlsFacts => {
+  const peer = known ?? peerOf(socket, fresh);
   const alpn = socket.alpnProtocol;
   return {
     version: socket.getProtocol() ?? '',

@@ -6,13 +6,15 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { rootOf } from '../../../src/agent/certificate.ts';
+import { certificatesIn, checkIssued, rootOf } from '../../../src/agent/certificate.ts';
 import { certificateRequest } from '../../../src/agent/csr.ts';
-import { defaultMeshConfig } from '../../../src/api/mesh-config/mesh-config.ts';
+import { defaultMeshConfig, type MeshConfig } from '../../../src/api/mesh-config/mesh-config.ts';
 import { createLog } from '../../../src/base/log.ts';
 import type { CertificateAuthority } from '../../../src/control/ca/ca.ts';
 import { makeRoot } from '../../../src/control/ca/issue.ts';
 import { type OpenAuthorityOptions, openAuthority } from '../../../src/control/ca/open-authority.ts';
+import { anchorOf } from '../../../src/identity/anchor-scope.ts';
+import { SpiffeBundles } from '../../../src/proxy/transport/spiffe-bundles.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -111,6 +113,55 @@ test('roots of other trust domains are handed out with the own ones, and sign no
     assert.equal((await signed(ca)).at(-1), ca.anchors.join(''));
     ca.authority.close();
     await assert.rejects(open(folder, { bundleFiles: [join(folder, 'none.pem')] }), /cannot read .*none\.pem/);
+  });
+});
+
+test('a root for one trust domain says so on its way to the agents, and the own ones say whose they are', async () => {
+  await inFolder(async (folder) => {
+    const [named, every, file] = await Promise.all(['1', '2', '3'].map((n) => makeRoot(`0000000${n}`, 'other.example', Date.now(), DAY)));
+    assert.ok(named && every && file);
+    writeFileSync(join(folder, 'west.pem'), file.pem);
+    let caCertificates: NonNullable<MeshConfig['caCertificates']> = [
+      { pem: named.pem, trustDomains: ['east.example'] },
+      { pem: every.pem },
+    ];
+    const meshConfig = () => ({ ...defaultMeshConfig(), trustDomainAliases: ['old.local'], caCertificates });
+    const ca = await open(folder, { meshConfig });
+    const scopes = () => ca.anchors.map((text) => anchorOf(text).trustDomains);
+    assert.deepEqual(scopes(), [['cluster.local', 'old.local'], ['east.example'], undefined]);
+    assert.equal(ca.anchors, ca.anchors, 'the same object until it changes');
+    const answer = (await signed(ca)).at(-1) ?? '';
+    assert.deepEqual(
+      certificatesIn(answer).map((text) => anchorOf(text).trustDomains),
+      scopes(),
+      'agents read the same',
+    );
+    const issued = checkIssued(await signed(ca), privateKey, ID, Date.now());
+    assert.ok(issued.ok);
+    const { chainPem, rootsPem } = issued.value;
+    assert.deepEqual(
+      certificatesIn(rootsPem).map((text) => anchorOf(text).trustDomains),
+      scopes(),
+    );
+    const chain = certificatesIn(chainPem).map((pem) => new X509Certificate(pem).raw);
+    const own = new SpiffeBundles(new Map([['cluster.local', ca.roots.join('')]]));
+    assert.deepEqual([chain.length, own.faultOf(chain, [ID])], [2, undefined], 'what we issue is an SVID to a SPIFFE validator');
+    for (const text of ca.anchors) assert.equal(new X509Certificate(text).ca, true, 'a comment for every reader of PEM');
+    caCertificates = [
+      { pem: named.pem, trustDomains: ['east.example'] },
+      { pem: named.pem, trustDomains: ['far.example'] },
+    ];
+    assert.deepEqual(scopes().slice(1), [['east.example', 'far.example']]);
+    caCertificates = [{ pem: named.pem }];
+    assert.deepEqual(scopes(), [undefined, undefined], 'nothing is bound: as before');
+    ca.authority.close();
+    const fromFile = await open(folder, { bundleFiles: [`west.example=${join(folder, 'west.pem')}`] });
+    assert.deepEqual(
+      fromFile.anchors.map((text) => anchorOf(text).trustDomains),
+      [['cluster.local'], ['west.example']],
+    );
+    fromFile.authority.close();
+    await assert.rejects(open(folder, { bundleFiles: [`west.example=${join(folder, 'none.pem')}`] }), /cannot read .*none\.pem/);
   });
 });
 

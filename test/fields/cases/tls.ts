@@ -233,6 +233,44 @@ export const tlsRoots = terminating(
   { parts: [secret({ name: 'roots', validation_context: { trusted_ca: pem(authority.pem) } })] },
 );
 
+const partner = createAuthority('partner');
+const TLS_V3 = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3';
+export const tlsSpiffe = terminating(
+  'tls-spiffe',
+  {
+    require_client_certificate: true,
+    common_tls_context: {
+      tls_certificates: [certificate],
+      validation_context: {
+        custom_validator_config: {
+          name: 'envoy.tls.cert_validator.spiffe',
+          typed_config: {
+            '@type': `${TLS_V3}.SPIFFECertValidatorConfig`,
+            trust_domains: [
+              { name: 'a.test', trust_bundle: pem(authority.pem) },
+              { name: 'b.test', trust_bundle: pem(partner.pem) },
+            ],
+          },
+        },
+      },
+    },
+  },
+  async (port) => {
+    const met = async (of: typeof authority, uri: string) => {
+      const { certificate: cert, key } = of.issue({ uri, keyUsage: 0x80 });
+      return status(await greet(port, { cert, key }));
+    };
+    return [
+      await met(authority, 'spiffe://a.test/x'),
+      await met(partner, 'spiffe://b.test/x'),
+      await met(partner, 'spiffe://a.test/x'),
+      await met(authority, 'spiffe://b.test/x'),
+      await met(authority, 'spiffe://c.test/x'),
+    ];
+  },
+  ['HTTP/1.1 200 OK', 'HTTP/1.1 200 OK', 'sent away', 'sent away', 'sent away'],
+);
+
 export const tlsResumption = terminating(
   'tls-no-tickets',
   {
