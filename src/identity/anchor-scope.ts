@@ -23,14 +23,14 @@ export const anchorOf = (text: string): Anchor => {
 export const isFor = ({ trustDomains }: Anchor, trustDomain: string): boolean =>
   trustDomains === undefined || trustDomains.includes(trustDomain);
 
-/** Each certificate once, in the order of their coming, for all that it was said to be for. */
+/** Each certificate once, in the order of their coming, for all that it was said to be for; what binds it goes before what does not. */
 export const mergeAnchors = (anchors: readonly Anchor[]): readonly Anchor[] => {
   const merged = new Map<string, Anchor>();
   for (const { pem, trustDomains } of anchors) {
     const before = merged.get(pem);
     if (before === undefined) merged.set(pem, { pem, trustDomains });
-    else if (before.trustDomains !== undefined)
-      merged.set(pem, { pem, trustDomains: trustDomains && [...new Set([...before.trustDomains, ...trustDomains])] });
+    else if (trustDomains !== undefined)
+      merged.set(pem, { pem, trustDomains: [...new Set([...(before.trustDomains ?? []), ...trustDomains])] });
   }
   return [...merged.values()];
 };

@@ -1,6 +1,7 @@
 // Roots that are for one trust domain each (Envoy's SPIFFE validator): another mesh's root that signs a name of ours proves nothing, to a server
 // and to a client, and is counted for its chain; its own names it may sign. As a stock Envoy decides where one is installed.
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
@@ -8,6 +9,7 @@ import { type ConnectionOptions, connect, createServer } from 'node:tls';
 import { CertificateLife } from '../../src/proxy/telemetry/process-stats.ts';
 import { certificateFacts } from '../../src/proxy/transport/peer-certificate.ts';
 import { SecretStore } from '../../src/proxy/transport/secrets.ts';
+import { SpiffeBundles } from '../../src/proxy/transport/spiffe-bundles.ts';
 import { TlsContext } from '../../src/proxy/transport/tls-context.ts';
 import type { CertificateValidationContext, CommonTlsContext, Secret } from '../../src/xds/gen/types.ts';
 import { createAuthority, type LeafNames, type TestAuthority } from './certificates.ts';
@@ -65,6 +67,8 @@ const ROWS: readonly Row[] = [
   chain('ours, signed by them', forged),
   chain('ours, signed by an authority below theirs', svid(partner.intermediate('below'), { uri: OURS })),
   chain('ours, signed by them, with our root beside it', { ...forged, certificate: forged.certificate + mesh.pem }),
+  // A stock Envoy has no eye for it.
+  { ...chain('theirs, with our name as DNS name', svid(partner, { uri: THEIRS, dns: OURS })), envoyServes: true },
   chain('theirs, signed by us', svid(mesh, { uri: THEIRS })),
   chain('of a trust domain without roots', svid(mesh, { uri: 'spiffe://other.test/ns/a/sa/b' })),
   chain('of a root that nobody knows', svid(stranger, { uri: OURS })),
@@ -250,15 +254,22 @@ test('who was let in before its root was bound to another trust domain is not tr
   const secrets = new SecretStore();
   const roots = (given: CertificateValidationContext): Secret => ({ name: 'roots', validation_context: given });
   secrets.set(roots({ trusted_ca: { inline_string: mesh.pem + partner.pem } }));
-  const context = new TlsContext({ validation_context_sds_secret_config: { name: 'roots', sds_config: { ads: {} } } }, secrets, 'tls');
+  const context = new TlsContext(
+    { ...own(server), validation_context_sds_secret_config: { name: 'roots', sds_config: { ads: {} } } },
+    secrets,
+    'tls',
+  );
   let told = 0;
   context.onDistrust = () => told++;
   secrets.set(roots(spiffe({ 'cluster.local': mesh.pem, 'partner.test': partner.pem })));
   assert.equal(told, 1);
-  const peers = [forged, svid(partner, { uri: THEIRS }), svid(mesh, { uri: OURS })].map((leaf) => certificateFacts(leaf.certificate));
+  // The last without what lies above it, as a server on Node is shown it: of the same authority as the server's own.
+  const peers = [forged, svid(partner, { uri: THEIRS }), svid(mesh, { uri: OURS }), svid(below, { uri: OURS })].map((leaf) =>
+    certificateFacts(leaf.certificate),
+  );
   assert.deepEqual(
     peers.map((peer) => context.trusts(peer)),
-    [false, true, true],
+    [false, true, true, true],
   );
   secrets.set(roots(spiffe({ 'cluster.local': mesh.pem, 'partner.test': partner.pem, 'third.test': partner.pem })));
   assert.equal(told, 2, 'looked at again, since once a root was taken');
@@ -267,4 +278,28 @@ test('who was let in before its root was bound to another trust domain is not tr
 test('the life of bound roots is told like that of others', () => {
   const secret: Secret = { name: 'ROOTCA', validation_context: spiffe({ 'cluster.local': mesh.pem }) };
   assert.equal(new CertificateLife().daysLeft([secret], Date.now()), 0);
+});
+
+test('what a client shows beside its certificate costs a bounded number of signatures', (t) => {
+  const verify = X509Certificate.prototype.verify;
+  let verified = 0;
+  X509Certificate.prototype.verify = function (key) {
+    verified++;
+    return verify.call(this, key);
+  };
+  t.after(() => {
+    X509Certificate.prototype.verify = verify;
+  });
+  const der = (pem: string): Buffer => new X509Certificate(pem).raw;
+  const bundles = new SpiffeBundles(new Map([['cluster.local', mesh.pem + partner.pem]]));
+  const leaf = der(svid(partner, { uri: OURS }).certificate);
+  const sans = { uri: [OURS], dns: [], email: [] };
+  // Of the name that the leaf's issuer has, and of others.
+  const junk = Array.from({ length: 60 }, () => der(createAuthority('partner').pem));
+  const others = Array.from({ length: 60 }, (_, i) => der(createAuthority(`other ${i}`).pem));
+  assert.equal(bundles.faultOf([leaf, ...others], sans), undefined);
+  assert.ok(verified < 5, String(verified));
+  verified = 0;
+  assert.equal(bundles.faultOf([leaf, ...junk], sans), 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY');
+  assert.ok(verified <= 24, String(verified));
 });

@@ -1,6 +1,6 @@
 // The certificate authority in the admin API (`/v1/ca`) and on the metrics page, there under istiod's names.
 import { X509Certificate } from 'node:crypto';
-import { mergeAnchors } from '../../identity/anchor-scope.ts';
+import { anchorOf, boundDomains, mergeAnchors } from '../../identity/anchor-scope.ts';
 import { ROTATION_STEPS, type RotationStep } from '../../identity/root-rotation.ts';
 import { AdminError, type AdminRequest, type AdminRoute, jsonBody } from '../admin/http.ts';
 import type { ControlMetrics } from '../metric-registry.ts';
@@ -11,11 +11,15 @@ export const caRoutes = (ca: CertificateAuthority, now: () => number): readonly 
   {
     method: 'GET',
     pattern: '/v1/ca/bundle',
-    handle: () => ({ status: 200, text: ca.anchors.join(''), headers: { 'content-type': 'application/x-pem-file' } }),
+    handle: () => ({ status: 200, text: bundleOf(ca).join(''), headers: { 'content-type': 'application/x-pem-file' } }),
   },
   { method: 'POST', pattern: '/v1/ca/rotate', handle: (r) => rotate(r, ca, now) },
   { method: 'POST', pattern: '/v1/ca/revoke', handle: (r) => revoke(r, ca, now) },
 ];
+
+/** A text says nothing of what its roots are bound to: of a mesh that binds roots it has its own alone. */
+const bundleOf = (ca: CertificateAuthority): readonly string[] =>
+  boundDomains(ca.anchors.map(anchorOf)) === undefined ? ca.anchors : ca.roots;
 
 /** Everything but keys. */
 const caDocument = (ca: CertificateAuthority, nowMs: number): unknown => {

@@ -8,7 +8,7 @@ import { PlanError } from '../../plan/plan-error.ts';
 import type { CertificateFacts } from '../../plan/stream-info.ts';
 import type { CertificateValidationContext, DataSource, SPIFFECertValidatorConfig } from '../../xds/gen/types.ts';
 import { configAs, typeNameOf, unwrapConfig } from '../extension-config.ts';
-import { PeerCertificateFacts } from './peer-certificate.ts';
+import { PeerCertificateFacts, type SanList } from './peer-certificate.ts';
 import { dataSourceText } from './secrets.ts';
 import { type TrustBundle, trustBundle } from './trust-bundle.ts';
 
@@ -18,12 +18,15 @@ const TRUST_DOMAIN = /^spiffe:\/\/([^/]+)\//;
 const CA_EXTENSION = /0603551d13(?:0101(?!00)..)?04..30..0101(?!00)/;
 const KEY_USAGE = /0603551d0f(?:0101(?!00)..)?04..03....(..)/g;
 const SIGNING_USES = 0x06;
+/** Signatures that are looked at in one handshake beyond the runtime's own. */
+const VERIFICATIONS_MAX = 24;
 
 /** Why not, as Envoy says it or as verification names it. */
 export type SpiffeFault = 'cert precheck' | 'no trust bundle store' | 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY';
 
 export class SpiffeBundles {
   readonly #bundles: ReadonlyMap<string, TrustBundle>;
+  readonly #chains = new WeakMap<PeerCertificateFacts, readonly Buffer[]>();
   /** Every root, for the runtime. */
   readonly pem: string;
 
@@ -41,20 +44,28 @@ export class SpiffeBundles {
     return false;
   }
 
-  /** Whether a peer of an earlier handshake would be let in. */
-  accepts(peer: PeerCertificateFacts): boolean {
-    return this.#bundleOf(peer.uriSans)?.accepts(peer.chain) === true;
+  /** Whether a peer of an earlier handshake would be let in; `above` as there. */
+  accepts(peer: PeerCertificateFacts, above: readonly Buffer[]): boolean {
+    let chain = this.#chains.get(peer);
+    if (chain === undefined) {
+      chain = [...peer.chain, ...above];
+      this.#chains.set(peer, chain);
+    }
+    return this.#bundleOf(peer.uriSans)?.accepts(chain) === true;
   }
 
   /** Of a handshake, whose chain the runtime has verified. `above`: further certificates that may lie above it. undefined: it may pass. */
   fault(peer: CertificateFacts, above: readonly Buffer[]): SpiffeFault | undefined {
-    return peer instanceof PeerCertificateFacts ? this.faultOf([...peer.chain, ...above], peer.uriSans) : 'cert precheck';
+    if (!(peer instanceof PeerCertificateFacts)) return 'cert precheck';
+    return this.faultOf([...peer.chain, ...above], { uri: peer.uriSans, dns: peer.dnsSans, email: peer.emailSans });
   }
 
-  faultOf(chain: readonly Buffer[], uriSans: readonly string[]): SpiffeFault | undefined {
+  faultOf(chain: readonly Buffer[], { uri, dns, email }: Pick<SanList, 'uri' | 'dns' | 'email'>): SpiffeFault | undefined {
     const [own] = chain;
     if (own === undefined || mayBeAuthority(own)) return 'cert precheck';
-    const bundle = this.#bundleOf(uriSans);
+    // An id in a name of another kind would be compared with ids as well, and no bundle stands for it.
+    if (dns.some(looksLikeId) || email.some(looksLikeId)) return 'cert precheck';
+    const bundle = this.#bundleOf(uri);
     if (bundle === undefined) return 'no trust bundle store';
     return this.#leadsOnlyTo(bundle, chain) ? undefined : 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY';
   }
@@ -65,16 +76,22 @@ export class SpiffeBundles {
   }
 
   #leadsOnlyTo(bundle: TrustBundle, chain: readonly Buffer[]): boolean {
-    const [own, ...above] = chain.map((der) => new X509Certificate(der));
+    const [own, ...shown] = chain.map((der) => new X509Certificate(der));
+    const above = shown.filter((issuer) => issuer.ca);
     const now = Date.now();
     const strangers = [...this.#bundles.values()].flatMap((other) => (other === bundle ? [] : other.roots.filter((r) => !bundle.has(r))));
     const open = own === undefined ? [] : [own];
     const seen = new Set(open);
+    // Names and cA are for whoever made the certificates to choose: what they may cost is bounded.
+    let left = VERIFICATIONS_MAX;
+    const leads = (at: X509Certificate, to: X509Certificate): boolean =>
+      to.raw.equals(at.raw) || (at.checkIssued(to) && left-- > 0 && signed(to, at));
     while (open.length > 0) {
       const at = open.pop() as X509Certificate;
-      if (strangers.some((root) => signed(root, at))) return false;
-      for (const next of [...above, ...bundle.roots]) if (!seen.has(next) && signed(next, at)) open.push(seen.add(next) && next);
+      if (strangers.some((root) => leads(at, root))) return false;
+      for (const next of [...above, ...bundle.roots]) if (!seen.has(next) && leads(at, next)) open.push(seen.add(next) && next);
     }
+    if (left < 0) return false;
     // And one way holds at every step.
     for (let current = own; current !== undefined; ) {
       const at: X509Certificate = current;
@@ -85,6 +102,8 @@ export class SpiffeBundles {
     return false;
   }
 }
+
+const looksLikeId = (name: string): boolean => /^spiffe:/i.test(name);
 
 const signed = (issuer: X509Certificate, certificate: X509Certificate): boolean => {
   try {

@@ -99,8 +99,13 @@ export class TlsContext implements SecretUser {
   trusts(peer: CertificateFacts): boolean {
     if (!this.#lost && !this.#revoked) return true;
     if (!(peer instanceof PeerCertificateFacts)) return false;
-    if (this.#lost && (this.#spiffe === undefined ? this.trust?.accepts(peer.chain) : this.#spiffe.accepts(peer)) !== true) return false;
+    if (this.#lost && !this.#accepts(peer)) return false;
     return !this.#revoked || this.#revocations?.names(peer.chain) !== true;
+  }
+
+  #accepts(peer: PeerCertificateFacts): boolean {
+    if (this.#spiffe === undefined) return this.trust?.accepts(peer.chain) === true;
+    return this.#spiffe.accepts(peer, this.material?.issuers ?? NO_ISSUERS);
   }
 
   /** Whom the first list names was never let in; it is read when another comes. */

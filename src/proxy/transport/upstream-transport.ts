@@ -166,7 +166,7 @@ class TlsTransport implements UpstreamTransport {
     const session = this.#session(key);
     const checkName = (certificate: PeerCertificate): Error | undefined => {
       const sans = parseSans(certificate.subjectaltname);
-      const strange = material?.spiffe?.faultOf([...chainOf(certificate), ...material.issuers], sans.uri);
+      const strange = material?.spiffe?.faultOf([...chainOf(certificate), ...material.issuers], sans);
       if (strange !== undefined) return Object.assign(new Error(strange), { code: strange });
       if (material?.sanCheck !== undefined && !material.sanCheck(sans)) return nameMismatch(everyName(sans));
       if (mustCover !== undefined && !sans.dns.some((dns) => coversDnsName(dns, mustCover)) && !sans.ip.includes(mustCover))

@@ -68,6 +68,8 @@ test('a root bound to another trust domain lets nobody in under a name of this m
       ((await rig.admin('GET', '/v1/ca')).body as { federated: { trustDomains: string[] }[] }).federated[0]?.trustDomains[0],
       'partner.test',
     );
+    const bundle = (await rig.admin('GET', '/v1/ca/bundle')).body as string;
+    assert.ok(bundle.includes('BEGIN CERTIFICATE') && !bundle.includes(partner.pem.trim()), 'a text that binds nothing has our own roots');
   } finally {
     await Promise.all(agents.map((agent) => agent.stop()));
     await rig.close();

@@ -145,7 +145,11 @@ test('a root for one trust domain says so on its way to the agents, and the own 
     );
     const chain = certificatesIn(chainPem).map((pem) => new X509Certificate(pem).raw);
     const own = new SpiffeBundles(new Map([['cluster.local', ca.roots.join('')]]));
-    assert.deepEqual([chain.length, own.faultOf(chain, [ID])], [2, undefined], 'what we issue is an SVID to a SPIFFE validator');
+    assert.deepEqual(
+      [chain.length, own.faultOf(chain, { uri: [ID], dns: [], email: [] })],
+      [2, undefined],
+      'what we issue is an SVID to a SPIFFE validator',
+    );
     for (const text of ca.anchors) assert.equal(new X509Certificate(text).ca, true, 'a comment for every reader of PEM');
     caCertificates = [
       { pem: named.pem, trustDomains: ['east.example'] },
