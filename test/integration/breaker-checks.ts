@@ -115,6 +115,39 @@ const HELD_UP: readonly {
   },
 ];
 
+/** A call that the service keeps. One that ends all the same, as when the proxy's connection is just going, is made again, and told of. */
+class HeldCall {
+  load: Promise<LoadResult>;
+  /** What became of those before. */
+  ended = '';
+  readonly #call: () => Promise<LoadResult>;
+  #over = false;
+
+  constructor(call: () => Promise<LoadResult>) {
+    this.#call = call;
+    this.load = this.#start();
+  }
+
+  again(): void {
+    if (!this.#over) return;
+    this.#over = false;
+    this.load = this.#start();
+  }
+
+  #start(): Promise<LoadResult> {
+    const load = this.#call();
+    const over = (how: string): void => {
+      this.#over = true;
+      this.ended += `; a call ended: ${how}`;
+    };
+    load.then(
+      ({ failures }) => over(failures[0]?.reason ?? 'answered'),
+      (error: Error) => over(error.message),
+    );
+    return load;
+  }
+}
+
 const gaugesMove = async (mesh: Mesh): Promise<string> => {
   const caller = (await mesh.workload('echo')).name;
   const replica = (await mesh.workload(HELD)).name;
@@ -136,15 +169,17 @@ const gaugesMove = async (mesh: Mesh): Promise<string> => {
         const loads: Promise<LoadResult>[] = [];
         // One after the other: who waits for the first connection to stand counts as waiting, too.
         for (const { does, full } of steps) {
-          if (does === 'call') loads.push(mesh.load(caller, HELD_URL, { count: 1 }));
-          else await broken(mesh, replica, how);
+          const held = does === 'call' ? new HeldCall(() => mesh.load(caller, HELD_URL, { count: 1 })) : undefined;
+          if (held === undefined) await broken(mesh, replica, how);
           const were = new Set<Gauge>();
           await eventually(`${full.join(', ')} 1 at some time`, HELD_MS, async () => {
+            held?.again();
             const now = await look();
             for (const [gauge, value] of now) if (value === 1) were.add(gauge);
-            if (!full.every((gauge) => were.has(gauge))) throw new Error(`${now.join(' ')}, 1 were ${[...were]}`);
+            if (!full.every((gauge) => were.has(gauge))) throw new Error(`${now.join(' ')}, 1 were ${[...were]}${held?.ended ?? ''}`);
             return true;
           });
+          if (held !== undefined) loads.push(held.load);
           seen.push(...full);
         }
         await broken(mesh, replica);
