@@ -48,5 +48,7 @@ export const requestPem = ({ key, signer = key.privateKey, commonName, extension
   );
   const signature = sign('sha256', info, signer);
   const der = sequence(info, ECDSA_SHA256, tlv(3, Buffer.from([0]), signature));
-  return `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64').replace(/(.{64})/g, '$1\n')}\n-----END CERTIFICATE REQUEST-----\n`;
+  // No empty line at the end, however long the signature is.
+  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join('\n')}\n-----END CERTIFICATE REQUEST-----\n`;
 };
